@@ -1,2 +1,24 @@
-//! Placeholder text replaced by the room's owner.
+//! The vocabulary of decisions: what is known of a packet ([`FlowKey`]), what rules look at ([`FlowMask`]),
+//! what they do, what a walk returns ([`Verdict`]) and why packets die ([`DropReason`]).
+//!
+//! Pure: no I/O, no clock, no unsafe.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
+mod action;
+mod drop;
+mod field;
+mod key;
+mod matching;
+mod port;
+mod rule;
+mod verdict;
+
+pub use action::*;
+pub use drop::DropReason;
+pub use field::Field;
+pub use key::*;
+pub use matching::Match;
+pub use port::{DpPort, OfPort};
+pub use rule::{RuleRef, RuleStats};
+pub use verdict::*;

@@ -1,0 +1,193 @@
+//! What a walk decides: datapath actions, and the mask of what was looked at.
+//!
+//! Datapaths know nothing but these: they apply the actions and cache them under the mask.
+
+use std::sync::Arc;
+
+use weft_wire::Mac;
+
+use crate::{DpPort, DropReason, FlowMask, RuleRef, TunnelKey};
+
+/// A change to one header field. Datapaths keep checksums right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetField {
+    /// Ethernet source.
+    EthSrc(Mac),
+    /// Ethernet destination.
+    EthDst(Mac),
+    /// TCI of the outermost tag (PCP, DEI, VID as on the wire).
+    VlanTci(u16),
+    /// Label stack entry at the top.
+    Mpls(u32),
+    /// IPv4 source, or ARP sender protocol address in an ARP packet.
+    Ipv4Src(u32),
+    /// IPv4 destination, or ARP target protocol address in an ARP packet.
+    Ipv4Dst(u32),
+    /// IPv6 source.
+    Ipv6Src([u8; 16]),
+    /// IPv6 destination.
+    Ipv6Dst([u8; 16]),
+    /// IPv6 flow label.
+    Ipv6Label(u32),
+    /// DSCP and ECN.
+    IpTos(u8),
+    /// TTL or hop limit.
+    IpTtl(u8),
+    /// TCP, UDP or SCTP source port, or ICMP type.
+    TpSrc(u16),
+    /// TCP, UDP or SCTP destination port, or ICMP code.
+    TpDst(u16),
+    /// ARP operation.
+    ArpOp(u16),
+    /// ARP sender hardware address.
+    ArpSha(Mac),
+    /// ARP target hardware address.
+    ArpTha(Mac),
+    /// ND target.
+    NdTarget([u8; 16]),
+    /// ND source link-layer address option.
+    NdSll(Mac),
+    /// ND target link-layer address option.
+    NdTll(Mac),
+}
+
+/// Outer header for the tunnel ports that follow in the action list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelOut {
+    /// Addresses, identifier, TOS, TTL, flags, group policy.
+    pub key: TunnelKey,
+    /// Geneve options as they go on the wire (multiple of 4 bytes).
+    pub options: Vec<u8>,
+}
+
+/// A native encapsulation: the outer headers are built here, and the result walks on as a frame of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncapHeader {
+    /// Outer Ethernet, IP, UDP or GRE and tunnel headers, lengths and checksums left zero.
+    pub bytes: Vec<u8>,
+    /// Which tunnel: decides where the length, hash and checksum fields are.
+    pub kind: TunnelKind,
+    /// Offset of the outer IP header in `bytes`.
+    pub ip_offset: usize,
+}
+
+/// Encapsulations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TunnelKind {
+    /// RFC 7348.
+    Vxlan,
+    /// RFC 8926.
+    Geneve,
+    /// RFC 2784 and RFC 2890, carrying Ethernet.
+    Gre,
+}
+
+/// Context of a packet for the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToController {
+    /// Bridge, as the switch numbers them.
+    pub bridge: u32,
+    /// Controller identifier (0: all).
+    pub controller_id: u16,
+    /// Bytes of the packet to send; 65535: all.
+    pub max_len: u16,
+    /// `OFPR_*` reason.
+    pub reason: u8,
+    /// Table of the rule that sent it.
+    pub table: u8,
+    /// Cookie of the rule that sent it.
+    pub cookie: u64,
+    /// Pipeline state when the packet was sent, for the packet-in's match.
+    pub key: Box<crate::FlowKey>,
+}
+
+/// One step a datapath takes with a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DpAction {
+    /// Send by a port. Tunnel ports use the last [`DpAction::SetTunnel`].
+    Output(DpPort),
+    /// Outer header for the tunnel ports that follow.
+    SetTunnel(Arc<TunnelOut>),
+    /// Cut the packet to this many bytes for the next output only.
+    Trunc(u32),
+    /// Push an outermost tag.
+    PushVlan {
+        /// 0x8100 or 0x88a8.
+        tpid: u16,
+        /// PCP, DEI, VID as on the wire.
+        tci: u16,
+    },
+    /// Remove the outermost tag.
+    PopVlan,
+    /// Change a field.
+    Set(SetField),
+    /// Encapsulate a copy natively and apply `actions` to it.
+    TunnelPush {
+        /// Outer headers.
+        header: Arc<EncapHeader>,
+        /// What to do with the encapsulated copy.
+        actions: Arc<[DpAction]>,
+    },
+    /// Remove the outer headers of a copy and look it up again as received by this tunnel port.
+    TunnelPop(DpPort),
+    /// Apply `actions` to a copy.
+    Clone(Arc<[DpAction]>),
+    /// Send to a controller.
+    Controller(Arc<ToController>),
+}
+
+/// Bits of a Bloom filter over what a verdict rests on besides the tables: MAC table entries, routes, neighbours.
+///
+/// A change of such a thing marks its bits; cached flows that share a bit are walked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DepTags(pub u64);
+
+impl DepTags {
+    /// Adds what hashes to `hash`: two bits.
+    pub fn add(&mut self, hash: u64) {
+        let h = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 |= (1 << (h >> 58)) | (1 << ((h >> 52) & 63));
+    }
+    /// The tag of one thing.
+    pub fn of(hash: u64) -> DepTags {
+        let mut tags = DepTags::default();
+        tags.add(hash);
+        tags
+    }
+    /// Whether something of `changed` may be among these. False positives are possible, false negatives are not.
+    pub fn touched_by(self, changed: DepTags) -> bool {
+        self.0 & changed.0 != 0
+    }
+}
+
+/// An entry of a MAC table that traffic keeps alive: refreshed when a cached flow is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbRef {
+    /// Bridge, as the switch numbers them.
+    pub bridge: u32,
+    /// VLAN of the entry.
+    pub vlan: u16,
+    /// Learned address.
+    pub mac: Mac,
+    /// OpenFlow port it was learned on.
+    pub port: crate::OfPort,
+}
+
+/// What a walk returns.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What to do, in order. Empty: drop, for the reason in `drop`.
+    pub actions: Vec<DpAction>,
+    /// Every bit of the key that had a part in the decision. Only the cached sections matter to caches.
+    pub mask: Box<FlowMask>,
+    /// Why the packet goes nowhere, if it does.
+    pub drop: Option<DropReason>,
+    /// Whether this may be cached. False: every packet of the flow must walk (a learning step, a controller…).
+    pub cacheable: bool,
+    /// What besides the tables the decision rests on.
+    pub deps: DepTags,
+    /// Rules that matched, whose statistics the flow's traffic counts for.
+    pub rules: Vec<RuleRef>,
+    /// MAC table entries to refresh as long as the flow is used.
+    pub refresh: Vec<FdbRef>,
+}

@@ -1,0 +1,2 @@
+//! Placeholder text replaced by the room's owner.
+#![forbid(unsafe_code)]
