@@ -186,19 +186,13 @@ pub const TUN_OAM: u16 = 8;
 pub const TUN_GBP: u16 = 16;
 
 /// The tunnel-option section: up to 256 bytes that a TLV table maps to `tun_metadata0..63`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TunMetadata {
     /// Bit *i* set: `tun_metadata`*i* is present.
     pub present: u64,
     /// Option bodies, at the places the TLV table gives them.
     pub data: [[u8; 8]; 32],
-}
-
-impl Default for TunMetadata {
-    fn default() -> Self {
-        TunMetadata { present: 0, data: [[0; 8]; 32] }
-    }
 }
 
 /// The connection-tracking section.
