@@ -1,1 +1,30 @@
-//! Placeholder text replaced by the room's owner.
+//! Effects on the host: what does Weft ask of the kernel, and how?
+//!
+//! Safe, blocking wrappers usable from plain threads. Sockets are nonblocking file descriptors with batch
+//! calls for the datapath; netlink, namespaces and BPF are request/answer functions for the switch and the lab.
+//! Set-up calls return [`Error`], which says what was being done; hot-path calls return [`std::io::Result`].
+//!
+//! | Module      | Question                                                              |
+//! |-------------|-----------------------------------------------------------------------|
+//! | [`tun`]     | How is a TUN/TAP device opened, with offloads?                        |
+//! | [`packet`]  | How are frames of an existing device read and written (AF_PACKET)?    |
+//! | [`udp`]     | How are tunnel datagrams sent and received, with GSO and GRO?         |
+//! | [`raw`]     | The same for IP protocols without ports (GRE).                        |
+//! | [`poll`]    | How does a thread sleep until there is work?                          |
+//! | [`thread`]  | Which CPU and which name has a thread?                                |
+#![allow(unsafe_code)]
+
+pub mod error;
+pub mod inet;
+pub mod packet;
+pub mod poll;
+pub mod raw;
+pub mod thread;
+pub mod tun;
+pub mod udp;
+
+mod cmsg;
+mod mmsg;
+mod sys;
+
+pub use error::{Error, Result};
