@@ -2,16 +2,23 @@
 //!
 //! One file per protocol. Each has two faces: a *view*, which checks lengths once and then reads
 //! fields in place, and a *Repr*, a small plain value that is parsed from a view and emitted to
-//! bytes (`emit(parse(bytes)) == bytes` for every canonical header). Offsets are named once, as
-//! constants of the protocol's module, and used by everyone else under that name.
+//! bytes (`emit(parse(bytes)) == bytes` for every canonical header). Offsets are named once, in
+//! the `field` module of the protocol, and used by everyone else under that name.
 //!
 //! Nothing here does I/O, reads a clock, or panics on input. A length read from a packet is never
 //! trusted before it was compared with the bytes that are there.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod error;
 mod mac;
 mod types;
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod vlan;
 
 pub use error::{Error, Result};
 pub use mac::{Mac, MacParseError};
