@@ -8,6 +8,7 @@
 mod action;
 mod drop;
 mod field;
+mod field_table;
 mod key;
 mod matching;
 mod port;
@@ -16,9 +17,9 @@ mod verdict;
 
 pub use action::*;
 pub use drop::DropReason;
-pub use field::Field;
+pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;
-pub use matching::Match;
+pub use matching::*;
 pub use port::{DpPort, OfPort};
 pub use rule::{RuleRef, RuleStats};
 pub use verdict::*;
