@@ -18,6 +18,11 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
+pub mod ipv6;
+pub mod ipv6_ext;
+pub mod tcp;
+pub mod tcp_option;
+pub mod udp;
 pub mod vlan;
 
 pub use error::{Error, Result};
