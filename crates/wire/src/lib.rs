@@ -17,13 +17,18 @@ mod types;
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod geneve;
+pub mod gre;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_ext;
+pub mod mpls;
+pub mod sctp;
 pub mod tcp;
 pub mod tcp_option;
 pub mod udp;
 pub mod vlan;
+pub mod vxlan;
 
 pub use error::{Error, Result};
 pub use mac::{Mac, MacParseError};

@@ -1,0 +1,176 @@
+//! How is a VXLAN header laid out? (RFC 7348 §5; group policy: draft-smith-vxlan-group-policy-05)
+
+use crate::bytes::{array, be16, be32, head, head_mut, put, put16};
+use crate::{Error, Result, Vni};
+
+const LAYER: &str = "vxlan";
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 8;
+
+/// Byte offsets inside the header.
+pub mod field {
+    /// Flags, 1 byte.
+    pub const FLAGS: usize = 0;
+    /// Flags of the group policy extension, 1 byte.
+    pub const GBP_FLAGS: usize = 1;
+    /// Group policy identifier, 2 bytes.
+    pub const GBP_ID: usize = 2;
+    /// Virtual network identifier, 3 bytes.
+    pub const VNI: usize = 4;
+    /// Reserved, 1 byte.
+    pub const RESERVED: usize = 7;
+}
+
+/// Flag bits of the first byte.
+pub mod flag {
+    /// The VNI is valid; every VXLAN packet has it.
+    pub const I: u8 = 0x08;
+    /// The group policy extension is present.
+    pub const G: u8 = 0x80;
+    /// The generic protocol extension is present (draft-ietf-nvo3-vxlan-gpe).
+    pub const P: u8 = 0x04;
+}
+
+/// Bits of the group policy byte.
+pub mod gbp_flag {
+    /// Do not learn from this packet.
+    pub const DONT_LEARN: u8 = 0x40;
+    /// The policy was already applied.
+    pub const APPLIED: u8 = 0x08;
+}
+
+/// The group policy extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Gbp {
+    /// The group of the sender.
+    pub id: u16,
+    /// [`gbp_flag`] bits.
+    pub flags: u8,
+}
+
+/// A checked view of a VXLAN packet.
+#[derive(Debug, Clone, Copy)]
+pub struct VxlanView<'a> {
+    head: &'a [u8; HEADER_LEN],
+    payload: &'a [u8],
+}
+
+impl<'a> VxlanView<'a> {
+    /// Checks that the header is there and that it holds a VNI (flag I).
+    ///
+    /// Other bits are left to the endpoint's options: see [`Self::flags`], [`Self::is_plain`].
+    ///
+    /// # Errors
+    /// `Truncated` when `bytes` are shorter than [`HEADER_LEN`]; `Malformed` without flag I.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let (head, payload) = head::<HEADER_LEN>(LAYER, bytes)?;
+        if head[field::FLAGS] & flag::I == 0 {
+            return Err(Error::malformed(LAYER, "flags (no VNI)"));
+        }
+        Ok(Self { head, payload })
+    }
+
+    /// The first byte: [`flag`] bits.
+    #[inline]
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        self.head[field::FLAGS]
+    }
+
+    /// True when no bit outside RFC 7348 is set: no extension, reserved fields zero.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        be32(self.head, field::FLAGS) == u32::from(flag::I) << 24 && self.head[field::RESERVED] == 0
+    }
+
+    /// Virtual network identifier.
+    #[inline]
+    #[must_use]
+    pub fn vni(&self) -> Vni {
+        Vni::from_be_bytes(array(self.head, field::VNI))
+    }
+
+    /// The group policy extension, when flag G says it is there.
+    #[inline]
+    #[must_use]
+    pub fn gbp(&self) -> Option<Gbp> {
+        (self.flags() & flag::G != 0)
+            .then(|| Gbp { id: be16(self.head, field::GBP_ID), flags: self.head[field::GBP_FLAGS] })
+    }
+
+    /// The inner Ethernet frame.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+/// A VXLAN header as a value. Bits that are reserved are written as zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VxlanRepr {
+    /// Virtual network identifier.
+    pub vni: Vni,
+    /// Group policy extension, when used.
+    pub gbp: Option<Gbp>,
+}
+
+impl VxlanRepr {
+    /// Reads the fields of a view.
+    #[inline]
+    #[must_use]
+    pub fn parse(view: &VxlanView<'_>) -> Self {
+        Self { vni: view.vni(), gbp: view.gbp() }
+    }
+
+    /// Writes the header at the start of `buf` and returns its length.
+    ///
+    /// # Errors
+    /// `NoSpace` when `buf` is shorter than [`HEADER_LEN`].
+    #[inline]
+    pub fn emit(&self, buf: &mut [u8]) -> Result<usize> {
+        let (head, _) = head_mut::<HEADER_LEN>(LAYER, buf)?;
+        *head = [0; HEADER_LEN];
+        head[field::FLAGS] = flag::I;
+        put(head, field::VNI, self.vni.to_be_bytes());
+        if let Some(gbp) = self.gbp {
+            head[field::FLAGS] |= flag::G;
+            head[field::GBP_FLAGS] = gbp.flags;
+            put16(head, field::GBP_ID, gbp.id);
+        }
+        Ok(HEADER_LEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(vni in 0u32..1 << 24, gbp in prop::option::of(any::<(u16, u8)>())) {
+            let repr = VxlanRepr { vni: Vni::new(vni).unwrap(), gbp: gbp.map(|(id, flags)| Gbp { id, flags }) };
+            let mut buf = [0xff; HEADER_LEN + 1];
+            repr.emit(&mut buf).unwrap();
+            let view = VxlanView::parse(&buf).unwrap();
+            prop_assert_eq!(VxlanRepr::parse(&view), repr);
+            prop_assert_eq!(view.is_plain(), repr.gbp.is_none());
+            prop_assert_eq!(view.payload(), &[0xff]);
+        }
+    }
+
+    #[test]
+    fn the_header_of_rfc_7348() {
+        let mut buf = [0; 8];
+        VxlanRepr { vni: Vni::new(1000).unwrap(), gbp: None }.emit(&mut buf).unwrap();
+        assert_eq!(buf, [8, 0, 0, 0, 0, 3, 0xe8, 0]);
+        assert!(VxlanView::parse(&[0; 8]).is_err());
+        assert!(VxlanView::parse(&[8; 7]).is_err());
+        assert!(!VxlanView::parse(&[8, 0, 0, 0, 0, 3, 0xe8, 1]).unwrap().is_plain());
+        assert!(!VxlanView::parse(&[0x0c, 0, 0, 3, 0, 3, 0xe8, 0]).unwrap().is_plain());
+    }
+}
