@@ -1,0 +1,263 @@
+//! How many cycles does a packet cost? A pcap source, the whole datapath, a null sink; the same frames for OVS-DPDK.
+
+use std::path::{Path, PathBuf};
+
+use crate::ns::World;
+use crate::ovs::{self, Build};
+use crate::report::{Table, cell, median};
+use crate::weft;
+
+/// One row of the rig.
+struct Case {
+    name: &'static str,
+    /// Frames of the source.
+    frames: fn() -> Vec<Vec<u8>>,
+    /// Flows to add (after del-flows); `IN` and `OUT` stand for port numbers.
+    flows: fn() -> Vec<String>,
+    /// Whether output goes to a VXLAN tunnel port.
+    encap: bool,
+}
+
+/// Measures every case with both switches, round by round.
+pub(crate) fn table(rounds: usize, seconds: u64) -> Result<Table, String> {
+    let hz = tsc_hz();
+    let cases = cases();
+    let mut results: Vec<[Vec<f64>; 2]> = cases.iter().map(|_| [vec![], vec![]]).collect();
+    let mut notes = vec![
+        "Cycles a packet, pcap source → datapath → null sink. OVS-DPDK: processing cycles of its PMD statistics. \
+         Weft: all CPU time of the process × TSC rate ÷ packets (receive and idle polling included)."
+            .to_owned(),
+    ];
+    for round in 1..=rounds {
+        for (case, samples) in cases.iter().zip(&mut results) {
+            eprint!("\r\x1b[Kcycles: round {round}/{rounds}: {}", case.name);
+            for (i, run) in [dpdk as Rig, ours as Rig].into_iter().enumerate() {
+                match run(case, seconds, hz) {
+                    Ok(cycles) => samples[i].push(cycles),
+                    Err(e) if round == 1 => notes.push(format!(
+                        "{} ({}): {}",
+                        case.name,
+                        ["OVS-DPDK", "Weft"][i],
+                        crate::report::last_lines(&e)
+                    )),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    eprintln!("\r\x1b[Kcycles: done");
+    let rows = cases
+        .iter()
+        .zip(&results)
+        .map(|(case, [d, w])| {
+            let (d, w) = (median(d), median(w));
+            vec![case.name.into(), cell(d), cell(w), cell(d.zip(w).map(|(d, w)| w / d)) + " ×"]
+        })
+        .collect();
+    let head = ["case", "OVS-DPDK", "Weft", "Weft ÷ OVS-DPDK"];
+    Ok(Table { title: "Cycles per packet".into(), head: head.map(str::to_owned).to_vec(), rows, notes })
+}
+
+type Rig = fn(&Case, u64, f64) -> Result<f64, String>;
+
+fn cases() -> Vec<Case> {
+    fn one() -> Vec<Vec<u8>> {
+        vec![udp(1, 1, 1000, 2000); 64]
+    }
+    fn many() -> Vec<Vec<u8>> {
+        (0..10_000u32).map(|i| udp(1 + (i >> 8), 1, 1000 + (i & 0xff) as u16, 2000)).collect()
+    }
+    vec![
+        Case {
+            name: "1 flow",
+            frames: one,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            encap: false,
+        },
+        Case {
+            name: "10k flows, 1 megaflow",
+            frames: many,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            encap: false,
+        },
+        Case {
+            name: "10k megaflows",
+            frames: many,
+            flows: || {
+                (0..10_000u32)
+                    .map(|i| {
+                        let (src, port) =
+                            (std::net::Ipv4Addr::from(0x0a01_0000 + 1 + (i >> 8)), 1000 + (i & 0xff));
+                        format!("priority=10,udp,in_port=IN,nw_src={src},tp_src={port},actions=output:OUT")
+                    })
+                    .collect()
+            },
+            encap: false,
+        },
+        Case {
+            name: "NORMAL",
+            frames: one,
+            flows: || vec!["priority=0,actions=NORMAL".into()],
+            encap: false,
+        },
+        Case {
+            name: "VXLAN encap, 1 flow",
+            frames: one,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            encap: true,
+        },
+        Case {
+            name: "VXLAN encap, 10k flows",
+            frames: many,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            encap: true,
+        },
+    ]
+}
+
+/// A 64-byte frame (without FCS: 60) of UDP from 10.1.0.src to 10.2.0.dst.
+fn udp(src: u32, dst: u32, sport: u16, dport: u16) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    let (s, d) = ((0x0a01_0000 + src).to_be_bytes(), (0x0a02_0000 + dst).to_be_bytes());
+    let mut ip = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    ip.extend(s.iter().chain(&d));
+    let sum: u32 = ip.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
+    let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    f.extend(ip);
+    f.extend(sport.to_be_bytes());
+    f.extend(dport.to_be_bytes());
+    f.extend([0, 26, 0, 0]);
+    f.extend([0u8; 18]);
+    f
+}
+
+fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> Result<(), String> {
+    let mut out: Vec<u8> = Vec::new();
+    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1] {
+        out.extend(word.to_le_bytes());
+    }
+    for f in frames {
+        for word in [0, 0, f.len() as u32, f.len() as u32] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(f);
+    }
+    std::fs::write(path, out).map_err(|e| e.to_string())
+}
+
+/// Loads the flows of a case into bridge br0, where the source is port 1 and the output port 2.
+fn load_flows(w: &World, case: &Case) -> Result<(), String> {
+    let file: PathBuf = w.dir.join("flows");
+    let lines: Vec<String> =
+        (case.flows)().iter().map(|f| f.replace("IN", "1").replace("OUT", "2")).collect();
+    std::fs::write(&file, lines.join("\n")).map_err(|e| e.to_string())?;
+    ovs::tool(w, "sw", "ovs-ofctl", "del-flows br0")?;
+    ovs::tool(w, "sw", "ovs-ofctl", &format!("add-flows br0 {}", file.display()))?;
+    Ok(())
+}
+
+fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
+    const CONFIG: &str = "other_config:dpdk-extra=\"--no-huge --no-pci -m 512\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
+    let mut w = World::new("d")?;
+    w.add("sw")?;
+    let pcap = w.dir.join("f.pcap");
+    write_pcap(&pcap, &(case.frames)())?;
+    ovs::start(&mut w, "sw", Build::Dpdk(CONFIG))?;
+    let source = format!("'\"net_pcap1,rx_pcap={},infinite_rx=1\"'", pcap.display());
+    ovs::vsctl(
+        &w,
+        "sw",
+        &format!(
+            "add-br br0 -- set bridge br0 datapath_type=netdev \
+         -- add-port br0 src -- set interface src type=dpdk ofport_request=1 options:dpdk-devargs={source}"
+        ),
+    )?;
+    if case.encap {
+        let sink = "'\"net_null1,no-rx=1\"'";
+        ovs::vsctl(
+            &w,
+            "sw",
+            &format!(
+                "add-br bru -- set bridge bru datapath_type=netdev -- add-port bru sink -- set interface sink type=dpdk options:dpdk-devargs={sink} \
+             -- add-port br0 vx0 -- set interface vx0 type=vxlan ofport_request=2 options:remote_ip=10.8.0.2 options:key=77"
+            ),
+        )?;
+        w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up")?;
+        ovs::tool(&w, "sw", "ovs-appctl", "tnl/neigh/set bru 10.8.0.2 02:08:00:00:00:02")?;
+    } else {
+        ovs::vsctl(
+            &w,
+            "sw",
+            "add-port br0 sink -- set interface sink type=dpdk ofport_request=2 options:dpdk-devargs='\"net_null1,no-rx=1\"'",
+        )?;
+    }
+    load_flows(&w, case)?;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    ovs::tool(&w, "sw", "ovs-appctl", "dpif-netdev/pmd-stats-clear")?;
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let stats = ovs::tool(&w, "sw", "ovs-appctl", "dpif-netdev/pmd-stats-show")?;
+    stats
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("avg processing cycles per packet:"))
+        .find_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| format!("no cycles in {stats}"))
+}
+
+fn ours(case: &Case, seconds: u64, hz: f64) -> Result<f64, String> {
+    let mut w = World::new("w")?;
+    w.add("sw")?;
+    let pcap = w.dir.join("f.pcap");
+    write_pcap(&pcap, &(case.frames)())?;
+    let pid = weft::start(&mut w, "sw")?;
+    // The source is added last, so that its frames find the flows in place.
+    let sink = if case.encap {
+        w.sh("sw", "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up")?;
+        ovs::vsctl(
+            &w,
+            "sw",
+            "add-br bru -- set bridge bru other_config:hwaddr=02:08:00:00:00:01 -- add-port bru sink -- set interface sink type=null",
+        )?;
+        w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up; ip neigh add 10.8.0.2 lladdr 02:08:00:00:00:02 dev bru nud permanent")?;
+        "add-port br0 vx0 -- set interface vx0 type=vxlan ofport_request=2 options:remote_ip=10.8.0.2 options:key=77"
+    } else {
+        "add-port br0 sink -- set interface sink type=null ofport_request=2"
+    };
+    ovs::vsctl(&w, "sw", &format!("add-br br0 -- {sink}"))?;
+    load_flows(&w, case)?;
+    ovs::vsctl(
+        &w,
+        "sw",
+        &format!(
+            "add-port br0 src -- set interface src type=pcap ofport_request=1 options:file={} options:loop=true",
+            pcap.display()
+        ),
+    )?;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let packets = || -> Result<f64, String> {
+        let text = ovs::tool(&w, "sw", "ovs-ofctl", "dump-ports br0 1")?;
+        let at = text.find("rx pkts=").ok_or_else(|| format!("no counter in {text}"))? + "rx pkts=".len();
+        text[at..]
+            .split(',')
+            .next()
+            .and_then(|n| n.trim().parse().ok())
+            .ok_or_else(|| format!("no counter in {text}"))
+    };
+    let (p0, c0) = (packets()?, weft::cpu_exact(pid).ok_or("the switch is gone")?);
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let (p1, c1) = (packets()?, weft::cpu_exact(pid).ok_or("the switch is gone")?);
+    if p1 <= p0 {
+        return Err("no packets moved".into());
+    }
+    Ok((c1 - c0) * hz / (p1 - p0))
+}
+
+/// Rate of the time stamp counter, from what the kernel says of the processor.
+fn tsc_hz() -> f64 {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mhz = info
+        .lines()
+        .find(|l| l.starts_with("cpu MHz"))
+        .and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+    mhz.unwrap_or(2000.0) * 1e6
+}

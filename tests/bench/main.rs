@@ -1,0 +1,83 @@
+//! How fast is Weft beside its peers? One interleaved run: every round measures every set-up once, medians are compared.
+//!
+//! `make bench` runs all; `make bench BENCH_ARGS="--rounds 3 --seconds 2 --only overlay"` a part. Absolute numbers of a
+//! shared machine mean little; the ratios are what counts.
+
+mod cycles;
+mod measure;
+mod ns;
+mod ovs;
+mod report;
+mod setups;
+mod tools;
+mod weft;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Compares Weft with real peers and prints ratios.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Rounds; medians are taken over them.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each throughput measurement.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Only groups whose name contains this: same-host, overlay, cycles, idle.
+    #[arg(long)]
+    only: Option<String>,
+    /// Only set-ups whose name contains this.
+    #[arg(long)]
+    setup: Option<String>,
+    /// Write the tables as Markdown here too.
+    #[arg(long)]
+    markdown: Option<std::path::PathBuf>,
+    /// A measuring tool that the bench runs inside a namespace.
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
+    tool: Option<Vec<String>>,
+    /// What `cargo bench` passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(tool) = &args.tool {
+        return tools::run(tool);
+    }
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    let wanted = |group: &str| args.only.as_deref().is_none_or(|o| group.contains(o));
+    let mut tables = Vec::new();
+    for (group, setups) in [("same-host", setups::same_host()), ("overlay", setups::overlay())] {
+        if wanted(group) {
+            let setups: Vec<_> = setups
+                .into_iter()
+                .filter(|s| args.setup.as_deref().is_none_or(|o| s.name.contains(o)))
+                .collect();
+            tables.push(measure::traffic(group, &setups, args.rounds, args.seconds)?);
+        }
+    }
+    if wanted("cycles") {
+        tables.push(cycles::table(args.rounds, args.seconds)?);
+    }
+    if wanted("idle") {
+        tables.push(measure::idle()?);
+    }
+    let text: String = tables.iter().map(report::Table::markdown).collect::<Vec<_>>().join("\n");
+    println!("\n{text}");
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, &text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(())
+}
