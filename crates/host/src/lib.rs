@@ -12,12 +12,24 @@
 //! | [`raw`]     | The same for IP protocols without ports (GRE).                        |
 //! | [`poll`]    | How does a thread sleep until there is work?                          |
 //! | [`thread`]  | Which CPU and which name has a thread?                                |
+//! | [`ingress`] | How is the host's stack kept from seeing a port's frames?             |
+//! | [`netlink`] | What does the kernel know of links, addresses, routes, neighbours?    |
+//! | [`ethtool`] | Which offloads and what speed has a device?                           |
+//! | [`netns`]   | How are network namespaces made, entered and removed?                 |
+//! | [`mountns`] | How is a mount namespace made, kept and entered?                      |
+//! | [`procfs`]  | Which processes are there, and who holds a pid file?                  |
 #![allow(unsafe_code)]
 
 pub mod error;
+pub mod ethtool;
 pub mod inet;
+pub mod ingress;
+pub mod mountns;
+pub mod netlink;
+pub mod netns;
 pub mod packet;
 pub mod poll;
+pub mod procfs;
 pub mod raw;
 pub mod thread;
 pub mod tun;

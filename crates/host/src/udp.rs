@@ -164,6 +164,7 @@ fn configure(fd: BorrowedFd<'_>, v4: bool, options: &UdpOptions) -> io::Result<(
         setsockopt(fd, libc::SOL_SOCKET, SO_NO_CHECK, on)?;
     }
     if !v4 {
+        setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, on)?;
         setsockopt(fd, SOL_UDP, libc::UDP_NO_CHECK6_TX, libc::c_int::from(!options.checksum))?;
         setsockopt(fd, SOL_UDP, UDP_NO_CHECK6_RX, libc::c_int::from(options.accept_zero_checksum6))?;
     }
@@ -181,7 +182,6 @@ pub(crate) fn configure_ip(fd: BorrowedFd<'_>, v4: bool, mtu: MtuDiscovery) -> i
         (libc::IPPROTO_IP, options, libc::IP_MTU_DISCOVER)
     } else {
         let options = [libc::IPV6_RECVPKTINFO, libc::IPV6_RECVTCLASS, libc::IPV6_RECVHOPLIMIT];
-        setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, on)?;
         (libc::IPPROTO_IPV6, options, libc::IPV6_MTU_DISCOVER)
     };
     for option in options {
