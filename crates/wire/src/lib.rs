@@ -15,6 +15,7 @@ mod mac;
 mod types;
 
 pub mod arp;
+pub mod build;
 pub mod checksum;
 pub mod ethernet;
 pub mod geneve;
