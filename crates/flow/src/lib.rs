@@ -7,19 +7,25 @@
 
 mod action;
 mod drop;
+mod extract;
+mod extract_l4;
 mod field;
 mod field_table;
+mod hash;
 mod key;
 mod matching;
 mod port;
 mod rule;
+mod sparse;
 mod verdict;
 
 pub use action::*;
 pub use drop::DropReason;
+pub use extract::{ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_packet, extract_packet_vlans};
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;
 pub use matching::*;
 pub use port::{DpPort, OfPort};
 pub use rule::{RuleRef, RuleStats};
+pub use sparse::{MaskWord, STAGE_OF_WORD, STAGES, SparseMask};
 pub use verdict::*;
