@@ -3,8 +3,10 @@
 //! A virtual host needs its own `/run` (sockets, pid files, named network namespaces) and its own `/sys`.
 //! The namespace is kept by a bind mount of it on a file, so no process has to stay for it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -24,8 +26,10 @@ pub struct MountNs {
 }
 
 impl MountNs {
-    /// Makes a copy of this thread's mount namespace, cut off from it both ways, lets `prepare` change the copy
-    /// (in the network namespace `net`, which a new sysfs will show), and keeps it in the file `path`.
+    /// Makes a copy of this thread's mount namespace, lets `prepare` change the copy (in the network namespace
+    /// `net`, which a new sysfs will show), and keeps it in the file `path`.
+    ///
+    /// What is mounted inside stays inside; what is unmounted outside goes inside too, so the copy holds nothing fast.
     ///
     /// `path` must not exist and must lie on a private mount (see [`mount_private_tmpfs`]).
     pub fn create<F>(path: &Path, net: &NetNs, prepare: F) -> Result<Self>
@@ -80,7 +84,7 @@ impl MountNs {
 
 fn prepare_here(net: &NetNs, prepare: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
     setns(net, CloneFlags::CLONE_NEWNET)?;
     prepare()
@@ -114,6 +118,30 @@ pub fn unmount(path: &Path) -> io::Result<bool> {
         Err(nix::Error::EINVAL | nix::Error::ENOENT) => Ok(false),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Where something is mounted at or below `dir` in this thread's mount namespace, each place once, deepest last.
+pub fn mount_points_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let table = fs::read("/proc/thread-self/mountinfo")?;
+    let lines = table.split(|b| *b == b'\n');
+    // proc(5): the fifth field is the mount point, with blanks, tabs, newlines and backslashes in octal.
+    let points = lines.filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(unescape);
+    let mut below: Vec<_> = points.filter(|p| p.starts_with(dir)).collect();
+    below.sort();
+    below.dedup();
+    Ok(below)
+}
+
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = (*first == b'\\').then(|| tail.get(..3)).flatten();
+        let value = octal.and_then(|o| u8::from_str_radix(std::str::from_utf8(o).ok()?, 8).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &tail[3..] } else { tail };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Whether something is mounted on exactly this directory in this thread's mount namespace.

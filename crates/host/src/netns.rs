@@ -133,6 +133,12 @@ impl NetNs {
         Ok(Self { file, label: self.label.clone() })
     }
 
+    /// Shows the namespace also at `path`, an existing file of this thread's mount namespace.
+    pub fn bind_to(&self, path: &Path) -> Result<()> {
+        let file = PathBuf::from(format!("/proc/thread-self/fd/{}", self.raw_fd()));
+        bind(&file, path).context(|| format!("bind network namespace {self} to {}", path.display()))
+    }
+
     /// Runs `f` inside, on a thread of its own, and returns what it returns.
     ///
     /// Sockets and netlink handles opened in `f` stay with this namespace afterwards; so do processes spawned.

@@ -250,6 +250,8 @@ fn stack_is_kept_out(attach: fn(u32) -> weft_host::Result<IngressGuard>) {
         |nl: &mut Netlink| nl.neighbours().unwrap().iter().any(|n| n.ip == ip("192.0.2.2") && n.usable());
     assert!(!resolved(&mut pair.na), "the stack answered through the guard");
     drop(guard);
+    // Afresh: the failed attempt would be repeated only after a second.
+    pair.na.delete_neighbour(pair.va, ip("192.0.2.2")).unwrap();
     pair.na.probe_neighbour(pair.va, ip("192.0.2.2")).unwrap();
     eventually("the stack answers again", || resolved(&mut pair.na).then_some(()));
 }

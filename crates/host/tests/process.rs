@@ -80,6 +80,9 @@ fn mount_namespaces_are_kept_by_a_file() {
     let dir = std::path::PathBuf::from(format!("/run/weft-host-test-{}", std::process::id()));
     mountns::mount_private_tmpfs(&dir).unwrap();
     assert!(mountns::is_mount_point(&dir));
+    let blank = dir.join("a b");
+    mountns::mount_private_tmpfs(&blank).unwrap();
+    assert_eq!(mountns::mount_points_below(&dir).unwrap(), [dir.clone(), blank]);
     let ns = NetNs::unnamed("t").unwrap();
     let mounts = MountNs::create(&dir.join("mnt"), &ns, || {
         mountns::mount_private_tmpfs("/run".as_ref())?;

@@ -36,12 +36,15 @@ pub struct VethEnd<'a> {
     pub mtu: Option<u32>,
     /// Where it is made; `None` for the handle's namespace.
     pub ns: Option<&'a NetNs>,
+    /// Its index there; 0 for the next free one. Two ends in two namespaces should not get the same: the kernel
+    /// then takes the link for no virtual one and tells of its carrier up to a second late.
+    pub index: u32,
 }
 
 impl<'a> VethEnd<'a> {
     /// An end in the handle's namespace with a random address and MTU 1500.
     pub fn named(name: &'a str) -> Self {
-        Self { name, mac: None, mtu: None, ns: None }
+        Self { name, mac: None, mtu: None, ns: None, index: 0 }
     }
 
     fn write(&self, message: &mut Message) {
@@ -84,12 +87,12 @@ impl Netlink {
     pub fn add_veth(&mut self, a: &VethEnd<'_>, b: &VethEnd<'_>) -> Result<()> {
         ifname(a.name)?;
         ifname(b.name)?;
-        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, &ifinfo(0, 0, 0));
+        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, &ifinfo(a.index, 0, 0));
         a.write(&mut message);
         message.nest(IFLA_LINKINFO, |m| {
             m.str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {
                 m.nest(VETH_INFO_PEER, |m| {
-                    m.raw(&ifinfo(0, 0, 0));
+                    m.raw(&ifinfo(b.index, 0, 0));
                     b.write(m);
                 });
             });
