@@ -1,0 +1,148 @@
+//! How is a match kept small? Only words in which it looks at something, in the order in which lookup visits them.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use weft_flow::{CACHED_WORDS, FlowKey, FlowMask, KEY_WORDS, Match, PACKET_WORDS};
+
+/// Number of stages of a lookup: metadata, link layer, network layer, transport layer.
+pub(crate) const STAGES: usize = 4;
+
+/// The stage in which a word of the packet section is looked at: ports, Ethernet and VLAN, network, transport. The
+/// words of the other sections are all in the first.
+const PACKET_STAGE: [u8; PACKET_WORDS] = [0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3];
+
+fn stage_of(word: usize) -> usize {
+    PACKET_STAGE.get(word).copied().unwrap_or(0).into()
+}
+
+/// Visiting order of the words.
+fn order() -> impl Iterator<Item = usize> {
+    (0..STAGES).flat_map(|stage| (0..KEY_WORDS).filter(move |w| stage_of(*w) == stage))
+}
+
+/// A mask without its zero words.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MiniMask {
+    /// Index and mask of each word, in visiting order.
+    pub(crate) words: SmallVec<[(u8, u64); 8]>,
+    /// Where in `words` each stage ends.
+    pub(crate) ends: [u8; STAGES],
+}
+
+impl MiniMask {
+    pub(crate) fn new(mask: &FlowMask) -> MiniMask {
+        let mut mini = MiniMask { words: SmallVec::new(), ends: [0; STAGES] };
+        for word in order() {
+            let bits = mask.words()[word];
+            if bits != 0 {
+                mini.words.push((word as u8, bits));
+                mini.ends[stage_of(word)] = mini.words.len() as u8;
+            }
+        }
+        for stage in 1..STAGES {
+            mini.ends[stage] = mini.ends[stage].max(mini.ends[stage - 1]);
+        }
+        mini
+    }
+
+    pub(crate) fn expand(&self) -> FlowMask {
+        let mut mask = FlowMask::empty();
+        self.add_to(&mut mask, self.words.len());
+        mask
+    }
+
+    /// Adds the bits of the first `words` words.
+    pub(crate) fn add_to(&self, mask: &mut FlowMask, words: usize) {
+        let out = mask.0.words_mut();
+        for &(word, bits) in &self.words[..words] {
+            out[usize::from(word)] |= bits;
+        }
+    }
+
+    /// The masked words of `key`.
+    pub(crate) fn values(&self, key: &FlowKey) -> Box<[u64]> {
+        self.words.iter().map(|&(word, bits)| key.words()[usize::from(word)] & bits).collect()
+    }
+}
+
+/// Mixes a word into a hash.
+#[inline]
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Spreads a hash over its high bits, which tries consume first.
+#[inline]
+pub(crate) fn finish(hash: u64) -> u64 {
+    let h = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^ (h >> 29)
+}
+
+/// A match in small form. Equal matches are equal.
+#[derive(Clone, Debug)]
+pub struct MiniMatch {
+    pub(crate) mask: Arc<MiniMask>,
+    pub(crate) values: Box<[u64]>,
+}
+
+impl MiniMatch {
+    /// The small form of a match.
+    pub fn new(matching: &Match) -> MiniMatch {
+        let mask = MiniMask::new(&matching.mask);
+        let values = mask.values(&matching.key);
+        MiniMatch { mask: Arc::new(mask), values }
+    }
+    /// The match in full.
+    pub fn expand(&self) -> Match {
+        let mut full = Match { key: FlowKey::default(), mask: self.mask.expand() };
+        for (&(word, _), value) in self.mask.words.iter().zip(&self.values) {
+            full.key.words_mut()[usize::from(word)] = *value;
+        }
+        full
+    }
+    /// Whether `key` matches.
+    #[inline]
+    pub fn covers(&self, key: &FlowKey) -> bool {
+        let words = self.mask.words.iter().zip(&self.values);
+        words.into_iter().all(|(&(word, bits), value)| key.words()[usize::from(word)] & bits == *value)
+    }
+    /// Whether some packet matches both.
+    pub fn overlaps(&self, other: &MiniMatch) -> bool {
+        self.common(other)
+            .all(|(mask, other_mask, value, other_value)| (value ^ other_value) & mask & other_mask == 0)
+    }
+    /// Whether every packet that matches this also matches `other`.
+    pub fn is_within(&self, other: &MiniMatch) -> bool {
+        let theirs = other.mask.words.iter().zip(&other.values);
+        theirs.into_iter().all(|(&(word, bits), value)| {
+            let mine = self.mask.words.iter().position(|(w, _)| *w == word);
+            mine.is_some_and(|i| self.mask.words[i].1 & bits == bits && self.values[i] & bits == *value)
+        })
+    }
+    fn common<'a>(&'a self, other: &'a MiniMatch) -> impl Iterator<Item = (u64, u64, u64, u64)> + 'a {
+        let mine = self.mask.words.iter().zip(&self.values);
+        mine.filter_map(move |(&(word, bits), value)| {
+            let i = other.mask.words.iter().position(|(w, _)| *w == word)?;
+            Some((bits, other.mask.words[i].1, *value, other.values[i]))
+        })
+    }
+    /// Whether it looks at nothing.
+    pub fn is_any(&self) -> bool {
+        self.mask.words.is_empty()
+    }
+    pub(crate) fn hash(&self) -> u64 {
+        finish(self.values.iter().fold(0, |h, v| mix(h, *v)))
+    }
+}
+
+impl PartialEq for MiniMatch {
+    fn eq(&self, other: &MiniMatch) -> bool {
+        self.values == other.values && (Arc::ptr_eq(&self.mask, &other.mask) || self.mask == other.mask)
+    }
+}
+
+impl Eq for MiniMatch {}
+
+/// The words of a key that caches match on are the first [`CACHED_WORDS`]; the stages must not be confused by that.
+const _: () = assert!(CACHED_WORDS < KEY_WORDS && KEY_WORDS <= u8::MAX as usize);

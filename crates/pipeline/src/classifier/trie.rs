@@ -1,0 +1,252 @@
+//! How can a map change without being copied? A trie of 64-bit keys whose nodes are shared between versions.
+//!
+//! A clone is one reference count. A change copies the nodes on the way to its key, and only those that another
+//! version shares. Keys are consumed from the most significant bit, so iteration is in order of keys.
+
+use std::sync::Arc;
+
+/// Bits consumed per level.
+const BITS: u32 = 6;
+
+/// A persistent map from `u64`, which is a hash or a number that wants order.
+#[derive(Clone, Debug)]
+pub(crate) struct Trie<V> {
+    root: Arc<Node<V>>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Node<V> {
+    bitmap: u64,
+    slots: Vec<Slot<V>>,
+}
+
+#[derive(Clone, Debug)]
+enum Slot<V> {
+    Leaf(u64, V),
+    Node(Arc<Node<V>>),
+}
+
+impl<V> Default for Trie<V> {
+    fn default() -> Self {
+        Trie { root: Arc::new(Node::empty()), len: 0 }
+    }
+}
+
+/// The digit of `key` at a depth.
+fn digit(key: u64, depth: u32) -> u32 {
+    let used = depth * BITS;
+    ((key << used) >> (64 - BITS)) as u32
+}
+
+impl<V> Node<V> {
+    fn empty() -> Self {
+        Node { bitmap: 0, slots: Vec::new() }
+    }
+    fn position(&self, digit: u32) -> (bool, usize) {
+        let below = self.bitmap & ((1 << digit) - 1);
+        (self.bitmap & (1 << digit) != 0, below.count_ones() as usize)
+    }
+}
+
+impl<V: Clone> Trie<V> {
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+    /// Whether there is no key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get(&self, key: u64) -> Option<&V> {
+        let mut node = &self.root;
+        let mut depth = 0;
+        loop {
+            let (found, at) = node.position(digit(key, depth));
+            if !found {
+                return None;
+            }
+            match &node.slots[at] {
+                Slot::Leaf(k, v) => return (*k == key).then_some(v),
+                Slot::Node(child) => node = child,
+            }
+            depth += 1;
+        }
+    }
+
+    /// The value of `key`, to change; made by `default` if there is none.
+    pub(crate) fn entry(&mut self, key: u64, default: impl Fn() -> V) -> &mut V {
+        let (value, added) = entry(Arc::make_mut(&mut self.root), key, 0, &default);
+        self.len += usize::from(added);
+        value
+    }
+
+    /// The value of `key`, to change.
+    pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.get(key)?;
+        Some(self.entry_present(key))
+    }
+
+    fn entry_present(&mut self, key: u64) -> &mut V {
+        let mut node = Arc::make_mut(&mut self.root);
+        let mut depth = 0;
+        loop {
+            let (_, at) = node.position(digit(key, depth));
+            match &mut node.slots[at] {
+                Slot::Leaf(_, v) => return v,
+                Slot::Node(child) => node = Arc::make_mut(child),
+            }
+            depth += 1;
+        }
+    }
+
+    /// Removes `key`.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+        self.get(key)?;
+        self.len -= 1;
+        remove(Arc::make_mut(&mut self.root), key, 0)
+    }
+
+    /// The greatest key.
+    pub(crate) fn max_key(&self) -> Option<u64> {
+        let mut node = &self.root;
+        loop {
+            match node.slots.last()? {
+                Slot::Leaf(k, _) => return Some(*k),
+                Slot::Node(child) => node = child,
+            }
+        }
+    }
+
+    /// The values, in order of their keys.
+    pub(crate) fn values(&self) -> Values<'_, V> {
+        Values(vec![self.root.slots.iter()])
+    }
+}
+
+fn entry<'a, V: Clone>(
+    node: &'a mut Node<V>,
+    key: u64,
+    depth: u32,
+    default: &impl Fn() -> V,
+) -> (&'a mut V, bool) {
+    let digit_here = digit(key, depth);
+    let (found, at) = node.position(digit_here);
+    if !found {
+        node.bitmap |= 1 << digit_here;
+        node.slots.insert(at, Slot::Leaf(key, default()));
+    } else if let Slot::Leaf(other, _) = &node.slots[at]
+        && *other != key
+    {
+        split(&mut node.slots[at], depth + 1);
+    }
+    match &mut node.slots[at] {
+        Slot::Leaf(_, v) => (v, !found),
+        Slot::Node(child) => entry(Arc::make_mut(child), key, depth + 1, default),
+    }
+}
+
+/// Puts a leaf one level deeper.
+fn split<V>(slot: &mut Slot<V>, depth: u32) {
+    let node = Slot::Node(Arc::new(Node::empty()));
+    if let leaf @ Slot::Leaf(..) = std::mem::replace(slot, node)
+        && let (Slot::Leaf(key, _), Slot::Node(child)) = (&leaf, slot)
+        && let Some(child) = Arc::get_mut(child)
+    {
+        child.bitmap = 1 << digit(*key, depth);
+        child.slots.push(leaf);
+    }
+}
+
+fn remove<V: Clone>(node: &mut Node<V>, key: u64, depth: u32) -> Option<V> {
+    let digit_here = digit(key, depth);
+    let (found, at) = node.position(digit_here);
+    if !found {
+        return None;
+    }
+    if let Slot::Node(child) = &mut node.slots[at] {
+        let child = Arc::make_mut(child);
+        let removed = remove(child, key, depth + 1);
+        // A lone leaf moves up, so that the shape depends on the keys only.
+        match child.slots.len() {
+            1 if matches!(child.slots[0], Slot::Leaf(..)) => {
+                if let Some(leaf) = child.slots.pop() {
+                    node.slots[at] = leaf;
+                }
+            }
+            _ => {}
+        }
+        return removed;
+    }
+    node.bitmap &= !(1 << digit_here);
+    match node.slots.remove(at) {
+        Slot::Leaf(_, v) => Some(v),
+        Slot::Node(_) => None,
+    }
+}
+
+/// Iterator over the values of a [`Trie`].
+pub(crate) struct Values<'a, V>(Vec<std::slice::Iter<'a, Slot<V>>>);
+
+impl<'a, V> Iterator for Values<'a, V> {
+    type Item = &'a V;
+
+    fn next(&mut self) -> Option<&'a V> {
+        loop {
+            match self.0.last_mut()?.next() {
+                Some(Slot::Leaf(_, v)) => return Some(v),
+                Some(Slot::Node(child)) => self.0.push(child.slots.iter()),
+                None => {
+                    self.0.pop();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a BTreeMap, with old versions that must not change.
+        #[test]
+        fn is_a_map(ops in proptest::collection::vec((any::<bool>(), 0u64..64, any::<bool>()), 1..200)) {
+            let mut model = BTreeMap::new();
+            let mut trie = Trie::default();
+            let mut old = Vec::new();
+            for (n, (insert, key, low)) in ops.into_iter().enumerate() {
+                // Keys that differ at the very top or at the very bottom.
+                let key = if low { key } else { key << 56 };
+                if n % 16 == 0 {
+                    old.push((model.clone(), trie.clone()));
+                }
+                if insert {
+                    model.insert(key, n);
+                    *trie.entry(key, || 0) = n;
+                } else {
+                    prop_assert_eq!(trie.remove(key), model.remove(&key));
+                }
+                if let Some(v) = trie.get_mut(key) {
+                    *v += 1;
+                    *model.get_mut(&key).unwrap() += 1;
+                }
+                prop_assert_eq!(trie.max_key(), model.keys().last().copied());
+            }
+            old.push((model, trie));
+            for (model, trie) in old {
+                prop_assert_eq!(trie.len(), model.len());
+                prop_assert_eq!(trie.values().collect::<Vec<_>>(), model.values().collect::<Vec<_>>());
+                for key in model.keys() {
+                    prop_assert_eq!(trie.get(*key), model.get(key));
+                }
+            }
+        }
+    }
+}

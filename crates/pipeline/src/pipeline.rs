@@ -1,0 +1,218 @@
+//! How do lanes and the switch share decisions? One object: the published snapshot, the MAC tables, and who is told.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Verdict};
+use weft_wire::Mac;
+
+use crate::changes::{ChangeHub, Changed, Changes};
+use crate::fdb::{FdbEntry, FdbStats};
+use crate::snapshot::Snapshot;
+use crate::trace::Trace;
+use crate::tunnel;
+use crate::walk::{self, Mode};
+
+/// Neighbours that may wait for being asked for at once.
+const MAX_RESOLVES: usize = 1024;
+
+/// A neighbour that a packet needs: to be asked for by ARP or ND on the bridge's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resolve {
+    /// Bridge.
+    pub bridge: u32,
+    /// Its internal port from which to ask.
+    pub port: OfPort,
+    /// Whom to ask for.
+    pub addr: IpAddr,
+    /// Address to ask from.
+    pub src: IpAddr,
+}
+
+/// A packet that a controller or the switch sends through a bridge.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketOut<'a> {
+    /// Bridge.
+    pub bridge: u32,
+    /// Port that the packet pretends to come from; reserved ports and [`OfPort::ANY`] stand for none.
+    pub in_port: OfPort,
+    /// What to do. `Output` to [`OfPort::TABLE`] walks the flow tables.
+    pub actions: &'a [Action],
+}
+
+/// Decides about packets. Shared by all lanes and the switch.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    snapshot: ArcSwap<Snapshot>,
+    /// Held by whoever makes the next snapshot.
+    writer: Mutex<()>,
+    hub: ChangeHub,
+    resolves: Mutex<BTreeSet<Resolve>>,
+}
+
+impl Pipeline {
+    /// A pipeline without bridges.
+    pub fn new() -> Pipeline {
+        Pipeline::default()
+    }
+
+    /// What is published.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Publishes a snapshot; all cached flows are to be walked again. Use [`Pipeline::update`] where several threads
+    /// change things.
+    pub fn publish(&self, snapshot: Snapshot) {
+        for bridge in snapshot.bridges() {
+            bridge.fdb.retain_ports(|port| bridge.port(port).is_some());
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        self.hub.announce(Changed { tables: true, tags: DepTags::default() });
+    }
+
+    /// Changes a copy of what is published and publishes it: one call for a batch of flow-mods. What `change` returns
+    /// is returned; nothing is published when that is an error.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn update<T, E>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, E>) -> Result<T, E> {
+        let _writer = self.writer.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let result = change(&mut snapshot)?;
+        self.publish(snapshot);
+        Ok(result)
+    }
+
+    /// Learns (`Some`) or forgets the link-layer address of an underlay neighbour. Only flows that rest on it are
+    /// walked again.
+    pub fn set_neighbour(&self, bridge: u32, addr: IpAddr, mac: Option<Mac>) {
+        let _writer = self.writer.lock();
+        let old = self.snapshot.load();
+        if old.underlay().neighbour(bridge, addr) == mac {
+            return;
+        }
+        let mut snapshot = Snapshot::clone(&old);
+        snapshot.underlay_mut().set_neighbour(bridge, addr, mac);
+        self.snapshot.store(Arc::new(snapshot));
+        self.announce(DepTags::of(tunnel::neighbour_tag(bridge, addr)));
+    }
+
+    /// A cursor over what changes from now on, one for each lane.
+    pub fn subscribe(&self) -> Changes {
+        self.hub.subscribe()
+    }
+
+    fn announce(&self, tags: DepTags) {
+        if tags != DepTags::default() {
+            self.hub.announce(Changed { tables: false, tags });
+        }
+    }
+
+    /// Decides about a packet that was received: `key` holds its headers, datapath port and outer header. MAC addresses
+    /// are learned, and missing neighbours noted for [`Pipeline::take_resolves`]. Statistics are for the caller to
+    /// credit, to the rules of the verdict.
+    pub fn walk(&self, key: &FlowKey, now_ms: u64) -> Verdict {
+        let snapshot = self.snapshot.load();
+        let outcome = walk::received(&snapshot, key, now_ms, Mode::Learn);
+        self.settle(outcome.learned, outcome.resolves);
+        outcome.verdict
+    }
+
+    /// The verdict on a cached flow as of now, without learning. Where a packet would be learned from,
+    /// [`Verdict::cacheable`] is false: the flow is to be removed, so that its next packet walks.
+    pub fn revalidate(&self, key: &FlowKey, now_ms: u64) -> Verdict {
+        walk::received(&self.snapshot.load(), key, now_ms, Mode::DryRun).verdict
+    }
+
+    /// The verdict on a packet, without learning, and how it came about.
+    pub fn trace(&self, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
+        let outcome = walk::received(&self.snapshot.load(), key, now_ms, Mode::Trace);
+        (outcome.verdict, outcome.trace.unwrap_or_default())
+    }
+
+    /// What to do with a packet-out. `key` holds the packet's headers; its `in_port` is set here.
+    pub fn packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> Verdict {
+        let snapshot = self.snapshot.load();
+        let outcome = walk::packet_out(&snapshot, out, key, now_ms, Mode::Learn);
+        self.settle(outcome.learned, outcome.resolves);
+        outcome.verdict
+    }
+
+    fn settle(&self, learned: DepTags, resolves: Vec<Resolve>) {
+        self.announce(learned);
+        if !resolves.is_empty() {
+            let mut waiting = self.resolves.lock();
+            waiting.extend(resolves);
+            while waiting.len() > MAX_RESOLVES {
+                waiting.pop_last();
+            }
+        }
+    }
+
+    /// Neighbours that packets needed since the last call, each once: for the switch to ask for, and to answer by
+    /// [`Pipeline::set_neighbour`].
+    pub fn take_resolves(&self) -> Vec<Resolve> {
+        std::mem::take(&mut *self.resolves.lock()).into_iter().collect()
+    }
+
+    /// Keeps a learned address alive (or moves it back) because a cached flow was used. `used_ms` is when its last
+    /// packet came.
+    pub fn refresh(&self, fdb: &FdbRef, used_ms: u64) {
+        let snapshot = self.snapshot.load();
+        if let Some(bridge) = snapshot.bridge(fdb.bridge)
+            && bridge.port(fdb.port).is_some()
+        {
+            self.announce(bridge.fdb.learn(fdb.vlan, fdb.mac, fdb.port, used_ms));
+        }
+    }
+
+    /// The MAC table of a bridge, by VLAN and address.
+    pub fn fdb_entries(&self, bridge: u32, now_ms: u64) -> Vec<FdbEntry> {
+        self.snapshot.load().bridge(bridge).map(|b| b.fdb.entries(now_ms)).unwrap_or_default()
+    }
+
+    /// Counters of the MAC table of a bridge.
+    pub fn fdb_stats(&self, bridge: u32) -> FdbStats {
+        self.snapshot.load().bridge(bridge).map(|b| b.fdb.stats()).unwrap_or_default()
+    }
+
+    /// Forgets what a bridge learned.
+    pub fn fdb_flush(&self, bridge: u32) {
+        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
+            self.announce(bridge.fdb.flush(None));
+        }
+    }
+
+    /// Forgets what a bridge learned from one port, for instance because its link went down.
+    pub fn fdb_flush_port(&self, bridge: u32, port: OfPort) {
+        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
+            self.announce(bridge.fdb.flush(Some(port)));
+        }
+    }
+
+    /// Configures an entry of a MAC table, which then neither ages nor moves. False: there is no such bridge.
+    pub fn fdb_add_static(&self, bridge: u32, vlan: u16, mac: Mac, port: OfPort) -> bool {
+        let snapshot = self.snapshot.load();
+        let Some(bridge) = snapshot.bridge(bridge) else { return false };
+        self.announce(bridge.fdb.set_static(vlan, mac, port));
+        true
+    }
+
+    /// Removes an entry of a MAC table, configured or learned.
+    pub fn fdb_remove(&self, bridge: u32, vlan: u16, mac: Mac) {
+        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
+            self.announce(bridge.fdb.remove(vlan, mac));
+        }
+    }
+
+    /// Lets MAC table entries age; to be called about once a second.
+    pub fn age(&self, now_ms: u64) {
+        for bridge in self.snapshot.load().bridges() {
+            self.announce(bridge.fdb.age(now_ms));
+        }
+    }
+}

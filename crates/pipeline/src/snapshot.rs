@@ -1,0 +1,140 @@
+//! What do walks see? One immutable picture of all bridges, their flow tables and the underlay.
+//!
+//! A copy is cheap: bridges, tables and rules are shared between pictures until one of them changes them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use weft_flow::{DpPort, DropReason, OfPort, TunnelKey, TunnelKind};
+
+use crate::config::{BridgeConfig, PortConfig};
+use crate::fdb::Fdb;
+use crate::table::TableSet;
+use crate::tunnel::{TunnelListener, TunnelMap, Underlay};
+
+/// A bridge as walks see it.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    /// Configuration.
+    pub config: Arc<BridgeConfig>,
+    /// Flow tables.
+    pub tables: TableSet,
+    ports: Arc<HashMap<OfPort, usize>>,
+    pub(crate) fdb: Arc<Fdb>,
+}
+
+impl Bridge {
+    /// The port with this OpenFlow number.
+    pub fn port(&self, ofport: OfPort) -> Option<&PortConfig> {
+        self.config.ports.get(*self.ports.get(&ofport)?)
+    }
+}
+
+/// Everything that is configured. Published by [`crate::Pipeline::publish`].
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    bridges: BTreeMap<u32, Arc<Bridge>>,
+    dp_ports: Arc<HashMap<DpPort, (u32, OfPort)>>,
+    tunnels: Arc<TunnelMap>,
+    underlay: Arc<Underlay>,
+}
+
+impl Snapshot {
+    /// No bridges.
+    pub fn new() -> Snapshot {
+        Snapshot::default()
+    }
+    /// The bridges, by number.
+    pub fn bridges(&self) -> impl Iterator<Item = &Arc<Bridge>> {
+        self.bridges.values()
+    }
+    /// A bridge by number.
+    pub fn bridge(&self, id: u32) -> Option<&Arc<Bridge>> {
+        self.bridges.get(&id)
+    }
+    /// A bridge by name.
+    pub fn bridge_named(&self, name: &str) -> Option<&Arc<Bridge>> {
+        self.bridges.values().find(|b| b.config.name == name)
+    }
+    /// Adds a bridge, or gives an existing one another configuration; its tables and learned addresses stay.
+    ///
+    /// A bridge that is new starts with one rule, `priority=0,actions=NORMAL`, unless it is fail-secure.
+    pub fn set_bridge(&mut self, config: BridgeConfig) {
+        let ports = config.ports.iter().enumerate().map(|(i, p)| (p.ofport, i)).collect();
+        let (tables, fdb) = match self.bridges.get(&config.id) {
+            Some(old) => (old.tables.clone(), old.fdb.clone()),
+            None => (TableSet::initial(config.fail_mode), Arc::new(Fdb::new(config.id))),
+        };
+        fdb.configure(config.mac_table_size, config.mac_aging_ms);
+        let id = config.id;
+        self.bridges
+            .insert(id, Arc::new(Bridge { config: Arc::new(config), tables, ports: Arc::new(ports), fdb }));
+        self.index();
+    }
+    /// Removes a bridge with its tables and learned addresses.
+    pub fn remove_bridge(&mut self, id: u32) -> bool {
+        let found = self.bridges.remove(&id).is_some();
+        self.index();
+        found
+    }
+    /// The flow tables of a bridge, to change. Tables that stay as they are remain shared with earlier snapshots.
+    pub fn tables_mut(&mut self, bridge: u32) -> Option<&mut TableSet> {
+        Some(&mut Arc::make_mut(self.bridges.get_mut(&bridge)?).tables)
+    }
+    /// Routes and neighbours for native tunnels.
+    pub fn underlay(&self) -> &Underlay {
+        &self.underlay
+    }
+    /// Routes and neighbours for native tunnels, to change.
+    pub fn underlay_mut(&mut self) -> &mut Underlay {
+        Arc::make_mut(&mut self.underlay)
+    }
+    /// Bridge and OpenFlow port of a datapath port.
+    pub fn port_of(&self, port: DpPort) -> Option<(u32, OfPort)> {
+        self.dp_ports.get(&port).copied()
+    }
+    /// Which tunnel port a packet came in by, after its outer headers were read into `key` (`dst_port` 0 for GRE).
+    ///
+    /// # Errors
+    /// [`DropReason::TunnelWrongVni`] when the peer is known but not the key, [`DropReason::TunnelWrongPeer`] when no
+    /// port takes the peer or local address, [`DropReason::TunnelFlags`] when the header has group policy bits and the
+    /// port not `exts=gbp`.
+    pub fn tunnel_demux(
+        &self,
+        kind: TunnelKind,
+        dst_port: u16,
+        key: &TunnelKey,
+    ) -> Result<DpPort, DropReason> {
+        self.tunnels.demux(kind, dst_port, key)
+    }
+    /// What the tunnel ports listen on; one entry for any number of ports that share a kind and UDP port.
+    pub fn tunnel_listeners(&self) -> impl Iterator<Item = TunnelListener> {
+        self.tunnels.listeners()
+    }
+    /// What a tunnel port listens on, for [`weft_flow::DpAction::TunnelPop`], whose port stands for its listener:
+    /// which of the listener's ports takes the packet is then for [`Snapshot::tunnel_demux`].
+    pub fn tunnel_listener(&self, port: DpPort) -> Option<TunnelListener> {
+        let (bridge, ofport) = self.port_of(port)?;
+        let config = self.bridge(bridge)?.port(ofport)?.tunnel()?;
+        Some(TunnelListener { kind: config.kind, dst_port: config.dst_port, port })
+    }
+    pub(crate) fn tunnels(&self) -> &TunnelMap {
+        &self.tunnels
+    }
+
+    fn index(&mut self) {
+        let mut dp_ports = HashMap::new();
+        let mut tunnels = TunnelMap::default();
+        for bridge in self.bridges.values() {
+            for port in &bridge.config.ports {
+                let Some(dp_port) = port.dp_port else { continue };
+                dp_ports.insert(dp_port, (bridge.config.id, port.ofport));
+                if let Some(config) = port.tunnel() {
+                    tunnels.insert(dp_port, config);
+                }
+            }
+        }
+        self.dp_ports = Arc::new(dp_ports);
+        self.tunnels = Arc::new(tunnels);
+    }
+}
