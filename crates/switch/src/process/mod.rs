@@ -1,0 +1,5 @@
+//! How does the switch behave as a daemon: where its files are, how it detaches, how it logs?
+
+pub mod detach;
+pub mod paths;
+pub mod vlog;

@@ -1,0 +1,335 @@
+//! What is logged, where, and how much? The levels of `vlog/set`, for every module and destination.
+//!
+//! [`Vlog`] is a `tracing` layer. An event's module is the first part of its target that says something: the crate for
+//! other rooms (`datapath`), the module inside this one (`stream`).
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+/// Every module that logs.
+pub const MODULES: &[&str] = &[
+    "bridge",
+    "datapath",
+    "daemon",
+    "db",
+    "host",
+    "netlink",
+    "openflow",
+    "ovsdb",
+    "pipeline",
+    "reconcile",
+    "stream",
+    "tunnel",
+    "unixctl",
+    "vlog",
+    "weft",
+];
+
+/// How much is told, in the words of `vlog/set`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Severity {
+    Off,
+    Emer,
+    Err,
+    Warn,
+    Info,
+    Dbg,
+}
+
+impl Severity {
+    const ALL: [(Severity, &'static str); 6] = [
+        (Severity::Off, "off"),
+        (Severity::Emer, "emer"),
+        (Severity::Err, "err"),
+        (Severity::Warn, "warn"),
+        (Severity::Info, "info"),
+        (Severity::Dbg, "dbg"),
+    ];
+    fn by_name(name: &str) -> Option<Severity> {
+        Self::ALL.iter().find(|(_, n)| n.eq_ignore_ascii_case(name)).map(|(s, _)| *s)
+    }
+    fn name(self) -> String {
+        Self::ALL[self as usize].1.to_ascii_uppercase()
+    }
+    fn of(level: &Level) -> Severity {
+        match *level {
+            Level::ERROR => Severity::Err,
+            Level::WARN => Severity::Warn,
+            Level::INFO => Severity::Info,
+            Level::DEBUG | Level::TRACE => Severity::Dbg,
+        }
+    }
+}
+
+/// Where a message may go.
+const DESTINATIONS: [&str; 3] = ["console", "syslog", "file"];
+const CONSOLE: usize = 0;
+const SYSLOG: usize = 1;
+const FILE: usize = 2;
+
+struct State {
+    /// Level by module and destination.
+    levels: Vec<[Severity; 3]>,
+    path: Option<PathBuf>,
+    file: Option<File>,
+    syslog: Option<std::os::unix::net::UnixDatagram>,
+}
+
+/// The log: a `tracing` layer, and the handle to change what it tells.
+#[derive(Clone)]
+pub struct Vlog {
+    state: Arc<Mutex<State>>,
+    sequence: Arc<AtomicU64>,
+}
+
+impl Default for Vlog {
+    fn default() -> Self {
+        let levels = vec![[Severity::Info; 3]; MODULES.len()];
+        Vlog {
+            state: Arc::new(Mutex::new(State { levels, path: None, file: None, syslog: None })),
+            sequence: Arc::new(AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Vlog {
+    /// Makes this log the process's. Later calls have no effect.
+    pub fn install(&self) {
+        use tracing_subscriber::layer::SubscriberExt;
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(self.clone()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs into this file too, appending.
+    pub fn set_file(&self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let mut state = self.lock();
+        state.file = Some(file);
+        state.path = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// Logs to the system log too, if there is one.
+    pub fn set_syslog(&self) {
+        let connect = || {
+            let socket = std::os::unix::net::UnixDatagram::unbound()?;
+            socket.connect("/dev/log")?;
+            socket.set_nonblocking(true)?;
+            Ok::<_, io::Error>(socket)
+        };
+        self.lock().syslog = connect().ok();
+    }
+
+    /// Opens the log file again, as after log rotation.
+    pub fn reopen(&self) -> Result<(), String> {
+        let Some(path) = self.lock().path.clone() else {
+            return Err("Logging to file not configured".into());
+        };
+        self.set_file(&path).map_err(|e| e.to_string())
+    }
+
+    /// Closes the log file until it is opened again.
+    pub fn close(&self) {
+        self.lock().file = None;
+    }
+
+    /// Changes levels by a specification of ovs-appctl(8): words of which at most one is a module, one a destination
+    /// and one a level.
+    pub fn set(&self, spec: &str) -> Result<(), String> {
+        let (mut module, mut destination, mut level) = (None, None, None);
+        if ["PATTERN:", "FACILITY:"].iter().any(|p| spec.len() > p.len() && spec.starts_with(p)) {
+            return Ok(());
+        }
+        for word in spec.split([' ', ',', ':']).filter(|w| !w.is_empty()) {
+            if let Some(found) = Severity::by_name(word) {
+                level = Some(found);
+            } else if let Some(found) = DESTINATIONS.iter().position(|d| d.eq_ignore_ascii_case(word)) {
+                destination = Some(found);
+            } else if let Some(found) = MODULES.iter().position(|m| m.eq_ignore_ascii_case(word)) {
+                module = Some(found);
+            } else if !word.eq_ignore_ascii_case("any") {
+                return Err(format!("no destination, level, or module \"{word}\""));
+            }
+        }
+        let level = level.unwrap_or(Severity::Dbg);
+        let mut state = self.lock();
+        for (m, levels) in state.levels.iter_mut().enumerate() {
+            for (d, current) in levels.iter_mut().enumerate() {
+                if module.is_none_or(|wanted| wanted == m) && destination.is_none_or(|wanted| wanted == d) {
+                    *current = level;
+                }
+            }
+        }
+        drop(state);
+        tracing::callsite::rebuild_interest_cache();
+        Ok(())
+    }
+
+    /// The table of `vlog/list`.
+    pub fn list(&self) -> String {
+        let mut out = String::from("                 console    syslog    file\n");
+        out.push_str("                 -------    ------    ------\n");
+        for (module, levels) in MODULES.iter().zip(&self.lock().levels) {
+            let [c, s, f] = levels.map(Severity::name);
+            let _ = writeln!(out, "{module:<16}  {c:<4}       {s:<4}       {f:<4}");
+        }
+        out
+    }
+
+    fn levels(&self, metadata: &Metadata<'_>) -> [Severity; 3] {
+        let name = module_of(metadata.target());
+        let state = self.lock();
+        let mut levels = match MODULES.iter().position(|m| *m == name) {
+            Some(position) => state.levels[position],
+            // A library's: only what is wrong.
+            None => [Severity::Warn; 3],
+        };
+        for (level, open) in levels.iter_mut().zip([true, state.syslog.is_some(), state.file.is_some()]) {
+            if !open {
+                *level = Severity::Off;
+            }
+        }
+        levels
+    }
+}
+
+/// `weft_switch::stream::tls` → `stream`, `weft_datapath::lane` → `datapath`, anything else → its first part.
+fn module_of(target: &str) -> &str {
+    let mut parts = target.split("::");
+    let first = parts.next().unwrap_or("");
+    match first.strip_prefix("weft_") {
+        Some("switch") => match parts.next() {
+            Some("process") | None => "daemon",
+            Some(module) => module,
+        },
+        Some(room) => room,
+        None => first,
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Vlog {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let wanted = Severity::of(metadata.level());
+        metadata.is_event() && self.levels(metadata).iter().any(|level| *level >= wanted)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let severity = Severity::of(event.metadata().level());
+        let levels = self.levels(event.metadata());
+        let number = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let module = module_of(event.metadata().target());
+        let body = format!("{number:05}|{module}|{}|{}{}", severity.name(), text.message, text.fields);
+        let mut state = self.lock();
+        if levels[CONSOLE] >= severity {
+            let _ = writeln!(io::stderr(), "{}|{body}", timestamp(SystemTime::now()));
+        }
+        if levels[FILE] >= severity
+            && let Some(file) = &mut state.file
+        {
+            let _ = file.write_all(format!("{}|{body}\n", timestamp(SystemTime::now())).as_bytes());
+        }
+        if levels[SYSLOG] >= severity
+            && let Some(socket) = &state.syslog
+        {
+            // RFC 3164: facility daemon (3), severities 0, 3, 4, 6, 7.
+            let code = [7, 0, 3, 4, 6, 7][severity as usize];
+            let _ = socket.send(format!("<{}>weft: ovs|{body}", 3 * 8 + code).as_bytes());
+        }
+    }
+}
+
+/// Message and fields of an event as text.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name if name.starts_with("log.") => Ok(()),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+/// ISO 8601 in UTC with milliseconds.
+pub fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", since.subsec_millis())
+}
+
+/// Date of a day counted from 1970-01-01 in the Gregorian calendar, by 400-year eras that begin on 1 March.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn specifications_change_what_they_name() {
+        let log = Vlog::default();
+        let position = |name: &str| MODULES.iter().position(|m| *m == name).unwrap();
+        log.set("stream:file:dbg").unwrap();
+        assert_eq!(log.lock().levels[position("stream")], [Severity::Info, Severity::Info, Severity::Dbg]);
+        assert_eq!(log.lock().levels[position("bridge")], [Severity::Info; 3]);
+        log.set("console,OFF").unwrap();
+        assert_eq!(log.lock().levels[position("bridge")][CONSOLE], Severity::Off);
+        assert_eq!(log.set("foo").unwrap_err(), "no destination, level, or module \"foo\"");
+        assert_eq!(log.set("foo:bar").unwrap_err(), "no destination, level, or module \"foo\"");
+        log.set("any").unwrap();
+        assert_eq!(log.lock().levels[0], [Severity::Dbg; 3]);
+    }
+
+    #[test]
+    fn modules_come_from_targets() {
+        let cases = [
+            ("weft_switch::stream::tls", "stream"),
+            ("weft_switch::process::vlog", "daemon"),
+            ("weft_datapath::lane", "datapath"),
+            ("bridge", "bridge"),
+            ("rustls::x", "rustls"),
+        ];
+        for (target, module) in cases {
+            assert_eq!(module_of(target), module);
+        }
+    }
+
+    #[test]
+    fn times_are_written_in_utc() {
+        let at = |s| timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(s));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400_123), "2000-02-29T00:00:00.123Z");
+        assert_eq!(at(1_763_688_917_000), "2025-11-21T01:35:17.000Z");
+    }
+}
