@@ -19,7 +19,7 @@ struct Case {
 }
 
 /// Measures every case with both switches, round by round.
-pub(crate) fn table(rounds: usize, seconds: u64) -> Result<Table, String> {
+pub(crate) fn table(rounds: usize, seconds: u64) -> Table {
     let hz = tsc_hz();
     let cases = cases();
     let mut results: Vec<[Vec<f64>; 2]> = cases.iter().map(|_| [vec![], vec![]]).collect();
@@ -55,7 +55,7 @@ pub(crate) fn table(rounds: usize, seconds: u64) -> Result<Table, String> {
         })
         .collect();
     let head = ["case", "OVS-DPDK", "Weft", "Weft ÷ OVS-DPDK"];
-    Ok(Table { title: "Cycles per packet".into(), head: head.map(str::to_owned).to_vec(), rows, notes })
+    Table { title: "Cycles per packet".into(), head: head.map(str::to_owned).to_vec(), rows, notes }
 }
 
 type Rig = fn(&Case, u64, f64) -> Result<f64, String>;
@@ -158,7 +158,7 @@ fn load_flows(w: &World, case: &Case) -> Result<(), String> {
 }
 
 fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
-    const CONFIG: &str = "other_config:dpdk-extra=\"--no-huge --no-pci -m 512\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
+    const CONFIG: &str = "other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
     let mut w = World::new("d")?;
     w.add("sw")?;
     let pcap = w.dir.join("f.pcap");

@@ -58,24 +58,27 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), String> {
     let wanted = |group: &str| args.only.as_deref().is_none_or(|o| group.contains(o));
-    let mut tables = Vec::new();
+    let mut tables: Vec<report::Table> = Vec::new();
+    let mut done = |table: report::Table| {
+        println!("\n{}", table.markdown());
+        tables.push(table);
+    };
     for (group, setups) in [("same-host", setups::same_host()), ("overlay", setups::overlay())] {
         if wanted(group) {
             let setups: Vec<_> = setups
                 .into_iter()
                 .filter(|s| args.setup.as_deref().is_none_or(|o| s.name.contains(o)))
                 .collect();
-            tables.push(measure::traffic(group, &setups, args.rounds, args.seconds)?);
+            done(measure::traffic(group, &setups, args.rounds, args.seconds));
         }
     }
     if wanted("cycles") {
-        tables.push(cycles::table(args.rounds, args.seconds)?);
+        done(cycles::table(args.rounds, args.seconds));
     }
     if wanted("idle") {
-        tables.push(measure::idle()?);
+        done(measure::idle()?);
     }
     let text: String = tables.iter().map(report::Table::markdown).collect::<Vec<_>>().join("\n");
-    println!("\n{text}");
     if let Some(path) = &args.markdown {
         std::fs::write(path, &text).map_err(|e| format!("{}: {e}", path.display()))?;
     }

@@ -21,7 +21,7 @@ struct Samples {
 }
 
 /// Measures every set-up once a round and compares medians.
-pub(crate) fn traffic(group: &str, setups: &[Setup], rounds: usize, seconds: u64) -> Result<Table, String> {
+pub(crate) fn traffic(group: &str, setups: &[Setup], rounds: usize, seconds: u64) -> Table {
     let mut all: Vec<Samples> = setups.iter().map(|_| Samples::default()).collect();
     for round in 1..=rounds {
         for (setup, samples) in setups.iter().zip(&mut all) {
@@ -32,7 +32,7 @@ pub(crate) fn traffic(group: &str, setups: &[Setup], rounds: usize, seconds: u64
         }
     }
     eprintln!("\r\x1b[K{group}: done");
-    Ok(table(group, setups, &all, rounds, seconds))
+    table(group, setups, &all, rounds, seconds)
 }
 
 fn one(setup: &Setup, s: &mut Samples, seconds: u64) -> Result<(), String> {

@@ -144,3 +144,11 @@ pub(crate) fn wait_for(path: &Path, seconds: f64) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Waits up to two seconds until a process that is not a child has ended.
+fn wait_gone(pid: u32) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        !Path::new(&format!("/proc/{pid}")).exists()
+    })
+}

@@ -1,6 +1,7 @@
 //! How is Debian's Open vSwitch started in a namespace? Its user-space datapath, or the DPDK build.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ns::World;
 
@@ -39,6 +40,8 @@ pub(crate) fn start(world: &mut World, ns: &str, build: Build) -> Result<(), Str
     let binary = match build {
         Build::Plain => "ovs-vswitchd",
         Build::Dpdk(config) => {
+            // Two DPDK processes share nothing if their files have names of their own.
+            let config = config.replace("PREFIX", &unique(world, ns));
             vsctl(world, ns, &format!("--no-wait set Open_vSwitch . other_config:dpdk-init=true {config}"))?;
             DPDK_BINARY
         }
@@ -60,4 +63,10 @@ pub(crate) fn vsctl(world: &World, ns: &str, line: &str) -> Result<String, Strin
 /// Runs one of Debian's tools on the switch of namespace `ns`.
 pub(crate) fn tool(world: &World, ns: &str, tool: &str, line: &str) -> Result<String, String> {
     world.exec(ns, &env(world, ns), &["sh", "-ec", &format!("{tool} {line}")])
+}
+
+/// A name no DPDK process has used: their shared files outlive them, and a second use of a name fails.
+fn unique(world: &World, ns: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}{}", world.full(ns), COUNT.fetch_add(1, Ordering::Relaxed))
 }
