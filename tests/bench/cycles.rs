@@ -184,7 +184,7 @@ fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
             ),
         )?;
         w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up")?;
-        ovs::tool(&w, "sw", "ovs-appctl", "tnl/neigh/set bru 10.8.0.2 02:08:00:00:00:02")?;
+        ovs::appctl(&w, "sw", "tnl/neigh/set bru 10.8.0.2 02:08:00:00:00:02")?;
     } else {
         ovs::vsctl(
             &w,
@@ -194,9 +194,9 @@ fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
     }
     load_flows(&w, case)?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
-    ovs::tool(&w, "sw", "ovs-appctl", "dpif-netdev/pmd-stats-clear")?;
+    ovs::appctl(&w, "sw", "dpif-netdev/pmd-stats-clear")?;
     std::thread::sleep(std::time::Duration::from_secs(seconds));
-    let stats = ovs::tool(&w, "sw", "ovs-appctl", "dpif-netdev/pmd-stats-show")?;
+    let stats = ovs::appctl(&w, "sw", "dpif-netdev/pmd-stats-show")?;
     stats
         .lines()
         .filter_map(|l| l.trim().strip_prefix("avg processing cycles per packet:"))

@@ -46,11 +46,11 @@ pub(crate) fn start(world: &mut World, ns: &str, build: Build) -> Result<(), Str
             DPDK_BINARY
         }
     };
-    world.exec(
-        ns,
-        &env,
-        &[binary, &format!("unix:{d}/db.sock"), "--pidfile", "--detach", "--log-file", "--disable-system"],
-    )?;
+    // The DPDK build names its files after itself; give them the usual names.
+    let (pidfile, ctl) = (format!("--pidfile={d}/ovs-vswitchd.pid"), format!("--unixctl={d}/ctl"));
+    let argv =
+        [binary, &format!("unix:{d}/db.sock"), &pidfile, &ctl, "--detach", "--log-file", "--disable-system"];
+    world.exec(ns, &env, &argv)?;
     world.pidfiles.push(dir.join("ovs-vswitchd.pid"));
     Ok(())
 }
@@ -69,4 +69,10 @@ pub(crate) fn tool(world: &World, ns: &str, tool: &str, line: &str) -> Result<St
 fn unique(world: &World, ns: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{}{}", world.full(ns), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs a command of ovs-vswitchd's control socket.
+pub(crate) fn appctl(world: &World, ns: &str, line: &str) -> Result<String, String> {
+    let ctl = world.dir.join(ns).join("ctl");
+    tool(world, ns, "ovs-appctl", &format!("-t {} {line}", ctl.display()))
 }

@@ -12,7 +12,7 @@ pub(crate) fn start(world: &mut World, ns: &str) -> Result<u32, String> {
     let argv =
         [env!("CARGO_BIN_EXE_weft"), "switch", "--rundir", &d, "--db", &format!("{d}/conf.db"), "--pidfile"];
     let pid = world.spawn(ns, &env, &argv, &format!("{ns}.log"))?;
-    wait_for(&dir.join("db.sock"), 10.0)
+    wait_for(&dir.join("db.sock"), 3.0)
         .map_err(|e| format!("{e}\n{}", world.output(&format!("{ns}.log"))))?;
     ovs::vsctl(world, ns, "--retry init")?;
     Ok(pid_of_switch(world, ns).unwrap_or(pid))
