@@ -1,6 +1,6 @@
 //! Who owns which lock, and who waits for it (RFC 7047 §4.1.8 to §4.1.10)?
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
 
@@ -9,31 +9,67 @@ use crate::error::{ErrorKind, OvsdbError, Result};
 use crate::json;
 use crate::rpc::Message;
 
+/// How a client came to stand in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Asked,
+    Stole,
+}
+
 /// For each lock its owner and, behind it, those who wait.
+///
+/// A client that asked and is robbed stands right behind the thief. One that had stolen
+/// the lock itself is out, as ovsdb-server does it, and has to unlock before it asks again.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    queues: BTreeMap<String, VecDeque<ConnId>>,
+    queues: BTreeMap<String, VecDeque<(ConnId, Manner)>>,
+    out: BTreeSet<(ConnId, String)>,
 }
 
 impl Locks {
     pub(super) fn owner(&self, name: &str) -> Option<ConnId> {
-        self.queues.get(name)?.front().copied()
+        self.queues.get(name)?.front().map(|(id, _)| *id)
     }
 
-    fn count(&self, id: ConnId) -> usize {
-        self.queues.values().filter(|q| q.contains(&id)).count()
+    fn queued(&self, name: &str, id: ConnId) -> bool {
+        let queue = self.queues.get(name);
+        queue.is_some_and(|q| q.iter().any(|(c, _)| *c == id))
+    }
+
+    /// True when the client has asked for the lock and not unlocked it since.
+    fn has_asked(&self, name: &str, id: ConnId) -> bool {
+        self.queued(name, id) || self.out.contains(&(id, name.to_owned()))
+    }
+
+    /// The locks a client has asked for and not unlocked since.
+    fn of(&self, id: ConnId) -> Vec<String> {
+        let queued = self.queues.keys().filter(|name| self.queued(name, id));
+        let out = self.out.iter().filter(|(c, _)| *c == id).map(|(_, name)| name);
+        queued.chain(out).cloned().collect()
     }
 
     /// Takes a client out of a queue; gives the new owner if the client was the old one.
     fn leave(&mut self, name: &str, id: ConnId) -> Option<ConnId> {
+        self.out.remove(&(id, name.to_owned()));
+        let owned = self.owner(name) == Some(id);
         let queue = self.queues.get_mut(name)?;
-        let owned = queue.front() == Some(&id);
-        queue.retain(|c| *c != id);
-        let next = queue.front().copied();
-        if next.is_none() {
+        queue.retain(|(c, _)| *c != id);
+        if queue.is_empty() {
             self.queues.remove(name);
         }
-        next.filter(|_| owned)
+        self.owner(name).filter(|_| owned)
+    }
+
+    /// Puts a client in front of a queue; gives the robbed owner.
+    fn steal(&mut self, name: &str, id: ConnId) -> Option<ConnId> {
+        let queue = self.queues.entry(name.to_owned()).or_default();
+        let robbed = queue.front().copied();
+        if let Some((thief, Manner::Stole)) = robbed {
+            queue.pop_front();
+            self.out.insert((thief, name.to_owned()));
+        }
+        queue.push_front((id, Manner::Stole));
+        robbed.map(|(id, _)| id)
     }
 }
 
@@ -41,32 +77,31 @@ impl Server {
     /// `lock` and `steal`.
     pub(super) fn lock(&mut self, id: ConnId, params: &[Value], steal: bool) -> Result<Value> {
         let name = lock_name(params)?;
-        if self.locks.count(id) >= self.limits.locks {
+        if self.locks.of(id).len() >= self.limits.locks {
             let details = "this client holds too many locks";
             return Err(OvsdbError::new(ErrorKind::ResourcesExhausted, details));
         }
-        let queue = self.locks.queues.entry(name.to_owned()).or_default();
-        if queue.contains(&id) {
+        if self.locks.has_asked(name, id) {
             let details = "the client has asked for this lock already";
             return Err(OvsdbError::syntax(&Value::from(name), details));
         }
-        let owner = queue.front().copied();
-        if steal {
-            queue.push_front(id);
+        let locked = if steal {
+            if let Some(robbed) = self.locks.steal(name, id) {
+                self.notify_lock(robbed, "stolen", name);
+            }
+            true
         } else {
-            queue.push_back(id);
-        }
-        if let Some(robbed) = owner.filter(|_| steal) {
-            self.notify_lock(robbed, "stolen", name);
-        }
-        let locked = owner.is_none() || steal;
+            let queue = self.locks.queues.entry(name.to_owned()).or_default();
+            queue.push_back((id, Manner::Asked));
+            queue.len() == 1
+        };
         Ok(Value::Object(Map::from_iter([("locked".to_owned(), locked.into())])))
     }
 
     /// `unlock`.
     pub(super) fn unlock(&mut self, id: ConnId, params: &[Value]) -> Result<Value> {
         let name = lock_name(params)?;
-        if !self.locks.queues.get(name).is_some_and(|q| q.contains(&id)) {
+        if !self.locks.has_asked(name, id) {
             let details = "the client has not asked for this lock";
             return Err(OvsdbError::syntax(&Value::from(name), details));
         }
@@ -78,9 +113,7 @@ impl Server {
 
     /// Gives up everything a client holds or waits for.
     pub(super) fn release_locks(&mut self, id: ConnId) {
-        let held = self.locks.queues.iter().filter(|(_, q)| q.contains(&id));
-        let held: Vec<String> = held.map(|(name, _)| name.clone()).collect();
-        for name in held {
+        for name in self.locks.of(id) {
             if let Some(next) = self.locks.leave(&name, id) {
                 self.notify_lock(next, "locked", &name);
             }
