@@ -40,3 +40,4 @@ mod mmsg;
 mod sys;
 
 pub use error::{Error, Result};
+pub use weft_wire::Mac;

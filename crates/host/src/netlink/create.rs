@@ -36,8 +36,9 @@ pub struct VethEnd<'a> {
     pub mtu: Option<u32>,
     /// Where it is made; `None` for the handle's namespace.
     pub ns: Option<&'a NetNs>,
-    /// Its index there; 0 for the next free one. Two ends in two namespaces should not get the same: the kernel
-    /// then takes the link for no virtual one and tells of its carrier up to a second late.
+    /// Its index; 0 for the next free one. The kernel heeds it only in the handle's namespace. Two ends in two
+    /// namespaces should not get the same: the kernel then does not see that they belong together, and tells of
+    /// their carrier up to a second late.
     pub index: u32,
 }
 

@@ -25,8 +25,8 @@ impl Pair {
         let b = NetNs::unnamed("test b").unwrap();
         let mut na = Netlink::open_in(&a).unwrap();
         let mut nb = Netlink::open_in(&b).unwrap();
-        let far = VethEnd { ns: Some(&b), index: 1000, ..VethEnd::named("vb") };
-        na.add_veth(&VethEnd::named("va"), &far).unwrap();
+        let far = VethEnd { ns: Some(&b), ..VethEnd::named("vb") };
+        na.add_veth(&VethEnd { index: 1000, ..VethEnd::named("va") }, &far).unwrap();
         let (va, vb) = (na.index_of("va").unwrap(), nb.index_of("vb").unwrap());
         for (netlink, index) in [(&mut na, va), (&mut nb, vb)] {
             let lo = netlink.index_of("lo").unwrap();
