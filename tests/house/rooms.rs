@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Rooms without effects: none of these crates may be linked into them.
 const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb"];
-const EFFECTS: &[&str] = &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
+const EFFECTS: &[&str] =
+    &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 
 /// Workspace crate → names of its normal and build dependencies.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

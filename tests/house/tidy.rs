@@ -62,7 +62,11 @@ fn files_are_short() {
 #[test]
 fn modules_say_which_question_they_answer() {
     check_all(|path, text| {
-        if text.trim_start().starts_with("//!") { vec![] } else { vec![format!("{path}: does not open with `//!`")] }
+        if text.trim_start().starts_with("//!") {
+            vec![]
+        } else {
+            vec![format!("{path}: does not open with `//!`")]
+        }
     });
 }
 
@@ -86,6 +90,10 @@ fn unsafe_lives_in_named_rooms() {
     let block = ["unsafe", " {"].concat();
     check_all(|path, text| {
         let room = UNSAFE_ROOMS.iter().any(|r| path.starts_with(r));
-        if !room && text.contains(&block) { vec![format!("{path}: unsafe outside host and datapath")] } else { vec![] }
+        if !room && text.contains(&block) {
+            vec![format!("{path}: unsafe outside host and datapath")]
+        } else {
+            vec![]
+        }
     });
 }
