@@ -1,0 +1,24 @@
+//! Which commands are there, and what do they take? Each command's arguments live with the command.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::output::Format;
+
+/// One programmable network for VMs, containers and pods.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// How answers are printed.
+    #[arg(short, long, value_enum, global = true, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Virtual hosts, networks and workloads on this machine, from a file.
+    Lab(commands::lab::Args),
+}

@@ -1,0 +1,40 @@
+//! How does an answer look: a table for people, JSON for programs?
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs; fields are kept from version to version.
+    Json,
+}
+
+impl Format {
+    /// Prints `value` as JSON, or as the text that `human` makes of it.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> Result<(), serde_json::Error> {
+        match self {
+            Self::Json => println!("{}", serde_json::to_string_pretty(value)?),
+            Self::Table => println!("{}", human(value).trim_end()),
+        }
+        Ok(())
+    }
+}
+
+/// A table with these column heads, without lines, as wide as the terminal.
+pub(crate) fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(heads.iter().copied());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
