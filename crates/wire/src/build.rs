@@ -329,6 +329,13 @@ impl Frame {
         self
     }
 
+    /// Sets the Ethernet frame that stands behind the last header, which a tunnel header then
+    /// announces as one.
+    pub fn carry(mut self, frame: impl AsRef<[u8]>) -> Self {
+        self.layers.push(Layer::Carried);
+        self.payload(frame)
+    }
+
     /// The finished frame.
     ///
     /// # Panics

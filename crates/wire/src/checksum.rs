@@ -11,7 +11,8 @@ use crate::IpProto;
 
 /// A ones-complement sum of 16-bit big-endian words, not folded.
 ///
-/// Kept below 2^49 per summand, so some ten thousand of them may be added without a fold.
+/// The sum of 64 KiB stays below 2^47, so more of them than a machine has memory for may be added
+/// without a fold.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum(u64);
 
@@ -124,41 +125,17 @@ const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
-/// Bytes summed per turn of the inner loop: 16 lanes of 32 bits, which the compiler turns into
-/// vector additions of any width.
-const BLOCK: usize = 64;
-
+/// The plain sum of 32-bit words in 64 bits: a reduction that the compiler turns into vector
+/// additions of any width. Folding comes once, at the end.
 #[inline]
 fn sum(bytes: &[u8]) -> Sum {
-    if bytes.len() < BLOCK { sum_short(bytes) } else { sum_long(bytes) }
-}
-
-/// The sum of less than a few blocks, word by word.
-#[inline]
-fn sum_short(bytes: &[u8]) -> Sum {
     let (words, tail) = bytes.as_chunks::<4>();
-    let mut total = 0u64;
-    for word in words {
-        total += u64::from(u32::from_ne_bytes(*word));
-    }
+    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(tail) {
         *to = *from;
     }
     Sum(total + u64::from(u32::from_ne_bytes(last)))
-}
-
-#[inline(never)]
-fn sum_long(bytes: &[u8]) -> Sum {
-    let mut lanes = [0u64; BLOCK / 4];
-    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        let (words, _) = block.as_chunks::<4>();
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
-        }
-    }
-    Sum(lanes.iter().sum()) + sum_short(tail)
 }
 
 /// Bytes copied before they are summed: they are still in the first-level cache then.

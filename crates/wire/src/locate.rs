@@ -44,7 +44,16 @@ impl<'a> Located<'a> {
     #[inline]
     pub fn parse(frame: &'a [u8]) -> Result<Self> {
         let (l3, ether_type) = network_layer(frame)?;
-        let packet = &frame[l3..];
+        Self::parse_network(frame, l3, ether_type)
+    }
+
+    /// Finds the headers of a packet of type `ether_type` that starts at `l3` in `frame`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    #[inline]
+    pub fn parse_network(frame: &'a [u8], l3: usize, ether_type: EtherType) -> Result<Self> {
+        let packet = frame.get(l3..).ok_or(Error::truncated("frame"))?;
         match ether_type {
             EtherType::IPV4 => {
                 let ip = Ipv4View::parse(packet)?;
@@ -71,6 +80,16 @@ impl<'a> Located<'a> {
             }
             _ => Err(Error::unsupported("frame", "network protocol")),
         }
+    }
+
+    /// Finds the headers of the Ethernet frame that starts at `at` in `frame`: one in a tunnel.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    #[inline]
+    pub fn parse_at(frame: &'a [u8], at: usize) -> Result<Self> {
+        let (l3, ether_type) = network_layer(frame.get(at..).ok_or(Error::truncated("frame"))?)?;
+        Self::parse_network(frame, at + l3, ether_type)
     }
 
     /// True for a fragment of a larger packet.

@@ -178,9 +178,15 @@ fn start(frame: &[u8], out: &mut [u8], trust: Trust) -> Option<Open> {
     };
     let dst = out.get_mut(..frame.len())?;
     dst[..found.l4].copy_from_slice(&frame[..found.l4]);
-    let sum = copy_and_sum(&mut dst[found.l4..], found.transport);
-    if trust == Trust::Verify && !(found.pseudo_sum(found.transport.len()) + sum).is_valid() {
-        return None;
+    let dst = &mut dst[found.l4..];
+    match trust {
+        Trust::Verified => dst.copy_from_slice(found.transport),
+        Trust::Verify => {
+            let sum = found.pseudo_sum(found.transport.len()) + copy_and_sum(dst, found.transport);
+            if !sum.is_valid() {
+                return None;
+            }
+        }
     }
     let size = segment.payload().len();
     Some(Open {
@@ -215,12 +221,14 @@ impl Open {
             return false;
         }
         // Written behind the end: it counts only once `len` says so.
-        let sum = copy_and_sum(&mut out[self.len..len], payload);
-        if trust == Trust::Verify {
-            let transport_len = frame.len() - self.l4;
-            let sum = self.pseudo_sum(header, transport_len) + Sum::of(&header[self.l4..]) + sum;
-            if !sum.is_valid() {
-                return false;
+        let dst = &mut out[self.len..len];
+        match trust {
+            Trust::Verified => dst.copy_from_slice(payload),
+            Trust::Verify => {
+                let fixed = self.pseudo_sum(header, frame.len() - self.l4) + Sum::of(&header[self.l4..]);
+                if !(fixed + copy_and_sum(dst, payload)).is_valid() {
+                    return false;
+                }
             }
         }
         self.pushed = header[self.l4 + tcp::field::LEN_FLAGS + 1] & TcpFlags::PSH as u8 != 0;

@@ -4,6 +4,11 @@
 //! [`Segmenter::write`] makes any segment in any buffer, in one pass over its payload, without
 //! allocating. [`Segmenter::write_train`] lays segments back to back, each behind the same prefix
 //! (a VXLAN header, say), which is what one UDP_SEGMENT send takes.
+//!
+//! A frame may be a tunnel's already: when the checksum to be completed is that of an inner packet,
+//! the inner packet is cut and the outer headers are repeated and fixed (see [`outer`]).
+
+mod outer;
 
 use crate::bytes::{be16, be32, put16, put32, room};
 use crate::checksum::{Sum, copy_and_sum};
@@ -12,11 +17,12 @@ use crate::tcp::{self, TcpFlags, TcpView};
 use crate::udp::{self, UdpView};
 use crate::vnet::{self, Csum, Gso, GsoKind, VnetHdr};
 use crate::{Error, IpProto, Result, ipv4, ipv6};
+use outer::Outer;
 
 const LAYER: &str = "segment";
 
-/// Bytes of the headers of a frame that is segmented: Ethernet, tags, IP, transport, and what
-/// IPv6 puts between. More is refused.
+/// Bytes of the headers of a frame that is segmented: all of the tunnel's, Ethernet, tags, IP,
+/// transport, and what IPv6 puts between. More is refused.
 pub const MAX_HEADERS_LEN: usize = 512;
 
 /// What differs from segment to segment in the IP header.
@@ -26,6 +32,32 @@ enum Network {
     V4 { sum: Sum, id: u16 },
     /// Nothing but the length.
     V6,
+}
+
+impl Network {
+    fn new(found: &Located<'_>, headers: &[u8]) -> Self {
+        match found.ip {
+            Ip::V4(ip) => Self::V4 { sum: network_sum(&headers[found.l3..found.l4]), id: ip.id() },
+            Ip::V6(..) => Self::V6,
+        }
+    }
+
+    /// Sets length, identification and checksum in the header of the packet `packet`.
+    #[inline]
+    fn patch(&self, index: usize, packet: &mut [u8], packet_len: usize) {
+        match *self {
+            Self::V4 { sum, id } => {
+                let (len, id) = (packet_len as u16, id.wrapping_add(index as u16));
+                put16(packet, ipv4::field::TOTAL_LEN, len);
+                put16(packet, ipv4::field::ID, id);
+                let checksum = (sum + Sum::word(len) + Sum::word(id)).finish();
+                put16(packet, ipv4::field::CHECKSUM, checksum);
+            }
+            Self::V6 => {
+                put16(packet, ipv6::field::PAYLOAD_LEN, (packet_len - ipv6::HEADER_LEN) as u16);
+            }
+        }
+    }
 }
 
 /// What differs from segment to segment in the transport header.
@@ -52,6 +84,7 @@ pub struct Segmenter<'a> {
     transport: Transport,
     /// Pseudo header without length and transport header without the fields that differ.
     sum: Sum,
+    outer: Option<Outer>,
 }
 
 /// What [`Segmenter::write_train`] wrote.
@@ -80,7 +113,14 @@ impl<'a> Segmenter<'a> {
         if gso.size == 0 {
             return Err(Error::malformed(LAYER, "gso_size"));
         }
-        let found = Located::parse(frame)?;
+        let mut found = Located::parse(frame)?;
+        let mut outer = None;
+        if let Csum::Partial { start, .. } = hdr.csum
+            && usize::from(start) > found.l4
+        {
+            let (tunnel, inner) = Outer::find(frame, &found, usize::from(start))?;
+            (outer, found) = (Some(tunnel), inner);
+        }
         let (offset, header_len) = check_kind(&gso, &found)?;
         let (l3, l4) = (found.l3, found.l4);
         let (headers, payload) = frame[..found.end].split_at(l4 + header_len);
@@ -94,13 +134,10 @@ impl<'a> Segmenter<'a> {
         }
         let pseudo = pseudo_without_len(frame, hdr, &found, offset)?;
         let (transport, fixed) = transport_parts(gso.kind, &headers[l4..])?;
-        let network = match found.ip {
-            Ip::V4(ip) => Network::V4 { sum: network_sum(&headers[l3..l4]), id: ip.id() },
-            Ip::V6(..) => Network::V6,
-        };
+        let network = Network::new(&found, headers);
         let size = usize::from(gso.size);
         let count = payload.len().div_ceil(size).max(1);
-        Ok(Self { headers, payload, size, count, l3, l4, network, transport, sum: pseudo + fixed })
+        Ok(Self { headers, payload, size, count, l3, l4, network, transport, sum: pseudo + fixed, outer })
     }
 
     /// Number of segments, at least 1.
@@ -157,8 +194,11 @@ impl<'a> Segmenter<'a> {
         let (headers, payload) = dst.split_at_mut(self.headers.len());
         headers.copy_from_slice(self.headers);
         let sum = copy_and_sum(payload, part);
-        self.patch_network(index, &mut headers[self.l3..], len - self.l3);
+        self.network.patch(index, &mut headers[self.l3..], len - self.l3);
         self.patch_transport(index, &mut headers[self.l4..], len - self.l4, sum);
+        if let Some(outer) = &self.outer {
+            outer.patch(index, headers, len, sum);
+        }
         Ok(len)
     }
 
@@ -192,23 +232,6 @@ impl<'a> Segmenter<'a> {
         match train.segments {
             0 => Err(Error::NoSpace { layer: LAYER, need: stride, have: dst.len() }),
             _ => Ok(train),
-        }
-    }
-
-    /// Sets length, identification and checksum of the IP header in `packet`.
-    #[inline]
-    fn patch_network(&self, index: usize, packet: &mut [u8], packet_len: usize) {
-        match self.network {
-            Network::V4 { sum, id } => {
-                let (len, id) = (packet_len as u16, id.wrapping_add(index as u16));
-                put16(packet, ipv4::field::TOTAL_LEN, len);
-                put16(packet, ipv4::field::ID, id);
-                let checksum = (sum + Sum::word(len) + Sum::word(id)).finish();
-                put16(packet, ipv4::field::CHECKSUM, checksum);
-            }
-            Network::V6 => {
-                put16(packet, ipv6::field::PAYLOAD_LEN, (packet_len - ipv6::HEADER_LEN) as u16);
-            }
         }
     }
 

@@ -5,7 +5,8 @@
 
 use crate::bytes::{be16, room};
 use crate::checksum::Sum;
-use crate::locate::Located;
+use crate::locate::{Ip, Located};
+use crate::tcp::TcpView;
 use crate::{Error, IpProto, Result, tcp, udp};
 
 const LAYER: &str = "virtio_net_hdr";
@@ -339,6 +340,45 @@ pub fn make_partial(frame: &mut [u8]) -> Result<Csum> {
     field.copy_from_slice(&sum.to_be_bytes());
     let start = u16::try_from(start).map_err(|_| Error::malformed(LAYER, "csum_start"))?;
     Ok(Csum::Partial { start, offset: offset as u16 })
+}
+
+/// What is still to be done on a frame that came without a header, judged by the frame itself.
+///
+/// A kernel that hands a tunnel's packet to a socket of the same machine leaves the inner packet
+/// as it was sent: its checksum partial, its TCP not segmented. Such a checksum field equals the
+/// pseudo header's sum; such a packet is longer than `max_packet`, the most bytes of IP packet
+/// that the tunnel carries, and its segments are taken to have had that length.
+///
+/// A complete checksum that equals the pseudo header's sum by chance is computed anew, to the same
+/// value. Frames that are no TCP or UDP over IP need nothing.
+#[must_use]
+pub fn infer(frame: &[u8], max_packet: usize) -> VnetHdr {
+    let done = VnetHdr::default();
+    let Ok(found) = Located::parse(frame) else { return done };
+    let offset = match found.proto {
+        IpProto::TCP => tcp::field::CHECKSUM,
+        IpProto::UDP => udp::field::CHECKSUM,
+        _ => return done,
+    };
+    let Ok(start) = u16::try_from(found.l4) else { return done };
+    let field = found.transport.get(offset..).and_then(|rest| rest.first_chunk::<2>());
+    let partial = found.pseudo_sum(found.transport.len()).value();
+    if found.is_fragment() || field.is_none_or(|field| u16::from_be_bytes(*field) != partial) {
+        return done;
+    }
+    let csum = Csum::Partial { start, offset: offset as u16 };
+    VnetHdr { csum, gso: infer_gso(&found, max_packet), num_buffers: 0 }
+}
+
+/// The segmentation of a TCP packet that is longer than `max_packet`.
+fn infer_gso(found: &Located<'_>, max_packet: usize) -> Option<Gso> {
+    if found.proto != IpProto::TCP || found.end - found.l3 <= max_packet {
+        return None;
+    }
+    let headers = found.l4 - found.l3 + TcpView::parse(found.transport).ok()?.header_len();
+    let size = u16::try_from(max_packet.checked_sub(headers)?).ok().filter(|size| *size != 0)?;
+    let kind = if matches!(found.ip, Ip::V4(_)) { GsoKind::TcpV4 } else { GsoKind::TcpV6 };
+    Some(Gso { kind, size, ecn: false, hdr_len: u16::try_from(found.l3 + headers).ok()? })
 }
 
 /// The checksum field of a header, read where [`Csum::Partial`] says it is.

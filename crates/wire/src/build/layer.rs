@@ -26,24 +26,61 @@ pub(super) type Bytes = Vec<u8>;
 /// One header of the frame. `None` in a type field: follows from the inside.
 #[derive(Debug, Clone)]
 pub(super) enum Layer {
-    Eth { src: Mac, dst: Mac, ether_type: Option<EtherType> },
-    Tag { tpid: EtherType, tci: VlanTci, ether_type: Option<EtherType> },
+    Eth {
+        src: Mac,
+        dst: Mac,
+        ether_type: Option<EtherType>,
+    },
+    Tag {
+        tpid: EtherType,
+        tci: VlanTci,
+        ether_type: Option<EtherType>,
+    },
     Mpls(MplsEntry),
     Arp(ArpRepr),
-    Ipv4 { repr: Ipv4Repr<'static>, options: Bytes, proto: Option<IpProto> },
-    Ipv6 { repr: Ipv6Repr, next: Option<IpProto> },
-    Ext { kind: IpProto, body: Bytes },
+    Ipv4 {
+        repr: Ipv4Repr<'static>,
+        options: Bytes,
+        proto: Option<IpProto>,
+    },
+    Ipv6 {
+        repr: Ipv6Repr,
+        next: Option<IpProto>,
+    },
+    Ext {
+        kind: IpProto,
+        body: Bytes,
+    },
     Fragment(FragmentRepr),
-    Tcp { repr: TcpRepr<'static>, options: Bytes },
-    Udp { src_port: u16, dst_port: u16, checksum: bool },
-    Sctp { src_port: u16, dst_port: u16 },
+    Tcp {
+        repr: TcpRepr<'static>,
+        options: Bytes,
+    },
+    Udp {
+        src_port: u16,
+        dst_port: u16,
+        checksum: bool,
+    },
+    Sctp {
+        src_port: u16,
+        dst_port: u16,
+    },
     Icmpv4(Icmpv4Message),
     Icmpv6(Icmpv6Message),
     Ndp(NdpMessage),
     Igmp(IgmpRepr),
     Vxlan(VxlanRepr),
-    Geneve { vni: Vni, options: Bytes },
-    Gre { key: Option<u32>, sequence: Option<u32>, checksum: bool },
+    Geneve {
+        vni: Vni,
+        options: Bytes,
+    },
+    Gre {
+        key: Option<u32>,
+        sequence: Option<u32>,
+        checksum: bool,
+    },
+    /// A finished Ethernet frame, which is the payload.
+    Carried,
 }
 
 /// The type of a payload that no header describes (IEEE 802 local experimental 1).
@@ -59,7 +96,7 @@ fn ether_type(inner: Option<&Layer>) -> EtherType {
         Some(Layer::Arp(_)) => EtherType::ARP,
         Some(Layer::Ipv4 { .. }) => EtherType::IPV4,
         Some(Layer::Ipv6 { .. }) => EtherType::IPV6,
-        Some(Layer::Eth { .. }) => EtherType::TEB,
+        Some(Layer::Eth { .. } | Layer::Carried) => EtherType::TEB,
         _ => EXPERIMENTAL_TYPE,
     }
 }

@@ -187,3 +187,57 @@ fn refuses() {
     assert!(Segmenter::new(&fragment, &with(gso)).is_err());
     assert!(Segmenter::new(&frame[..frame.len() - 1], &with(gso)).is_err());
 }
+
+/// The tunnels that a frame can be cut inside of.
+fn tunnel(kind: usize, v6: bool, index: usize, checksum: bool) -> Frame {
+    let frame = Frame::eth(Mac([6; 6]), Mac([8; 6])).vlan(9);
+    let frame = if v6 {
+        frame.ipv6([3; 16], [4; 16])
+    } else {
+        frame.ipv4([192, 0, 2, 1], [192, 0, 2, 2]).id(0xfffe_u16.wrapping_add(index as u16))
+    };
+    let vni = crate::Vni::new(1000).unwrap();
+    let udp = |frame: Frame| if checksum { frame.udp(9, 99) } else { frame.udp(9, 99).no_checksum() };
+    match kind {
+        0 => udp(frame).vxlan(vni),
+        1 => udp(frame).geneve(vni, &[0, 1, 2, 1, 9, 9, 9, 9]),
+        _ => frame.gre(Some(5), None, checksum),
+    }
+}
+
+proptest! {
+    #[test]
+    fn cuts_inside_tunnels(
+        flow in flow(), payload in payload(), kind in 0usize..3, v6: bool, checksum: bool,
+    ) {
+        let inside = |index: usize, inner: &[u8]| tunnel(kind, v6, index, checksum).carry(inner).build();
+        let mut inner = flow.frame(0, 0, flow.flags, &payload);
+        let mut hdr = VnetHdr { csum: make_partial(&mut inner).unwrap(), ..VnetHdr::default() };
+        hdr.gso = Some(flow.gso(1000));
+        let frame = inside(0, &inner);
+        hdr.shift((frame.len() - inner.len()) as i32).unwrap();
+        let seg = Segmenter::new(&frame, &hdr).unwrap();
+        let want = flow.segments(&payload, 1000);
+        prop_assert_eq!(seg.count(), want.len());
+        for (i, want) in want.iter().enumerate() {
+            let mut out = vec![0xaa; seg.segment_len(i)];
+            seg.write(i, &mut out).unwrap();
+            prop_assert_eq!(out, inside(i, want), "segment {}", i);
+        }
+    }
+}
+
+#[test]
+fn refuses_tunnels_it_does_not_know() {
+    let flow =
+        Flow { tags: 0, v6: false, exts: 0, udp: false, id: 0, seq: 0, flags: 0x10, options: 0, df: true };
+    let mut inner = flow.frame(0, 0, 0x10, &[0; 3000]);
+    let csum = make_partial(&mut inner).unwrap();
+    let mut hdr = VnetHdr { csum, gso: Some(flow.gso(1000)), num_buffers: 0 };
+    let sequenced = Frame::eth(Mac([6; 6]), Mac([8; 6])).ipv4([1; 4], [2; 4]).gre(None, Some(1), false);
+    let frame = sequenced.carry(&inner).build();
+    hdr.shift((frame.len() - inner.len()) as i32).unwrap();
+    assert!(Segmenter::new(&frame, &hdr).is_err());
+    let opaque = Frame::eth(Mac([6; 6]), Mac([8; 6])).ipv4([1; 4], [2; 4]).udp(1, 2).payload(&inner).build();
+    assert!(Segmenter::new(&opaque, &hdr).is_err());
+}

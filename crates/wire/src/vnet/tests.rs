@@ -102,3 +102,24 @@ fn shifts() {
     assert_eq!(hdr.gso.map(|gso| gso.hdr_len), Some(58));
     assert!(hdr.shift(-39).is_err());
 }
+
+#[test]
+fn infers_what_a_tunnel_left() {
+    for v6 in [false, true] {
+        let eth = Frame::eth(Mac([2; 6]), Mac([4; 6]));
+        let ip = if v6 { eth.ipv6([1; 16], [2; 16]) } else { eth.ipv4([1; 4], [2; 4]) };
+        let headers = if v6 { 60 } else { 40 };
+        let mut long = ip.clone().tcp(1, 2).payload([7; 4000]).build();
+        assert_eq!(infer(&long, 1450), VnetHdr::default(), "a complete checksum");
+        let csum = make_partial(&mut long).unwrap();
+        let hdr = infer(&long, 1450);
+        let gso = hdr.gso.unwrap();
+        assert_eq!((hdr.csum, gso.size), (csum, 1450 - headers));
+        assert_eq!(usize::from(gso.hdr_len), 14 + usize::from(headers));
+        assert_eq!(infer(&long, 9000), VnetHdr { csum, ..VnetHdr::default() });
+        assert_eq!(infer(&long, 30).gso, None);
+        let mut short = ip.udp(1, 2).payload([7; 40]).build();
+        let csum = make_partial(&mut short).unwrap();
+        assert_eq!(infer(&short, 1450), VnetHdr { csum, ..VnetHdr::default() });
+    }
+}

@@ -127,6 +127,7 @@ fn control(data: &[u8]) {
 /// What is done with a frame and what is still to be done on it.
 fn offloads(frame: &[u8], mut hdr: VnetHdr) {
     let _ = hdr.validate(frame);
+    vnet::infer(frame, 1450).validate(frame).unwrap();
     let mut out = vec![0; 70_000];
     for csum in [hdr.csum, Csum::None] {
         if let Ok(seg) = Segmenter::new(frame, &VnetHdr { csum, ..hdr }) {
