@@ -1,1 +1,42 @@
-//! Placeholder text replaced by the room's owner.
+//! The datapath: what carries frames between ports as the pipeline decides?
+//!
+//! [`Datapath`] is the contract, as the switch uses it. [`UserDatapath`] is the one in user space:
+//!
+//! | Module                          | Question                                                       |
+//! |---------------------------------|----------------------------------------------------------------|
+//! | `lane`                          | What does a lane do all day? The packet's life on one screen.  |
+//! | `lookup`, `batch`               | How does a packet find its actions?                            |
+//! | `smc`, `megaflow`, `flows`      | Which caches are asked, and where do flows live?               |
+//! | `epoch`, `sweep`                | When is a cached flow still right, and when does it go?        |
+//! | `actions`, `rewrite`, `executor`| What is done with a frame, and how does it leave?              |
+//! | `ports`                         | How does each kind of port read and write?                     |
+//! | `tunnel`                        | How do frames cross an underlay?                               |
+//! | `user`, `commands`, `shared`    | How are lanes controlled?                                      |
+#![allow(unsafe_code)]
+
+mod actions;
+mod arch;
+mod batch;
+mod clock;
+mod commands;
+mod contract;
+mod epoch;
+mod executor;
+mod flows;
+mod lane;
+mod lookup;
+mod megaflow;
+mod packet;
+mod ports;
+mod rewrite;
+mod shared;
+mod smc;
+mod stats;
+mod sweep;
+mod tunnel;
+mod user;
+
+pub use clock::now_ms;
+pub use contract::*;
+pub use ports::{PcapError, parse_pcap};
+pub use user::{UserDatapath, UserOptions};

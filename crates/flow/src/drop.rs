@@ -64,6 +64,7 @@ drop_reasons! {
     TunnelNoRemote "tunnel-no-remote" "The port is remote_ip=flow and no rule set the remote address.",
     TunnelNoRoute "tunnel-no-route" "No route leads to the remote address.",
     TunnelNeighbourPending "tunnel-neighbour-pending" "The next hop's link-layer address is not resolved yet.",
+    TunnelEcn "tunnel-ecn" "The outer header is marked for congestion and the inner packet cannot be (RFC 6040 §4.2).",
     TunnelLoop "tunnel-loop" "The encapsulated packet would leave by the tunnel it is in.",
     // Limits of the switch itself.
     UpcallOverload "upcall-overload" "More packets missed the cache than may be handled.",

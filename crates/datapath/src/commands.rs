@@ -1,0 +1,112 @@
+//! What does a lane do when control asks? One arm per command.
+
+use weft_flow::{DpAction, Match, Verdict, extract_packet};
+
+use crate::contract::Execute;
+use crate::flows::Installed;
+use crate::lane::Lane;
+use crate::packet::Slot;
+use crate::shared::Command;
+
+impl Lane {
+    /// Does what control asked since the last round.
+    #[inline]
+    pub(crate) fn obey(&mut self) {
+        for command in self.shared.lanes[self.number].take() {
+            self.obey_one(command);
+        }
+    }
+
+    /// An answer that nobody waits for any more is not an error.
+    fn obey_one(&mut self, command: Command) {
+        match command {
+            Command::AddPort(port) => self.exec.add_port(port),
+            Command::RemovePort(port, done) => {
+                self.drop_sources(|source| source.is_of(port));
+                self.exec.remove_port(port);
+                let _ = done.send(());
+            }
+            Command::AddSource(source) => self.add_source(source),
+            Command::RemoveListener(key, done) => {
+                self.drop_sources(|source| source.listens_on(&key));
+                let _ = done.send(());
+            }
+            Command::Sync(done) => {
+                self.follow_changes();
+                let _ = done.send(());
+            }
+            Command::Refresh(done) => {
+                self.credit_all();
+                let _ = done.send(());
+            }
+            Command::Flows(answer) => {
+                let _ = answer.send(self.dump());
+            }
+            Command::Flush(done) => {
+                self.flows.clear(self.now_ms);
+                self.sweep_at = None;
+                let _ = done.send(());
+            }
+            Command::Put(matching, actions, answer) => {
+                let _ = answer.send(self.put_flow(&matching, actions));
+            }
+            Command::Delete(matching, answer) => {
+                let found = self.flows.find_exact(&matching.key, &matching.mask);
+                if let Some(flow) = found {
+                    self.flows.remove(flow, self.now_ms);
+                }
+                let _ = answer.send(found.is_some());
+            }
+            Command::Execute(packet, done) => {
+                self.execute(&packet);
+                let _ = done.send(());
+            }
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn drop_sources(&mut self, is_it: impl Fn(&crate::ports::Source) -> bool) {
+        for index in 0..self.sources.len() {
+            if self.sources[index].as_ref().is_some_and(&is_it) {
+                self.drop_source(index);
+            }
+        }
+    }
+
+    fn put_flow(&mut self, matching: &Match, actions: Vec<DpAction>) -> bool {
+        let verdict = Verdict {
+            actions,
+            mask: Box::new(matching.mask),
+            drop: None,
+            cacheable: true,
+            deps: Default::default(),
+            rules: Vec::new(),
+            refresh: Vec::new(),
+        };
+        self.flows.make_room(self.now_ms);
+        let hash = matching.key.packet.hash(self.shared.seed);
+        let put = self.flows.pin(&matching.key, hash, verdict, self.epochs.now(), self.now_ms);
+        matches!(put, Installed::Yes(_))
+    }
+
+    /// Applies actions to a frame from control, in the first buffer of the idle batch.
+    fn execute(&mut self, packet: &Execute) {
+        const SLOT: Slot = 0;
+        let key = &mut self.batch.keys[0];
+        let buffer = self.exec.pool.get_mut(SLOT);
+        if !buffer.fill(&packet.frame, packet.in_port) {
+            return;
+        }
+        match extract_packet(buffer.data(), packet.in_port.0, &mut key.packet) {
+            Ok(layout) => {
+                buffer.layout = layout;
+                buffer.ip_proto = key.packet.ip_proto;
+                buffer.flow_hash = key.packet.flow_hash5(self.shared.seed);
+            }
+            Err(reason) => return self.exec.drop_received(packet.in_port, reason, 1),
+        }
+        self.exec.run(&[SLOT], &packet.actions);
+        self.exec.pool.release(SLOT);
+        self.finish();
+    }
+}

@@ -1,0 +1,401 @@
+//! Where do cached flows live, and when do they go?
+//!
+//! A lane owns a slab of flows. The hot half of a flow (two cache lines: counters and match values) is all that a
+//! hit touches; the cold half holds what a verdict brought. The signature cache and the classifier hold indices
+//! into the slab. A flow carries the epoch of the tables it was last checked against; one from an older epoch is
+//! checked before it forwards anything more.
+
+use weft_flow::{
+    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, RuleRef, SparseMask,
+    Verdict,
+};
+
+use crate::arch::prefetch;
+use crate::megaflow::{Classifier, Values};
+use crate::smc::SignatureCache;
+
+/// Match words that stand in the hot half; longer matches spill to the cold half.
+const INLINE: usize = 11;
+/// `Flow::group`: not among the groups of the batch.
+pub(crate) const NO_GROUP: u8 = u8::MAX;
+/// How many flows are looked at to find an old one when there is no room.
+const EVICTION_SAMPLE: usize = 64;
+
+/// The hot half.
+#[repr(C, align(128))]
+pub(crate) struct Flow {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Last hit, in milliseconds.
+    pub(crate) used_ms: u64,
+    /// Epoch the flow was last found right in.
+    pub(crate) epoch: u32,
+    /// If the action list is a single output: its port. Else [`GENERAL`].
+    pub(crate) output: u32,
+    /// TCP flags seen.
+    pub(crate) tcp_flags: u16,
+    /// Subtable.
+    table: u16,
+    /// Number of match words.
+    words: u8,
+    /// Place among the groups of the batch being processed.
+    pub(crate) group: u8,
+    /// The slot holds a flow.
+    live: bool,
+    values: [u64; INLINE],
+}
+
+/// [`Flow::output`]: the cold half has the actions.
+pub(crate) const GENERAL: u32 = u32::MAX;
+
+/// The cold half.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub(crate) actions: Vec<DpAction>,
+    pub(crate) drop: Option<DropReason>,
+    pub(crate) deps: DepTags,
+    pub(crate) rules: Vec<RuleRef>,
+    pub(crate) refresh: Vec<FdbRef>,
+    /// What was credited to the rules already.
+    credited: (u64, u64),
+    pub(crate) pinned: bool,
+    /// Values of a match with more than [`INLINE`] words.
+    spill: Box<[u64]>,
+}
+
+impl Cold {
+    /// Takes over a verdict (its mask aside).
+    fn adopt(&mut self, verdict: Verdict) {
+        self.actions = verdict.actions;
+        self.drop = verdict.drop;
+        self.deps = verdict.deps;
+        self.rules = verdict.rules;
+        self.refresh = verdict.refresh;
+    }
+}
+
+/// The slab's two halves, side by side.
+#[derive(Default)]
+struct Slab {
+    hot: Vec<Flow>,
+    cold: Vec<Cold>,
+    free: Vec<u32>,
+}
+
+impl Values for Slab {
+    #[inline]
+    fn values(&self, flow: u32) -> &[u64] {
+        let hot = &self.hot[flow as usize];
+        match hot.values.get(..usize::from(hot.words)) {
+            Some(values) => values,
+            None => &self.cold[flow as usize].spill,
+        }
+    }
+}
+
+/// All cached flows of a lane, and the two ways to find them.
+pub(crate) struct FlowTable {
+    slab: Slab,
+    smc: SignatureCache,
+    classifier: Classifier,
+    limit: usize,
+    /// Where the next search for an old flow begins.
+    clock: usize,
+}
+
+/// What [`FlowTable::install`] did.
+pub(crate) enum Installed {
+    /// The flow is cached under this index.
+    Yes(u32),
+    /// There are too many masks: the verdict is handed back.
+    No(Verdict),
+}
+
+impl FlowTable {
+    pub(crate) fn new(limit: usize, seed: u64) -> Self {
+        FlowTable {
+            slab: Slab::default(),
+            smc: SignatureCache::new(),
+            classifier: Classifier::new(seed),
+            limit: limit.max(1),
+            clock: 0,
+        }
+    }
+
+    /// Number of flows.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.hot.len() - self.slab.free.len()
+    }
+
+    /// Number of masks.
+    pub(crate) fn masks(&self) -> usize {
+        self.classifier.masks()
+    }
+
+    /// Number of slots: indices below it may hold flows.
+    pub(crate) fn slots(&self) -> usize {
+        self.slab.hot.len()
+    }
+
+    /// Whether the slot holds a flow.
+    pub(crate) fn is_live(&self, flow: u32) -> bool {
+        self.slab.hot.get(flow as usize).is_some_and(|f| f.live)
+    }
+
+    #[inline(always)]
+    pub(crate) fn hot(&mut self, flow: u32) -> &mut Flow {
+        &mut self.slab.hot[flow as usize]
+    }
+
+    pub(crate) fn cold(&self, flow: u32) -> &Cold {
+        &self.slab.cold[flow as usize]
+    }
+
+    /// First step of a look-up of many: asks for the signature bucket.
+    #[inline(always)]
+    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+        self.smc.prefetch(hash);
+    }
+
+    /// Second step: asks for the flow that is likely to be hit.
+    #[inline(always)]
+    pub(crate) fn prefetch_flow(&self, hash: u64) {
+        if let Some(flow) = self.smc.guess(hash).and_then(|f| self.slab.hot.get(f as usize)) {
+            prefetch(flow);
+            prefetch(&flow.values[3]);
+        }
+    }
+
+    #[inline(always)]
+    fn matches(&self, flow: u32, key: &FlowKey) -> bool {
+        let Some(hot) = self.slab.hot.get(flow as usize).filter(|f| f.live) else { return false };
+        let Some(table) = self.classifier.table(hot.table) else { return false };
+        table.mask.matches_packed(key.words(), self.slab.values(flow))
+    }
+
+    /// Third step: the flow by signature.
+    #[inline(always)]
+    pub(crate) fn lookup_signature(&self, hash: u64, key: &FlowKey) -> Option<u32> {
+        self.smc.candidates(hash).find(|flow| self.matches(*flow, key))
+    }
+
+    /// The flow by classifier; remembered for the hash. Also returns how many masks were tried.
+    pub(crate) fn lookup_megaflow(&mut self, hash: u64, key: &FlowKey) -> (Option<u32>, u32) {
+        let (found, tried) = self.classifier.lookup(key, &self.slab);
+        if let Some(flow) = found {
+            self.smc.insert(hash, flow);
+        }
+        (found, tried)
+    }
+
+    /// Caches a verdict for packets like `key`. A flow with the same match is replaced, its counters kept.
+    pub(crate) fn install(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        verdict: Verdict,
+        epoch: u32,
+        now_ms: u64,
+    ) -> Installed {
+        self.put(key, hash, verdict, epoch, now_ms, false)
+    }
+
+    fn put(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        mut verdict: Verdict,
+        epoch: u32,
+        now_ms: u64,
+        pinned: bool,
+    ) -> Installed {
+        complete(&mut verdict.mask);
+        let Some(number) = self.classifier.table_for(&verdict.mask) else { return Installed::No(verdict) };
+        if let Some(flow) = self.classifier.exact(number, key, &self.slab) {
+            self.replace(flow, verdict, epoch);
+            self.slab.cold[flow as usize].pinned |= pinned;
+            self.smc.insert(hash, flow);
+            return Installed::Yes(flow);
+        }
+        let Some(table) = self.classifier.table(number) else { return Installed::No(verdict) };
+        let packed = table.mask.pack(key.words());
+        let mut values = [0; INLINE];
+        let mut spill = Box::default();
+        match values.get_mut(..packed.len()) {
+            Some(inline) => inline.copy_from_slice(&packed),
+            None => spill = packed.to_vec().into(),
+        }
+        let output = single_output(&verdict.actions);
+        let hot = Flow {
+            packets: 0,
+            bytes: 0,
+            used_ms: now_ms,
+            epoch,
+            output,
+            tcp_flags: 0,
+            table: number,
+            words: packed.len() as u8,
+            group: NO_GROUP,
+            live: true,
+            values,
+        };
+        let mut cold = Cold { spill, pinned, ..Cold::default() };
+        cold.adopt(verdict);
+        let flow = self.slab.free.pop().unwrap_or(self.slab.hot.len() as u32);
+        if flow as usize == self.slab.hot.len() {
+            self.slab.hot.push(hot);
+            self.slab.cold.push(cold);
+        } else {
+            self.slab.hot[flow as usize] = hot;
+            self.slab.cold[flow as usize] = cold;
+        }
+        self.classifier.insert(number, key, flow, &self.slab);
+        self.smc.insert(hash, flow);
+        Installed::Yes(flow)
+    }
+
+    /// Caches a flow put by hand.
+    pub(crate) fn pin(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        verdict: Verdict,
+        epoch: u32,
+        now_ms: u64,
+    ) -> Installed {
+        self.put(key, hash, verdict, epoch, now_ms, true)
+    }
+
+    /// Gives a flow a new verdict over the same match.
+    pub(crate) fn replace(&mut self, flow: u32, verdict: Verdict, epoch: u32) {
+        let now = self.slab.hot[flow as usize].used_ms;
+        self.credit(flow, now);
+        let hot = &mut self.slab.hot[flow as usize];
+        hot.output = single_output(&verdict.actions);
+        hot.epoch = epoch;
+        self.slab.cold[flow as usize].adopt(verdict);
+    }
+
+    /// Adds traffic that was not credited yet to the flow's rules. Returns whether there was any.
+    pub(crate) fn credit(&mut self, flow: u32, now_ms: u64) -> bool {
+        let hot = &self.slab.hot[flow as usize];
+        let cold = &mut self.slab.cold[flow as usize];
+        let (packets, bytes) = (hot.packets - cold.credited.0, hot.bytes - cold.credited.1);
+        if packets == 0 {
+            return false;
+        }
+        cold.credited = (hot.packets, hot.bytes);
+        let used = hot.used_ms.min(now_ms);
+        for rule in &cold.rules {
+            rule.stats.credit(packets, bytes, used);
+        }
+        true
+    }
+
+    /// Removes a flow, its traffic credited.
+    pub(crate) fn remove(&mut self, flow: u32, now_ms: u64) {
+        if !self.is_live(flow) {
+            return;
+        }
+        self.credit(flow, now_ms);
+        let number = self.slab.hot[flow as usize].table;
+        self.classifier.remove(number, flow, &self.slab);
+        self.slab.hot[flow as usize].live = false;
+        self.slab.cold[flow as usize] = Cold::default();
+        self.slab.free.push(flow);
+    }
+
+    /// Makes room for one more flow if there is none: removes an old one. Returns whether it had to.
+    pub(crate) fn make_room(&mut self, now_ms: u64) -> bool {
+        if self.len() < self.limit {
+            return false;
+        }
+        let slots = self.slots();
+        let sample = (0..EVICTION_SAMPLE.min(slots)).map(|i| (self.clock + i) % slots);
+        let is_candidate = |i: &usize| self.slab.hot[*i].live && self.slab.hot[*i].group == NO_GROUP;
+        let oldest = sample
+            .filter(|i| is_candidate(i) && !self.slab.cold[*i].pinned)
+            .min_by_key(|i| self.slab.hot[*i].used_ms);
+        self.clock = (self.clock + EVICTION_SAMPLE) % slots.max(1);
+        if let Some(flow) = oldest {
+            self.remove(flow as u32, now_ms);
+        }
+        true
+    }
+
+    /// The match of a flow: a key with its values, and its mask.
+    pub(crate) fn matching(&self, flow: u32) -> (FlowKey, FlowMask) {
+        match self.classifier.table(self.slab.hot[flow as usize].table) {
+            Some(table) => (unpack(&table.mask, self.slab.values(flow)), table.mask.to_mask()),
+            None => (FlowKey::default(), FlowMask::empty()),
+        }
+    }
+
+    /// Whether the flow's mask is `mask`.
+    pub(crate) fn has_mask(&self, flow: u32, mask: &FlowMask) -> bool {
+        let mut mask = *mask;
+        complete(&mut mask);
+        self.matching(flow).1 == mask
+    }
+
+    /// Whether the flow's mask looks at every bit of `mask`.
+    pub(crate) fn mask_covers(&self, flow: u32, mask: &FlowMask) -> bool {
+        let mut mask = *mask;
+        complete(&mut mask);
+        let (_, own) = self.matching(flow);
+        let mut pairs = own.words().iter().zip(mask.words()).take(CACHED_WORDS);
+        pairs.all(|(own, other)| other & !own == 0)
+    }
+
+    /// The flow with exactly this match.
+    pub(crate) fn find_exact(&mut self, key: &FlowKey, mask: &FlowMask) -> Option<u32> {
+        let mut mask = *mask;
+        complete(&mut mask);
+        let live = (0..self.slots() as u32).filter(|f| self.is_live(*f));
+        live.into_iter().find(|f| {
+            let (k, m) = self.matching(*f);
+            m == mask && k == mask.apply(key)
+        })
+    }
+
+    /// Orders the masks by use.
+    pub(crate) fn sort_masks(&mut self) {
+        self.classifier.sort();
+    }
+
+    /// Forgets all flows; their traffic is credited.
+    pub(crate) fn clear(&mut self, now_ms: u64) {
+        for flow in 0..self.slots() as u32 {
+            if self.is_live(flow) {
+                self.credit(flow, now_ms);
+            }
+        }
+        self.slab = Slab::default();
+        self.classifier.clear();
+        self.smc.clear();
+    }
+}
+
+/// Adds what every cached flow matches: the input port, and which sections of the key are there.
+fn complete(mask: &mut FlowMask) {
+    mask.0.packet.in_port = u32::MAX;
+    mask.0.packet.recirc_id = u32::MAX;
+    mask.0.packet.extras = u16::MAX;
+    mask.0.pipeline = Default::default();
+}
+
+/// A key with these values, zero elsewhere.
+fn unpack(mask: &SparseMask, values: &[u64]) -> FlowKey {
+    let mut key = FlowKey::default();
+    for (word, value) in mask.words().iter().zip(values) {
+        key.words_mut()[usize::from(word.index)] = *value;
+    }
+    key
+}
+
+fn single_output(actions: &[DpAction]) -> u32 {
+    match actions {
+        [DpAction::Output(DpPort(port))] => *port,
+        _ => GENERAL,
+    }
+}

@@ -1,0 +1,225 @@
+//! What does a lane do all day? This is the packet's life, on one screen.
+//!
+//! ```text
+//!  sleep ──▶ receive ──▶ follow changes ──▶ parse ──▶ look up ──hit──▶ act by group ──▶ send ──▶ receive …
+//!    ▲                                                  │ miss            ▲    │ decapsulated
+//!    │ nothing came                                     ▼                 │    ▼
+//!    └─────────────────────────                  walk the tables ── install   look up again
+//! ```
+//!
+//! A lane is a thread that owns its sources, caches and buffers; it shares nothing that is written per packet.
+//! Batches run to completion. While frames come it goes round its ready sources; when none is ready it sleeps in
+//! epoll and costs nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_host::poll::{Epoll, Event, interest};
+use weft_pipeline::Changes;
+
+use crate::batch::Batch;
+use crate::clock::now_ms;
+use crate::epoch::Epochs;
+use crate::executor::Executor;
+use crate::flows::FlowTable;
+use crate::packet::BATCH;
+use crate::ports::{Received, Source};
+use crate::shared::{LaneHandle, Shared};
+use crate::tunnel::Demux;
+
+/// Milliseconds between sweeps over the cached flows: crediting, ageing, sorting masks.
+pub(crate) const SWEEP_MS: u64 = 500;
+/// Rounds over the ready sources before epoll is asked for others.
+const ROUNDS: u32 = 8;
+/// Deepest nesting of decapsulation.
+const MAX_DEPTH: usize = 4;
+/// Epoll's word for the bell.
+const BELL: u64 = u64::MAX;
+
+/// A lane. See the module's text.
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) number: usize,
+    pub(crate) changes: Changes,
+    pub(crate) demux: Demux,
+    pub(crate) epochs: Epochs,
+    pub(crate) flows: FlowTable,
+    pub(crate) batch: Batch,
+    pub(crate) exec: Executor,
+    pub(crate) sources: Vec<Option<Source>>,
+    /// Sources that may have frames now.
+    pub(crate) ready: Vec<usize>,
+    pub(crate) epoll: Epoll,
+    pub(crate) now_ms: u64,
+    /// When the next sweep begins, and where the one that is under way stands.
+    pub(crate) next_sweep_ms: u64,
+    pub(crate) sweep_at: Option<usize>,
+    pub(crate) stopped: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(shared: &Arc<Shared>, number: usize, flow_limit: usize) -> std::io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&shared.lanes[number].bell, interest::READ, BELL)?;
+        Ok(Lane {
+            changes: shared.pipeline.subscribe(),
+            demux: Demux::new(shared.pipeline.snapshot()),
+            epochs: Epochs::default(),
+            flows: FlowTable::new(flow_limit, shared.seed),
+            batch: Batch::new(),
+            exec: Executor::new(shared, number),
+            sources: Vec::new(),
+            ready: Vec::new(),
+            epoll,
+            now_ms: now_ms(),
+            next_sweep_ms: 0,
+            sweep_at: None,
+            stopped: false,
+            shared: shared.clone(),
+            number,
+        })
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut round = 0u32;
+        while !self.stopped {
+            self.now_ms = now_ms();
+            self.obey();
+            self.poll_sources();
+            self.sweep_some();
+            round = round.wrapping_add(1);
+            if self.ready.is_empty() && self.sweep_at.is_none() {
+                self.sleep();
+            } else if round.is_multiple_of(ROUNDS) {
+                self.look_for_ready(Some(0));
+            }
+        }
+    }
+
+    /// One round over the ready sources.
+    fn poll_sources(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|index| {
+            let Some(source) = self.sources.get_mut(*index).and_then(Option::as_mut) else { return false };
+            let Received { frames, more, gone } =
+                source.receive(&mut self.exec, &mut self.batch, &mut self.demux);
+            if frames > 0 {
+                self.process(frames);
+            }
+            if gone {
+                self.drop_source(*index);
+            }
+            more && !gone
+        });
+        self.ready = ready;
+    }
+
+    /// The packet's life, after it was received into the first `frames` buffers.
+    #[inline]
+    pub(crate) fn process(&mut self, frames: usize) {
+        self.follow_changes();
+        self.batch.begin(frames);
+        self.decide();
+        self.finish();
+    }
+
+    /// From frame to actions, for the packets of the batch.
+    #[inline]
+    fn decide(&mut self) {
+        self.parse();
+        self.look_up();
+        self.act();
+        self.batch.end(&mut self.exec.pool);
+    }
+
+    /// What was decapsulated is looked up again; then everything is sent.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        let mut depth = 0;
+        while !self.exec.popped.is_empty() {
+            depth += 1;
+            if self.begin_popped(depth <= MAX_DEPTH) {
+                self.decide();
+            }
+        }
+        self.exec.flush();
+    }
+
+    /// Takes notice of what was published since: cached flows of an older epoch are checked when they are next hit.
+    #[inline]
+    pub(crate) fn follow_changes(&mut self) {
+        if let Some(changed) = self.changes.take() {
+            self.epochs.follow(changed);
+            if changed.tables {
+                self.demux.renew(self.shared.pipeline.snapshot());
+            }
+        }
+    }
+
+    fn sleep(&mut self) {
+        let timeout = (self.flows.len() > 0).then(|| {
+            let wait = self.next_sweep_ms.saturating_sub(self.now_ms).clamp(1, SWEEP_MS);
+            wait as u32
+        });
+        self.handle().counters.lane_sleeps.add(1);
+        self.look_for_ready(timeout);
+    }
+
+    /// Asks epoll which sources have frames, waiting up to `timeout` ms for one.
+    fn look_for_ready(&mut self, timeout: Option<u32>) {
+        let mut events = [Event::EMPTY; 64];
+        let events = match self.epoll.wait(&mut events, timeout) {
+            Ok(events) => events,
+            Err(_) => {
+                // Cannot happen with a valid descriptor; never spin on it.
+                std::thread::sleep(Duration::from_millis(10));
+                return;
+            }
+        };
+        for event in events {
+            match event.token() {
+                BELL => drop(self.handle().bell.clear()),
+                token => {
+                    let index = token as usize;
+                    if !self.ready.contains(&index) {
+                        self.ready.push(index);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &LaneHandle {
+        &self.shared.lanes[self.number]
+    }
+
+    /// Begins to receive from a source.
+    pub(crate) fn add_source(&mut self, source: Source) {
+        let index = self.sources.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.sources.push(None);
+            self.sources.len() - 1
+        });
+        let watched = match source.fd() {
+            Some(fd) => self.epoll.add(fd, interest::READ, index as u64),
+            None => Ok(()),
+        };
+        if watched.is_ok() {
+            self.sources[index] = Some(source);
+            self.ready.push(index);
+        }
+    }
+
+    /// Stops receiving from a source.
+    pub(crate) fn drop_source(&mut self, index: usize) {
+        if let Some(source) = self.sources.get_mut(index).and_then(Option::take)
+            && let Some(fd) = source.fd()
+        {
+            // The descriptor may be shared with senders and stay open.
+            let _ = self.epoll.remove(fd);
+        }
+    }
+}
+
+// Sets of packets are kept in 32 bits.
+const _: () = assert!(BATCH == 32, "Batch keeps sets of packets in 32 bits");

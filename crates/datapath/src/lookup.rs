@@ -1,0 +1,209 @@
+//! How does a packet find its actions? Parse, caches, and on a miss the walk of the flow tables.
+//!
+//! Each step runs over the whole batch before the next begins, and asks for the memory the next one needs, so that
+//! the processor fetches it meanwhile.
+
+use weft_flow::{DropReason, EXTRA_TUNNEL, Verdict, extract_packet};
+
+use crate::flows::{GENERAL, Installed, NO_GROUP};
+use crate::lane::Lane;
+use crate::packet::BATCH;
+
+impl Lane {
+    /// Fills in the keys and hashes of the batch.
+    #[inline]
+    pub(crate) fn parse(&mut self) {
+        let batch = &mut self.batch;
+        let seed = self.shared.seed;
+        for i in 0..batch.len.min(BATCH) {
+            let packet = self.exec.pool.get_mut(batch.slots[i]);
+            let key = &mut batch.keys[i];
+            let parsed = match packet.fault {
+                None => extract_packet(packet.data(), packet.in_port.0, &mut key.packet),
+                Some(reason) => Err(reason),
+            };
+            match parsed {
+                Ok(layout) => {
+                    packet.layout = layout;
+                    packet.ip_proto = key.packet.ip_proto;
+                }
+                Err(reason) => {
+                    batch.done |= 1 << i;
+                    let port = packet.in_port;
+                    self.exec.drop_received(port, reason, 1);
+                    continue;
+                }
+            }
+            let mut hash = key.packet.hash(seed);
+            if batch.tunnelled & (1 << i) != 0 {
+                key.packet.extras |= EXTRA_TUNNEL;
+                hash = hash_tunnel(hash, key.tunnel.words());
+            }
+            batch.hashes[i] = hash;
+            self.flows.prefetch_bucket(hash);
+        }
+    }
+
+    /// Finds the flow of each packet, in the caches or by walking the tables, and groups packets by flow.
+    #[inline]
+    pub(crate) fn look_up(&mut self) {
+        let len = self.batch.len.min(BATCH);
+        for i in 0..len {
+            self.flows.prefetch_flow(self.batch.hashes[i]);
+        }
+        let mut missed = 0u32;
+        let mut hits = 0;
+        for i in 0..len {
+            if self.batch.is_done(i) {
+                continue;
+            }
+            match self.flows.lookup_signature(self.batch.hashes[i], &self.batch.keys[i]) {
+                Some(flow) if self.flows.hot(flow).epoch == self.epochs.now() => {
+                    hits += 1;
+                    self.group(i, flow);
+                }
+                _ => missed |= 1 << i,
+            }
+        }
+        let counters = &self.handle().counters;
+        counters.cache_hit.add(hits);
+        counters.lane_packets.add(len as u64);
+        counters.lane_batches.add(1);
+        while missed != 0 {
+            let i = missed.trailing_zeros() as usize;
+            missed &= missed - 1;
+            self.look_up_slowly(i);
+        }
+    }
+
+    /// Puts packet `i` among those of `flow`.
+    #[inline(always)]
+    fn group(&mut self, i: usize, flow: u32) {
+        let hot = self.flows.hot(flow);
+        if hot.group == NO_GROUP {
+            hot.group = self.batch.open_group(flow);
+        }
+        let group = hot.group;
+        self.batch.join(group, i);
+    }
+
+    /// By the classifier, else by a walk.
+    #[inline(never)]
+    fn look_up_slowly(&mut self, i: usize) {
+        let (found, masks) = self.flows.lookup_megaflow(self.batch.hashes[i], &self.batch.keys[i]);
+        let counters = &self.shared.lanes[self.number].counters;
+        counters.megaflow_masks_looked_at.add(u64::from(masks));
+        if let Some(flow) = found {
+            counters.megaflow_hit.add(1);
+            let (epoch, now) = (self.flows.hot(flow).epoch, self.epochs.now());
+            if epoch == now {
+                return self.group(i, flow);
+            }
+            if !self.is_stale(flow, epoch) {
+                self.flows.hot(flow).epoch = now;
+                return self.group(i, flow);
+            }
+            counters.flow_revalidate.add(1);
+        } else {
+            counters.upcall.add(1);
+        }
+        let verdict = self.shared.pipeline.walk(&self.batch.keys[i], self.now_ms);
+        self.adopt(i, found, verdict);
+    }
+
+    /// Whether a flow found right in `epoch` has to be walked again.
+    pub(crate) fn is_stale(&self, flow: u32, epoch: u32) -> bool {
+        let cold = self.flows.cold(flow);
+        !cold.pinned && self.epochs.is_stale(epoch, cold.deps)
+    }
+
+    /// Caches the verdict on packet `i` in place of the stale flow it hit, if any, or else acts on it at once.
+    fn adopt(&mut self, i: usize, stale: Option<u32>, verdict: Verdict) {
+        let (key, hash, epoch) = (&self.batch.keys[i], self.batch.hashes[i], self.epochs.now());
+        if let Some(flow) = stale {
+            let same_mask = verdict.cacheable && self.flows.has_mask(flow, &verdict.mask);
+            if !same_mask {
+                self.flows.remove(flow, self.now_ms);
+                self.handle().counters.flow_invalidate.add(1);
+            }
+        }
+        if !verdict.cacheable {
+            return self.act_once(i, &verdict);
+        }
+        if self.flows.make_room(self.now_ms) {
+            self.handle().counters.flow_evict.add(1);
+        }
+        let counters = &self.shared.lanes[self.number].counters;
+        match self.flows.install(key, hash, verdict, epoch, self.now_ms) {
+            Installed::Yes(flow) => {
+                counters.flow_install.add(u64::from(stale.is_none()));
+                counters.flows.set(self.flows.len() as u64);
+                counters.masks.set(self.flows.masks() as u64);
+                self.group(i, flow);
+            }
+            Installed::No(verdict) => self.act_once(i, &verdict),
+        }
+    }
+
+    /// Acts on packet `i` by a verdict that is not cached, and credits it to the rules.
+    fn act_once(&mut self, i: usize, verdict: &Verdict) {
+        let slot = self.batch.slots[i];
+        let packet = self.exec.pool.get_mut(slot);
+        packet.flow_hash = self.batch.keys[i].packet.flow_hash5(self.shared.seed);
+        let (len, in_port) = (packet.len() as u64, packet.in_port);
+        for rule in &verdict.rules {
+            rule.stats.credit(1, len, self.now_ms);
+        }
+        for entry in &verdict.refresh {
+            self.shared.pipeline.refresh(entry, self.now_ms);
+        }
+        self.batch.done |= 1 << i;
+        if verdict.actions.is_empty() {
+            self.exec.drop_received(in_port, verdict.drop.unwrap_or(DropReason::RuleDrop), 1);
+        } else {
+            self.exec.run(&[slot], &verdict.actions);
+        }
+    }
+
+    /// Counts each group for its flow and applies the flow's actions to it.
+    #[inline]
+    pub(crate) fn act(&mut self) {
+        let Lane { batch, flows, exec, .. } = self;
+        for group in batch.groups() {
+            let members = group.members();
+            let hot = flows.hot(group.flow);
+            hot.group = NO_GROUP;
+            hot.used_ms = self.now_ms;
+            hot.packets += members.len() as u64;
+            for &i in members {
+                let i = usize::from(i) % BATCH;
+                hot.bytes += exec.pool.get(batch.slots[i]).len() as u64;
+                hot.tcp_flags |= batch.keys[i].packet.tcp_flags;
+            }
+            let output = hot.output;
+            if output != GENERAL {
+                exec.output_members(output, members, &batch.slots);
+                continue;
+            }
+            let cold = flows.cold(group.flow);
+            let slots = members.iter().map(|i| batch.slots[usize::from(*i) % BATCH]);
+            let slots: smallvec::SmallVec<[_; BATCH]> = slots.collect();
+            if cold.actions.is_empty() {
+                let reason = cold.drop.unwrap_or(DropReason::RuleDrop);
+                slots.iter().for_each(|slot| exec.drop_slot(*slot, reason));
+                continue;
+            }
+            for (slot, &i) in slots.iter().zip(members) {
+                let key = &batch.keys[usize::from(i) % BATCH].packet;
+                exec.pool.get_mut(*slot).flow_hash = key.flow_hash5(self.shared.seed);
+            }
+            exec.run(&slots, &cold.actions);
+        }
+    }
+}
+
+/// Mixes the tunnel section into the hash of the packet section.
+#[inline]
+fn hash_tunnel(hash: u64, words: &[u64]) -> u64 {
+    words.iter().fold(hash, |h, w| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23))
+}

@@ -1,0 +1,114 @@
+//! How does an existing network device become a port?
+//!
+//! By an AF_PACKET socket with virtio_net_hdr, so that GSO frames stay whole both ways. A filter at the device's
+//! ingress keeps the host's own stack from receiving the same frames.
+
+use std::io;
+
+use smallvec::SmallVec;
+use weft_flow::{DpPort, DropReason};
+use weft_host::ingress::IngressGuard;
+use weft_host::netlink::Netlink;
+use weft_host::packet::{PacketOptions, PacketRx, PacketSocket, PacketTx, VlanTag};
+use weft_wire::{ethernet, vlan};
+
+use super::{Received, Takes, frames};
+use crate::contract::Result;
+use crate::packet::{BATCH, Packet, Pool, Slot};
+
+/// A network device behind a socket.
+pub(crate) struct Device {
+    pub(crate) socket: PacketSocket,
+    pub(crate) ifindex: u32,
+    /// MTU when it was opened.
+    pub(crate) mtu: u32,
+    _guard: IngressGuard,
+}
+
+impl Device {
+    /// Opens the device of that name in this thread's network namespace.
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let link = Netlink::open()?.link(name)?;
+        let guard = IngressGuard::attach(link.index)?;
+        let socket = PacketSocket::open(link.index, &PacketOptions::default())?;
+        Ok(Device { socket, ifindex: link.index, mtu: link.mtu, _guard: guard })
+    }
+
+    pub(crate) fn takes(&self) -> Takes {
+        Takes { prefix: self.socket.vnet_hdr_len(), uso: true }
+    }
+
+    /// Receives; see [`super::Source::receive`].
+    pub(crate) fn receive(&self, rx: &mut PacketRx, slots: &mut [Packet], port: DpPort) -> Received {
+        let prefix = self.socket.vnet_hdr_len();
+        let asked = slots.len();
+        let mut room: SmallVec<[&mut [u8]; BATCH]> =
+            slots.iter_mut().map(|p| p.receive_into(prefix)).collect();
+        let n = match self.socket.recv(rx, &mut room) {
+            Ok(n) => n,
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return Received::GONE,
+            // Nothing there, or the pending error (the device went down), which is taken by this.
+            Err(_) => return Received::NOTHING,
+        };
+        drop(room);
+        for (i, packet) in slots[..n].iter_mut().enumerate() {
+            let info = rx.info(i);
+            packet.received(info.len.saturating_sub(prefix), port);
+            if info.truncated || info.len < prefix {
+                packet.fault = Some(DropReason::FrameTooLong);
+                continue;
+            }
+            packet.take_offload(prefix);
+            if let Some(tag) = info.vlan {
+                restore_tag(packet, tag);
+            }
+        }
+        Received { frames: n, more: n == asked, gone: false }
+    }
+
+    /// Sends all frames; tells which went and why others did not.
+    pub(crate) fn send(
+        &self,
+        tx: &mut PacketTx,
+        pool: &Pool,
+        slots: &[Slot],
+        mut on_sent: impl FnMut(Slot),
+        mut on_error: impl FnMut(&io::Error),
+    ) {
+        let frames = frames(pool, slots, self.socket.vnet_hdr_len());
+        let mut at = 0;
+        while at < slots.len() {
+            match self.socket.send(tx, &frames[at..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    slots[at..at + n].iter().for_each(|slot| on_sent(*slot));
+                    at += n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    slots[at..].iter().for_each(|_| on_error(&e));
+                    break;
+                }
+                Err(e) => {
+                    on_error(&e);
+                    at += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Puts back a tag that the kernel keeps outside the frame.
+fn restore_tag(packet: &mut Packet, tag: VlanTag) {
+    const ADDRESSES: usize = ethernet::field::ETHER_TYPE;
+    if packet.len() < ethernet::HEADER_LEN || !packet.push_front(vlan::TAG_LEN) {
+        packet.fault = Some(DropReason::MalformedFrame);
+        return;
+    }
+    let frame = packet.data_mut();
+    frame.copy_within(vlan::TAG_LEN..vlan::TAG_LEN + ADDRESSES, 0);
+    frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&tag.tpid.to_be_bytes());
+    frame[ADDRESSES + 2..ADDRESSES + 4].copy_from_slice(&tag.tci.to_be_bytes());
+    if packet.offload.shift(vlan::TAG_LEN as i32).is_err() {
+        packet.fault = Some(DropReason::BadOffloadHeader);
+    }
+}

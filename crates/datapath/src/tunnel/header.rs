@@ -1,0 +1,221 @@
+//! What stands between the outer IP header and the inner frame? VXLAN, Geneve or GRE, both ways.
+
+use weft_flow::{DropReason, TUN_CSUM, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, TunnelKind, TunnelOut};
+use weft_wire::geneve::{self, GeneveOptions, GeneveRepr, GeneveView};
+use weft_wire::gre::{GreRepr, GreView};
+use weft_wire::vxlan::{self, Gbp, VxlanRepr, VxlanView};
+use weft_wire::{Error, EtherType, Vni, ethernet};
+
+use crate::contract::TunnelSpec;
+
+/// Room for the longest header: Geneve with all options.
+const MAX_LEN: usize = geneve::HEADER_LEN + geneve::MAX_OPTIONS_LEN;
+
+/// A tunnel header, ready to be put before inner frames.
+pub(crate) struct Header {
+    bytes: [u8; MAX_LEN],
+    len: usize,
+    /// GRE: the checksum is to be filled in for each packet.
+    pub(crate) checksum: bool,
+    /// GRE: where the sequence number is to be filled in for each packet; 0: there is none.
+    pub(crate) sequence_at: usize,
+}
+
+impl Header {
+    /// The header that `out` asks for.
+    pub(crate) fn build(spec: &TunnelSpec, out: &TunnelOut) -> Result<Self, DropReason> {
+        let mut header = Header { bytes: [0; MAX_LEN], len: 0, checksum: false, sequence_at: 0 };
+        let key = &out.key;
+        let vni = || u32::try_from(key.id).ok().and_then(Vni::new).ok_or(DropReason::BadAction);
+        let written = match spec.kind {
+            TunnelKind::Vxlan => {
+                let gbp = (key.flags & TUN_GBP != 0).then_some(Gbp { id: key.gbp_id, flags: key.gbp_flags });
+                VxlanRepr { vni: vni()?, gbp }.emit(&mut header.bytes)
+            }
+            TunnelKind::Geneve => {
+                let critical = GeneveOptions::new(&out.options).flatten().any(|option| option.critical);
+                let control = key.flags & TUN_OAM != 0;
+                let options = &out.options[..];
+                GeneveRepr { control, critical, options, ..GeneveRepr::ethernet(vni()?) }
+                    .emit(&mut header.bytes)
+            }
+            TunnelKind::Gre => {
+                header.checksum = spec.csum || key.flags & TUN_CSUM != 0;
+                let gre = GreRepr {
+                    protocol: EtherType::TEB,
+                    checksum: header.checksum,
+                    key: (key.flags & TUN_KEY != 0).then_some(key.id as u32),
+                    sequence: spec.seq.then_some(0),
+                };
+                if spec.seq {
+                    header.sequence_at = gre.header_len() - 4;
+                }
+                gre.emit(&mut header.bytes)
+            }
+        };
+        header.len = written.map_err(|_| DropReason::BadAction)?;
+        Ok(header)
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Reads the header at the start of `payload` into `key` and returns its length. The inner frame, which follows,
+/// is at least an Ethernet header.
+pub(crate) fn parse(kind: TunnelKind, payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+    let len = match kind {
+        TunnelKind::Vxlan => parse_vxlan(payload, key)?,
+        TunnelKind::Geneve => parse_geneve(payload, key)?,
+        TunnelKind::Gre => parse_gre(payload, key)?,
+    };
+    if payload.len() < len + ethernet::HEADER_LEN {
+        return Err(DropReason::TunnelMalformed);
+    }
+    Ok(len)
+}
+
+/// Wrong flags have a reason of their own.
+fn reason(error: Error) -> DropReason {
+    match error {
+        Error::Malformed { field, .. } if field.starts_with("flags") => DropReason::TunnelFlags,
+        _ => DropReason::TunnelMalformed,
+    }
+}
+
+#[inline]
+fn parse_vxlan(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+    let view = VxlanView::parse(payload).map_err(reason)?;
+    key.id = u64::from(view.vni().get());
+    key.flags |= TUN_KEY;
+    if !view.is_plain() {
+        // Reserved bits are ignored (RFC 7348 §5), but a header that says the payload is not Ethernet is not.
+        if view.flags() & vxlan::flag::P != 0 {
+            return Err(DropReason::TunnelFlags);
+        }
+        if let Some(gbp) = view.gbp() {
+            key.flags |= TUN_GBP;
+            (key.gbp_id, key.gbp_flags) = (gbp.id, gbp.flags);
+        }
+    }
+    Ok(vxlan::HEADER_LEN)
+}
+
+fn parse_geneve(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+    let view = GeneveView::parse(payload).map_err(reason)?;
+    if view.protocol() != EtherType::TEB {
+        return Err(DropReason::TunnelFlags);
+    }
+    key.id = u64::from(view.vni().get());
+    key.flags |= TUN_KEY;
+    if view.control() {
+        key.flags |= TUN_OAM;
+    }
+    for option in GeneveOptions::new(view.options()) {
+        // No option is known yet, so only those that may be skipped pass (RFC 8926 §3.5.1).
+        if option.map_err(reason)?.critical {
+            return Err(DropReason::TunnelUnknownCritical);
+        }
+    }
+    Ok(view.header_len())
+}
+
+fn parse_gre(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+    let view = GreView::parse(payload).map_err(reason)?;
+    if view.protocol() != EtherType::TEB {
+        return Err(DropReason::TunnelFlags);
+    }
+    if view.checksum().is_some() {
+        if !view.checksum_ok() {
+            return Err(DropReason::TunnelBadChecksum);
+        }
+        key.flags |= TUN_CSUM;
+    }
+    if let Some(id) = view.key() {
+        key.id = u64::from(id);
+        key.flags |= TUN_KEY;
+    }
+    Ok(view.header_len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_wire::gre;
+
+    const FRAME: [u8; 14] = [7; 14];
+
+    fn out(flags: u16, id: u64, options: &[u8]) -> TunnelOut {
+        let key = TunnelKey { flags, id, gbp_id: 77, ..TunnelKey::default() };
+        TunnelOut { key, options: options.to_vec() }
+    }
+
+    #[test]
+    fn what_is_built_is_understood() {
+        let cases = [
+            (TunnelKind::Vxlan, TUN_KEY, 1000, &[][..]),
+            (TunnelKind::Vxlan, TUN_KEY | TUN_GBP, 0xff_ffff, &[]),
+            (TunnelKind::Geneve, TUN_KEY | TUN_OAM, 5, &[1, 2, 3, 0, 0, 9, 1, 1, 1, 2, 3, 4]),
+            (TunnelKind::Gre, TUN_KEY, 0xffff_ffff, &[]),
+            (TunnelKind::Gre, TUN_KEY | TUN_CSUM, 9, &[]),
+            (TunnelKind::Gre, 0, 0, &[]),
+        ];
+        for (kind, flags, id, options) in cases {
+            for seq in [false, true] {
+                let spec = TunnelSpec { seq, ..TunnelSpec::new(kind) };
+                let header = Header::build(&spec, &out(flags, id, options)).unwrap();
+                let mut packet = [header.bytes(), &FRAME].concat();
+                if header.checksum {
+                    gre::fill_checksum(&mut packet).unwrap();
+                }
+                let mut key = TunnelKey::default();
+                let len = parse(kind, &packet, &mut key).unwrap();
+                assert_eq!(
+                    (len, key.flags, key.id),
+                    (header.bytes().len(), flags, id),
+                    "{kind:?} {flags:#x}"
+                );
+                if flags & TUN_GBP != 0 {
+                    assert_eq!(key.gbp_id, 77);
+                }
+                for cut in 0..packet.len() {
+                    assert!(
+                        parse(kind, &packet[..cut], &mut TunnelKey::default()).is_err(),
+                        "{kind:?} cut at {cut}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_under_the_right_reason() {
+        use DropReason::*;
+        let vxlan = |flags: u8| [&[flags, 0, 0, 0, 0, 0, 1, 0][..], &FRAME].concat();
+        let geneve = |head: [u8; 4], options: &[u8]| [&head[..], &[0, 0, 1, 0], options, &FRAME].concat();
+        let gre = |head: [u8; 4]| [&head[..], &[0, 0, 0, 0], &FRAME].concat();
+        let cases = [
+            (TunnelKind::Vxlan, vxlan(0), TunnelFlags),
+            (TunnelKind::Vxlan, vxlan(0x0c), TunnelFlags),
+            (TunnelKind::Geneve, geneve([0x40, 0, 0x65, 0x58], &[]), TunnelMalformed),
+            (TunnelKind::Geneve, geneve([0, 0, 0x08, 0x00], &[]), TunnelFlags),
+            (TunnelKind::Geneve, geneve([1, 0, 0x65, 0x58], &[0, 1, 0x81, 0]), TunnelUnknownCritical),
+            (TunnelKind::Geneve, geneve([1, 0, 0x65, 0x58], &[0, 1, 1, 7]), TunnelMalformed),
+            (TunnelKind::Gre, gre([0x80, 0, 0x65, 0x58]), TunnelBadChecksum),
+            (TunnelKind::Gre, gre([0x40, 0, 0x65, 0x58]), TunnelFlags),
+            (TunnelKind::Gre, gre([0, 0, 0x08, 0x00]), TunnelFlags),
+            (TunnelKind::Gre, gre([0, 1, 0x65, 0x58]), TunnelMalformed),
+        ];
+        for (kind, packet, wanted) in cases {
+            assert_eq!(
+                parse(kind, &packet, &mut TunnelKey::default()),
+                Err(wanted),
+                "{kind:?} {packet:02x?}"
+            );
+        }
+        let bad = Header::build(&TunnelSpec::new(TunnelKind::Vxlan), &out(TUN_KEY, 1 << 24, &[]));
+        assert_eq!(bad.err(), Some(BadAction));
+    }
+}

@@ -1,0 +1,356 @@
+//! How are the lanes controlled? The user datapath, seen from the switch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use weft_flow::{DpAction, DpPort, DropReason, Match};
+use weft_pipeline::Pipeline;
+
+use crate::contract::{
+    Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry, PortInfo,
+    PortKind, PortSpec, PortStats, Result,
+};
+use crate::lane::Lane;
+use crate::packet::FRAME_ROOM;
+use crate::ports::{Io, MAX_PORTS, Port, Source};
+use crate::shared::{Command, LaneHandle, Shared, lock};
+use crate::sweep::merge_entries;
+use crate::tunnel::{ListenKey, Listener, TunnelPort};
+
+/// How to set up a [`UserDatapath`].
+#[derive(Clone, Debug)]
+pub struct UserOptions {
+    /// Threads that forward; `None`: two, or one where there is one processor.
+    pub lanes: Option<usize>,
+    /// Cached flows per lane.
+    pub flow_limit: usize,
+    /// Processors for the lanes, in order (`other_config:pmd-cpu-mask`); empty: the kernel places them.
+    pub cpus: Vec<usize>,
+}
+
+impl Default for UserOptions {
+    fn default() -> Self {
+        UserOptions { lanes: None, flow_limit: 65_536, cpus: Vec::new() }
+    }
+}
+
+/// The datapath in user space: lanes, caches, ports.
+///
+/// Sockets and devices are opened in the network namespace of the thread that calls [`Datapath::add_port`]; the
+/// sockets that tunnels send by, in that of the thread that made the datapath.
+pub struct UserDatapath {
+    shared: Arc<Shared>,
+    ports: Mutex<Ports>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What control knows of the ports.
+#[derive(Default)]
+struct Ports {
+    by_number: BTreeMap<u32, Entry>,
+    /// How many tunnel ports listen on each socket, and the lane that receives from it.
+    listeners: HashMap<ListenKey, usize>,
+    /// Drops of ports that were removed.
+    gone: Option<Box<DropCounts>>,
+}
+
+struct Entry {
+    port: Arc<Port>,
+    listens: Vec<ListenKey>,
+}
+
+impl UserDatapath {
+    /// Starts the lanes.
+    ///
+    /// # Errors
+    /// When the host has no descriptors or threads left.
+    pub fn new(pipeline: Arc<Pipeline>, sink: ControllerSink, options: &UserOptions) -> Result<Self> {
+        let cores = weft_host::thread::allowed_cpus().map_or(1, |cpus| cpus.len());
+        let count = options.lanes.unwrap_or(cores.min(2)).clamp(1, 64);
+        let handles = (0..count).map(|_| LaneHandle::new()).collect::<std::io::Result<_>>();
+        let shared = Arc::new(Shared {
+            pipeline,
+            sink,
+            seed: random(),
+            lanes: handles.map_err(|e| Error::os("make a lane's doorbell", e))?,
+            tunnel_pools: Mutex::default(),
+        });
+        let mut this = UserDatapath { shared, ports: Mutex::default(), threads: Vec::new() };
+        for number in 0..count {
+            let lane = Lane::new(&this.shared, number, options.flow_limit)
+                .map_err(|e| Error::os("set up a lane", e))?;
+            let cpu = options.cpus.get(number % options.cpus.len().max(1)).copied();
+            let name = format!("weft-lane{number}");
+            let body = move || {
+                if let Some(cpu) = cpu {
+                    // A wish: where it cannot be granted, the kernel places the lane.
+                    let _ = weft_host::thread::pin(&[cpu]);
+                }
+                lane.run();
+            };
+            let thread = std::thread::Builder::new().name(name).spawn(body);
+            this.threads.push(thread.map_err(|e| Error::os("start a lane", e))?);
+        }
+        Ok(this)
+    }
+
+    /// Number of lanes.
+    pub fn lanes(&self) -> usize {
+        self.shared.lanes.len()
+    }
+
+    /// Sends every lane a command that is answered, and waits for the answers.
+    fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Vec<T> {
+        let (sender, answers) = channel();
+        for lane in &self.shared.lanes {
+            lane.send(command(sender.clone()));
+        }
+        drop(sender);
+        answers.iter().collect()
+    }
+
+    /// The lane that receives for the next port: the one with the fewest.
+    fn quietest_lane(ports: &Ports, lanes: usize) -> usize {
+        let mut load = vec![0usize; lanes];
+        for entry in ports.by_number.values().filter(|e| e.listens.is_empty()) {
+            load[entry.port.lane % lanes] += 1;
+        }
+        for lane in ports.listeners.values() {
+            load[lane % lanes] += 1;
+        }
+        (0..lanes).min_by_key(|lane| load[*lane]).unwrap_or(0)
+    }
+
+    fn port(&self, number: DpPort) -> Result<Arc<Port>> {
+        let ports = lock(&self.ports);
+        ports.by_number.get(&number.0).map(|e| e.port.clone()).ok_or(Error::NoPort(number))
+    }
+
+    /// Opens what a port needs and tells the lanes.
+    fn open(&self, ports: &mut Ports, number: DpPort, spec: &PortSpec) -> Result<Entry> {
+        let lanes = self.lanes();
+        let lane = Self::quietest_lane(ports, lanes);
+        if let PortKind::Tunnel(tunnel) = &spec.kind {
+            let io = Io::Tunnel(TunnelPort { spec: tunnel.clone(), sequence: Default::default() });
+            let port = Arc::new(Port::new(number, spec, io, 0, lanes));
+            let mut listens = Vec::new();
+            for key in ListenKey::of(tunnel) {
+                self.listen(ports, key, &mut listens)?;
+            }
+            return Ok(Entry { port, listens });
+        }
+        let (mut port, replay) = Port::open(number, spec, lanes)?;
+        port.lane = lane;
+        let port = Arc::new(port);
+        self.announce(&port);
+        let source = match replay {
+            Some(replay) => Some(Source::Replay { port: port.clone(), replay }),
+            None if matches!(port.io, Io::Null) => None,
+            None => Some(Source::Port(port.clone())),
+        };
+        if let Some(source) = source {
+            self.shared.lanes[lane].send(Command::AddSource(source));
+        }
+        Ok(Entry { port, listens: Vec::new() })
+    }
+
+    /// Makes all lanes know a port.
+    fn announce(&self, port: &Arc<Port>) {
+        for lane in &self.shared.lanes {
+            lane.send(Command::AddPort(port.clone()));
+        }
+    }
+
+    /// Listens on a socket, or joins those who do. That there is no IPv6 here is not an error.
+    fn listen(&self, ports: &mut Ports, key: ListenKey, listens: &mut Vec<ListenKey>) -> Result<()> {
+        let others = ports.by_number.values().any(|entry| entry.listens.contains(&key));
+        if !others {
+            let listener = match Listener::open(key) {
+                Ok(listener) => listener,
+                Err(_) if key.local.is_ipv6() => return Ok(()),
+                Err(e) => return Err(e.into()),
+            };
+            let lane = Self::quietest_lane(ports, self.lanes());
+            ports.listeners.insert(key, lane);
+            self.shared.lanes[lane].send(Command::AddSource(Source::Underlay(listener)));
+        }
+        listens.push(key);
+        Ok(())
+    }
+}
+
+/// A number nobody can guess.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// Waits for an answer; none comes if the lane is gone.
+fn answer<T>(answers: &Receiver<T>) -> Result<T> {
+    answers.recv().map_err(|_| Error::Stopped)
+}
+
+impl Datapath for UserDatapath {
+    fn name(&self) -> &'static str {
+        "user"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            gso: true,
+            native_tunnels: true,
+            max_vlan_headers: 2,
+            trunc: true,
+            clone_depth: 16,
+            max_ports: MAX_PORTS,
+        }
+    }
+
+    fn add_port(&self, spec: &PortSpec) -> Result<PortInfo> {
+        let mut ports = lock(&self.ports);
+        if ports.by_number.values().any(|entry| entry.port.name == spec.name) {
+            return Err(Error::PortExists(spec.name.clone()));
+        }
+        let number = match spec.number {
+            Some(DpPort(number)) if number >= MAX_PORTS => return Err(Error::TooManyPorts(MAX_PORTS)),
+            Some(DpPort(number)) if ports.by_number.contains_key(&number) => {
+                return Err(Error::PortExists(format!("number {number}")));
+            }
+            Some(number) => number,
+            None => {
+                // Number 0 stays free: in a key it means "no port".
+                let free = (1..MAX_PORTS).find(|n| !ports.by_number.contains_key(n));
+                DpPort(free.ok_or(Error::TooManyPorts(MAX_PORTS))?)
+            }
+        };
+        let entry = self.open(&mut ports, number, spec)?;
+        if !entry.listens.is_empty() {
+            self.announce(&entry.port);
+        }
+        let info = entry.port.info();
+        ports.by_number.insert(number.0, entry);
+        Ok(info)
+    }
+
+    fn del_port(&self, port: DpPort) -> Result<()> {
+        let mut ports = lock(&self.ports);
+        let entry = ports.by_number.remove(&port.0).ok_or(Error::NoPort(port))?;
+        self.ask_all(|done| Command::RemovePort(port, done));
+        for key in &entry.listens {
+            if !ports.by_number.values().any(|other| other.listens.contains(key)) {
+                ports.listeners.remove(key);
+                self.ask_all(|done| Command::RemoveListener(*key, done));
+            }
+        }
+        let gone = ports.gone.get_or_insert_with(|| Box::new([0; DropReason::COUNT]));
+        entry.port.sum_drops(gone);
+        Ok(())
+    }
+
+    fn ports(&self) -> Vec<PortInfo> {
+        let ports: Vec<_> = lock(&self.ports).by_number.values().map(|e| e.port.clone()).collect();
+        ports.iter().map(|port| port.info()).collect()
+    }
+
+    fn port_info(&self, port: DpPort) -> Result<PortInfo> {
+        Ok(self.port(port)?.info())
+    }
+
+    fn port_stats(&self, port: DpPort) -> Result<PortStats> {
+        Ok(self.port(port)?.stats())
+    }
+
+    fn port_drops(&self, port: DpPort) -> Result<DropCounts> {
+        let mut total = [0; DropReason::COUNT];
+        self.port(port)?.sum_drops(&mut total);
+        Ok(total)
+    }
+
+    fn flows(&self) -> Vec<FlowEntry> {
+        merge_entries(self.ask_all(Command::Flows))
+    }
+
+    fn flush_flows(&self) {
+        self.ask_all(Command::Flush);
+    }
+
+    fn put_flow(&self, matching: &Match, actions: &[DpAction]) -> Result<()> {
+        let put = self.ask_all(|done| Command::Put(Box::new(*matching), actions.to_vec(), done));
+        if !put.is_empty() && put.iter().all(|put| *put) { Ok(()) } else { Err(Error::NoFlow) }
+    }
+
+    fn del_flow(&self, matching: &Match) -> Result<()> {
+        let found = self.ask_all(|done| Command::Delete(Box::new(*matching), done));
+        if found.contains(&true) { Ok(()) } else { Err(Error::NoFlow) }
+    }
+
+    fn execute(&self, packet: Execute) -> Result<()> {
+        if packet.frame.len() > FRAME_ROOM {
+            return Err(Error::FrameTooLong(packet.frame.len()));
+        }
+        // Packets of one port stay in order: they go by one lane.
+        let lane = packet.in_port.0 as usize % self.lanes();
+        let (sender, answers) = channel();
+        self.shared.lanes[lane].send(Command::Execute(packet, sender));
+        answer(&answers)
+    }
+
+    fn drops(&self) -> DropCounts {
+        let ports = lock(&self.ports);
+        let mut total = ports.gone.as_deref().copied().unwrap_or([0; DropReason::COUNT]);
+        for entry in ports.by_number.values() {
+            entry.port.sum_drops(&mut total);
+        }
+        for lane in &self.shared.lanes {
+            lane.counters.drops.sum_into(&mut total);
+        }
+        total
+    }
+
+    fn stats(&self) -> DatapathStats {
+        let mut total = DatapathStats::default();
+        for counters in self.shared.lanes.iter().map(|lane| &lane.counters) {
+            total.hits += counters.cache_hit.get() + counters.megaflow_hit.get();
+            total.misses += counters.upcall.get();
+            total.flows += counters.flows.get();
+            total.masks += counters.masks.get();
+            total.masks_looked_at += counters.megaflow_masks_looked_at.get();
+        }
+        total
+    }
+
+    fn coverage(&self) -> Vec<(&'static str, u64)> {
+        let mut total: Vec<(&'static str, u64)> = Vec::new();
+        for lane in &self.shared.lanes {
+            for (i, (name, count)) in lane.counters.named().into_iter().enumerate() {
+                match total.get_mut(i) {
+                    Some((_, sum)) => *sum += count,
+                    None => total.push((name, count)),
+                }
+            }
+        }
+        total
+    }
+
+    fn sync(&self) {
+        self.ask_all(Command::Sync);
+    }
+
+    fn refresh(&self) {
+        self.ask_all(Command::Refresh);
+    }
+}
+
+impl Drop for UserDatapath {
+    fn drop(&mut self) {
+        for lane in &self.shared.lanes {
+            lane.send(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            // A lane that panicked is stopped too.
+            let _ = thread.join();
+        }
+    }
+}
