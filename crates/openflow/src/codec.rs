@@ -1,0 +1,442 @@
+//! How do messages become bytes and bytes messages, in the version that two ends agreed on?
+
+use crate::bytes::{Put, Reader};
+use crate::error::{ErrorMessage, NICIRA, ONF};
+use crate::frame::{HEADER_LEN, Header, MAX_MESSAGE};
+use crate::matches::fits_match10;
+use crate::message::Message;
+use crate::msg::bundle::{BundleAdd, BundleControl};
+use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
+use crate::msg::flow::FlowMod;
+use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::handshake::{Features, Hello, SwitchConfig};
+use crate::msg::packet_in::{PacketIn, PacketInFormat};
+use crate::msg::packet_out::PacketOut;
+use crate::msg::port::{PortMod, PortStatus};
+use crate::stats::{MultipartReply, MultipartRequest};
+use crate::{ErrorCode, Version};
+
+/// Message types, as OpenFlow 1.1 and later number them.
+mod ofpt {
+    pub(super) const HELLO: u8 = 0;
+    pub(super) const ERROR: u8 = 1;
+    pub(super) const ECHO_REQUEST: u8 = 2;
+    pub(super) const ECHO_REPLY: u8 = 3;
+    pub(super) const EXPERIMENTER: u8 = 4;
+    pub(super) const FEATURES_REQUEST: u8 = 5;
+    pub(super) const FEATURES_REPLY: u8 = 6;
+    pub(super) const GET_CONFIG_REQUEST: u8 = 7;
+    pub(super) const GET_CONFIG_REPLY: u8 = 8;
+    pub(super) const SET_CONFIG: u8 = 9;
+    pub(super) const PACKET_IN: u8 = 10;
+    pub(super) const FLOW_REMOVED: u8 = 11;
+    pub(super) const PORT_STATUS: u8 = 12;
+    pub(super) const PACKET_OUT: u8 = 13;
+    pub(super) const FLOW_MOD: u8 = 14;
+    pub(super) const GROUP_MOD: u8 = 15;
+    pub(super) const PORT_MOD: u8 = 16;
+    pub(super) const TABLE_MOD: u8 = 17;
+    pub(super) const MULTIPART_REQUEST: u8 = 18;
+    pub(super) const MULTIPART_REPLY: u8 = 19;
+    pub(super) const BARRIER_REQUEST: u8 = 20;
+    pub(super) const BARRIER_REPLY: u8 = 21;
+    pub(super) const ROLE_REQUEST: u8 = 24;
+    pub(super) const ROLE_REPLY: u8 = 25;
+    pub(super) const GET_ASYNC_REQUEST: u8 = 26;
+    pub(super) const GET_ASYNC_REPLY: u8 = 27;
+    pub(super) const SET_ASYNC: u8 = 28;
+    pub(super) const BUNDLE_CONTROL: u8 = 33;
+    pub(super) const BUNDLE_ADD_MESSAGE: u8 = 34;
+}
+
+const NXT_ROLE_REQUEST: u32 = 10;
+const NXT_ROLE_REPLY: u32 = 11;
+const NXT_SET_FLOW_FORMAT: u32 = 12;
+const NXT_FLOW_MOD: u32 = 13;
+const NXT_FLOW_REMOVED: u32 = 14;
+const NXT_FLOW_MOD_TABLE_ID: u32 = 15;
+const NXT_SET_PACKET_IN_FORMAT: u32 = 16;
+const NXT_PACKET_IN: u32 = 17;
+const NXT_SET_ASYNC_CONFIG: u32 = 19;
+const NXT_SET_CONTROLLER_ID: u32 = 20;
+const NXT_SET_ASYNC_CONFIG2: u32 = 27;
+const NXT_PACKET_IN2: u32 = 30;
+const ONFT_BUNDLE_CONTROL: u32 = 2300;
+const ONFT_BUNDLE_ADD_MESSAGE: u32 = 2301;
+
+/// A message cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// It would take more than 65,535 bytes.
+    #[error("{0} would be longer than the 65535 bytes a message may have")]
+    TooLong(&'static str),
+    /// The version has no such message, nor an extension for it.
+    #[error("{1} has no {0}")]
+    NotInVersion(&'static str, Version),
+}
+
+/// Reads and writes messages of one version, as this connection's extensions are set.
+#[derive(Clone, Copy, Debug)]
+pub struct Codec {
+    /// Version of every message but hellos.
+    pub version: Version,
+    /// How matches are written in OpenFlow 1.0.
+    pub flow_format: FlowFormat,
+    /// Whether the high byte of a flow-mod's command is a table in OpenFlow 1.0.
+    pub table_ids: bool,
+    /// How packet-ins are written.
+    pub packet_in_format: PacketInFormat,
+    /// What `SetAsync` with single properties changes.
+    pub async_config: AsyncConfig,
+}
+
+impl Codec {
+    /// A codec with no extension switched on.
+    pub fn new(version: Version) -> Self {
+        Codec {
+            version,
+            flow_format: FlowFormat::default(),
+            table_ids: false,
+            packet_in_format: PacketInFormat::default(),
+            async_config: AsyncConfig::default(),
+        }
+    }
+
+    /// The number of OpenFlow 1.1 for a type on the wire.
+    fn canonical(&self, wire: u8) -> Option<u8> {
+        use ofpt::*;
+        if self.version == Version::V10 {
+            return match wire {
+                HELLO..=FLOW_MOD => Some(wire),
+                15 => Some(PORT_MOD),
+                16..=19 => Some(wire + 2),
+                _ => None,
+            };
+        }
+        let last = match self.version {
+            Version::V10 | Version::V11 => BARRIER_REPLY,
+            Version::V12 => ROLE_REPLY,
+            Version::V13 => SET_ASYNC,
+            Version::V14 | Version::V15 => BUNDLE_ADD_MESSAGE,
+        };
+        Some(wire).filter(|w| *w <= last)
+    }
+
+    fn wire_kind(&self, canonical: u8) -> Option<u8> {
+        (0..=ofpt::BUNDLE_ADD_MESSAGE).find(|wire| self.canonical(*wire) == Some(canonical))
+    }
+
+    /// Reads one whole message, header included.
+    ///
+    /// # Errors
+    /// What an error message about it must say.
+    pub fn decode(&self, bytes: &[u8]) -> Result<(u32, Message), ErrorCode> {
+        let header = Header::parse(bytes)?;
+        if usize::from(header.length) != bytes.len() {
+            return Err(ErrorCode::OFPBRC_BAD_LEN);
+        }
+        let r = Reader::new(&bytes[HEADER_LEN..], ErrorCode::OFPBRC_BAD_LEN);
+        // A hello has the highest version its sender speaks, and errors may answer it.
+        if header.kind == ofpt::HELLO {
+            return Ok((header.xid, Message::Hello(Hello::decode(r))));
+        }
+        if header.version != self.version.wire() {
+            return Err(ErrorCode::OFPBRC_BAD_VERSION);
+        }
+        let kind = self.canonical(header.kind).ok_or(ErrorCode::OFPBRC_BAD_TYPE)?;
+        Ok((header.xid, self.decode_body(kind, r)?))
+    }
+
+    fn decode_body(&self, kind: u8, r: Reader<'_>) -> Result<Message, ErrorCode> {
+        use ofpt::*;
+        let v = self.version;
+        let empty = |message| if r.is_empty() { Ok(message) } else { Err(ErrorCode::OFPBRC_BAD_LEN) };
+        Ok(match kind {
+            ERROR => Message::Error(ErrorMessage::decode(v, r)?),
+            ECHO_REQUEST => Message::EchoRequest(r.rest().to_vec()),
+            ECHO_REPLY => Message::EchoReply(r.rest().to_vec()),
+            EXPERIMENTER => self.decode_experimenter(r)?,
+            FEATURES_REQUEST => empty(Message::FeaturesRequest)?,
+            FEATURES_REPLY => Message::FeaturesReply(Features::decode(v, r)?),
+            GET_CONFIG_REQUEST => empty(Message::GetConfigRequest)?,
+            GET_CONFIG_REPLY => Message::GetConfigReply(SwitchConfig::decode(r)?),
+            SET_CONFIG => Message::SetConfig(SwitchConfig::decode(r)?),
+            PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode(v, r)?)),
+            FLOW_REMOVED => Message::FlowRemoved(Box::new(FlowRemoved::decode(v, r)?)),
+            PORT_STATUS => Message::PortStatus(Box::new(PortStatus::decode(v, r)?)),
+            PACKET_OUT => Message::PacketOut(Box::new(PacketOut::decode(v, r)?)),
+            FLOW_MOD if v == Version::V10 => {
+                Message::FlowMod(Box::new(FlowMod::decode10(self.table_ids, r)?))
+            }
+            FLOW_MOD => Message::FlowMod(Box::new(FlowMod::decode11(v, r)?)),
+            // Groups are refused one by one: there is room for none.
+            GROUP_MOD => return Err(ErrorCode::OFPGMFC_OUT_OF_GROUPS),
+            PORT_MOD => Message::PortMod(PortMod::decode(v, r)?),
+            TABLE_MOD => Message::TableMod(TableMod::decode(r)?),
+            MULTIPART_REQUEST => Message::MultipartRequest(MultipartRequest::decode(v, r)?),
+            MULTIPART_REPLY => Message::MultipartReply(MultipartReply::decode(v, r)?),
+            BARRIER_REQUEST => empty(Message::BarrierRequest)?,
+            BARRIER_REPLY => empty(Message::BarrierReply)?,
+            ROLE_REQUEST => Message::RoleRequest(RoleMessage::decode(v, r)?),
+            ROLE_REPLY => Message::RoleReply(RoleMessage::decode(v, r)?),
+            GET_ASYNC_REQUEST => empty(Message::GetAsyncRequest)?,
+            GET_ASYNC_REPLY => Message::GetAsyncReply(self.decode_async(r)?),
+            SET_ASYNC => Message::SetAsync(self.decode_async(r)?),
+            BUNDLE_CONTROL if v >= Version::V14 => Message::BundleControl(BundleControl::decode(r)?),
+            BUNDLE_ADD_MESSAGE if v >= Version::V14 => Message::BundleAdd(BundleAdd::decode(r)?),
+            _ => return Err(ErrorCode::OFPBRC_BAD_TYPE),
+        })
+    }
+
+    fn decode_async(&self, r: Reader<'_>) -> Result<AsyncConfig, ErrorCode> {
+        if self.version >= Version::V14 { self.async_config.decode14(r) } else { AsyncConfig::decode13(r) }
+    }
+
+    fn decode_experimenter(&self, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
+        let (experimenter, subtype) = (r.u32()?, r.u32()?);
+        match (experimenter, subtype) {
+            (ONF, ONFT_BUNDLE_CONTROL) => return Ok(Message::BundleControl(BundleControl::decode(r)?)),
+            (ONF, ONFT_BUNDLE_ADD_MESSAGE) => return Ok(Message::BundleAdd(BundleAdd::decode(r)?)),
+            (NICIRA, _) => {}
+            (ONF, _) => return Err(ErrorCode::OFPBRC_BAD_SUBTYPE),
+            _ => return Err(ErrorCode::OFPBRC_BAD_VENDOR),
+        }
+        let v10 = self.version == Version::V10;
+        Ok(match subtype {
+            NXT_ROLE_REQUEST => Message::RoleRequest(RoleMessage::decode_nxt(r)?),
+            NXT_ROLE_REPLY => Message::RoleReply(RoleMessage::decode_nxt(r)?),
+            NXT_SET_FLOW_FORMAT if v10 => Message::SetFlowFormat(FlowFormat::decode(r)?),
+            NXT_FLOW_MOD if v10 => Message::FlowMod(Box::new(FlowMod::decode_nxt(self.table_ids, r)?)),
+            NXT_FLOW_REMOVED if v10 => Message::FlowRemoved(Box::new(FlowRemoved::decode_nxt(r)?)),
+            NXT_FLOW_MOD_TABLE_ID if v10 => Message::FlowModTableId(r.u8()? != 0),
+            NXT_SET_PACKET_IN_FORMAT => {
+                let format = PacketInFormat::from_wire(r.u32()?);
+                Message::SetPacketInFormat(format.ok_or(ErrorCode::OFPBRC_EPERM)?)
+            }
+            NXT_PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode_nxt(r)?)),
+            NXT_PACKET_IN2 => Message::PacketIn(Box::new(PacketIn::decode_nxt2(r)?)),
+            NXT_SET_ASYNC_CONFIG => Message::SetAsync(AsyncConfig::decode13(r)?),
+            NXT_SET_ASYNC_CONFIG2 => Message::SetAsync(self.async_config.decode14(r)?),
+            NXT_SET_CONTROLLER_ID => {
+                r.skip(6)?;
+                Message::SetControllerId(r.u16()?)
+            }
+            _ => return Err(ErrorCode::OFPBRC_BAD_SUBTYPE),
+        })
+    }
+
+    /// Appends a message; a multipart reply may become several.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub fn encode(&self, xid: u32, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if let Message::MultipartReply(reply) = message {
+            let kind = self.wire_kind(ofpt::MULTIPART_REPLY).unwrap_or(ofpt::MULTIPART_REPLY);
+            reply.parts(self.version, |body| {
+                let length = (HEADER_LEN + body.len()) as u16;
+                Header { version: self.version.wire(), kind, length, xid }.emit(out);
+                out.extend_from_slice(body);
+            });
+            return Ok(());
+        }
+        let start = out.len();
+        Header { version: self.version.wire(), kind: 0, length: 0, xid }.emit(out);
+        let Some(kind) = self.encode_body(message, out).and_then(|kind| self.wire_kind(kind)) else {
+            out.truncate(start);
+            return Err(EncodeError::NotInVersion(message.name(), self.version));
+        };
+        let length = out.len() - start;
+        if length > MAX_MESSAGE {
+            out.truncate(start);
+            return Err(EncodeError::TooLong(message.name()));
+        }
+        out[start + 1] = kind;
+        out.patch_u16(start + 2, length);
+        Ok(())
+    }
+
+    /// Appends the body and returns the type as OpenFlow 1.1 numbers it.
+    fn encode_body(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
+        use ofpt::*;
+        let v = self.version;
+        let nicira = |subtype: u32, out: &mut Vec<u8>| {
+            out.u32(NICIRA);
+            out.u32(subtype);
+        };
+        Some(match message {
+            Message::Hello(m) => {
+                m.encode(out);
+                HELLO
+            }
+            Message::Error(m) => {
+                m.encode(v, out);
+                ERROR
+            }
+            Message::EchoRequest(data) => {
+                out.bytes(data);
+                ECHO_REQUEST
+            }
+            Message::EchoReply(data) => {
+                out.bytes(data);
+                ECHO_REPLY
+            }
+            Message::FeaturesRequest => FEATURES_REQUEST,
+            Message::FeaturesReply(m) => {
+                m.encode(v, out);
+                FEATURES_REPLY
+            }
+            Message::GetConfigRequest => GET_CONFIG_REQUEST,
+            Message::GetConfigReply(m) => {
+                m.encode(out);
+                GET_CONFIG_REPLY
+            }
+            Message::SetConfig(m) => {
+                m.encode(out);
+                SET_CONFIG
+            }
+            Message::PacketIn(m) => match self.packet_in_format {
+                PacketInFormat::Standard => {
+                    m.encode(v, out);
+                    PACKET_IN
+                }
+                PacketInFormat::Nxt => {
+                    nicira(NXT_PACKET_IN, out);
+                    m.encode_nxt(v, out);
+                    EXPERIMENTER
+                }
+                PacketInFormat::Nxt2 => {
+                    nicira(NXT_PACKET_IN2, out);
+                    m.encode_nxt2(v, out);
+                    EXPERIMENTER
+                }
+            },
+            Message::FlowRemoved(m) if v == Version::V10 && self.flow_format == FlowFormat::Nxm => {
+                nicira(NXT_FLOW_REMOVED, out);
+                m.encode_nxt(out);
+                EXPERIMENTER
+            }
+            Message::FlowRemoved(m) => {
+                m.encode(v, out);
+                FLOW_REMOVED
+            }
+            Message::PortStatus(m) => {
+                m.encode(v, out);
+                PORT_STATUS
+            }
+            Message::PacketOut(m) => {
+                m.encode(v, out);
+                PACKET_OUT
+            }
+            Message::FlowMod(m) => self.encode_flow_mod(m, out),
+            Message::PortMod(m) => {
+                m.encode(v, out);
+                PORT_MOD
+            }
+            Message::TableMod(m) if v >= Version::V11 => {
+                m.encode(out);
+                TABLE_MOD
+            }
+            Message::MultipartRequest(m) => {
+                m.encode(v, out);
+                MULTIPART_REQUEST
+            }
+            Message::BarrierRequest => BARRIER_REQUEST,
+            Message::BarrierReply => BARRIER_REPLY,
+            Message::MultipartReply(_) | Message::TableMod(_) => return None,
+            _ => return self.encode_control(message, out),
+        })
+    }
+
+    fn encode_flow_mod(&self, m: &FlowMod, out: &mut Vec<u8>) -> u8 {
+        if self.version != Version::V10 {
+            m.encode11(self.version, out);
+            return ofpt::FLOW_MOD;
+        }
+        let plain =
+            self.flow_format == FlowFormat::OpenFlow10 && m.cookie_mask == 0 && fits_match10(&m.matching);
+        if plain {
+            m.encode10(self.table_ids, out);
+            return ofpt::FLOW_MOD;
+        }
+        out.u32(NICIRA);
+        out.u32(NXT_FLOW_MOD);
+        m.encode_nxt(self.table_ids, out);
+        ofpt::EXPERIMENTER
+    }
+
+    /// Roles, asynchronous configuration, bundles and what only extensions have.
+    fn encode_control(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
+        use ofpt::*;
+        let v = self.version;
+        let experimenter = |vendor: u32, subtype: u32, out: &mut Vec<u8>| {
+            out.u32(vendor);
+            out.u32(subtype);
+            EXPERIMENTER
+        };
+        Some(match message {
+            Message::RoleRequest(m) | Message::RoleReply(m) => {
+                let reply = matches!(message, Message::RoleReply(_));
+                if v >= Version::V12 && m.generation_id.is_some() {
+                    m.encode(v, out);
+                    return Some(if reply { ROLE_REPLY } else { ROLE_REQUEST });
+                }
+                let kind = experimenter(NICIRA, if reply { NXT_ROLE_REPLY } else { NXT_ROLE_REQUEST }, out);
+                m.encode_nxt(out);
+                kind
+            }
+            Message::GetAsyncRequest if v >= Version::V13 => GET_ASYNC_REQUEST,
+            Message::GetAsyncReply(m) if v >= Version::V13 => {
+                m.encode(v, out);
+                GET_ASYNC_REPLY
+            }
+            Message::SetAsync(m) if v >= Version::V13 => {
+                m.encode(v, out);
+                SET_ASYNC
+            }
+            Message::SetAsync(m) => {
+                let kind = experimenter(NICIRA, NXT_SET_ASYNC_CONFIG, out);
+                m.encode(v, out);
+                kind
+            }
+            Message::BundleControl(m) => {
+                let kind = if v >= Version::V14 {
+                    BUNDLE_CONTROL
+                } else {
+                    experimenter(ONF, ONFT_BUNDLE_CONTROL, out)
+                };
+                m.encode(out);
+                kind
+            }
+            Message::BundleAdd(m) => {
+                let own = v >= Version::V14;
+                let kind =
+                    if own { BUNDLE_ADD_MESSAGE } else { experimenter(ONF, ONFT_BUNDLE_ADD_MESSAGE, out) };
+                m.encode(out);
+                kind
+            }
+            Message::SetFlowFormat(format) => {
+                let kind = experimenter(NICIRA, NXT_SET_FLOW_FORMAT, out);
+                format.encode(out);
+                kind
+            }
+            Message::FlowModTableId(on) => {
+                let kind = experimenter(NICIRA, NXT_FLOW_MOD_TABLE_ID, out);
+                out.u8(u8::from(*on));
+                out.zeros(7);
+                kind
+            }
+            Message::SetPacketInFormat(format) => {
+                let kind = experimenter(NICIRA, NXT_SET_PACKET_IN_FORMAT, out);
+                out.u32(*format as u32);
+                kind
+            }
+            Message::SetControllerId(id) => {
+                let kind = experimenter(NICIRA, NXT_SET_CONTROLLER_ID, out);
+                out.zeros(6);
+                out.u16(*id);
+                kind
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! How does each version write what a rule matches?
+//!
+//! OpenFlow 1.0 has a fixed structure of twelve fields ([`of10`]), 1.1 one with masks ([`of11`]), later versions a
+//! list of type-length-value fields, OXM, of which the Nicira extension NXM for 1.0 is the ancestor ([`oxm`]).
+
+mod of10;
+mod of11;
+mod oxm;
+mod prereq;
+mod tlv;
+
+pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
+pub(crate) use oxm::{Dialect, decode_tlvs, encode_tlvs};
+pub use prereq::holds as prereq_holds;
+pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv};
+
+use weft_flow::Match;
+
+use crate::bytes::{Put, Reader, round8};
+use crate::{ErrorCode, Version};
+
+/// `OFPMT_STANDARD`, the fixed structure of OpenFlow 1.1.
+const OFPMT_STANDARD: u16 = 0;
+/// `OFPMT_OXM`.
+const OFPMT_OXM: u16 = 1;
+
+/// Reads an `ofp_match` of OpenFlow 1.1 or later and the padding after it.
+pub(crate) fn decode_match(version: Version, r: &mut Reader<'_>) -> Result<Match, ErrorCode> {
+    let (kind, length) = (r.u16()?, usize::from(r.u16()?));
+    let body = length.checked_sub(4).ok_or(ErrorCode::OFPBMC_BAD_LEN)?;
+    match kind {
+        OFPMT_STANDARD => {
+            if length != of11::LENGTH || r.len() < body {
+                return Err(ErrorCode::OFPBMC_BAD_LEN);
+            }
+            of11::decode_match11(&mut r.sub(body)?)
+        }
+        OFPMT_OXM if version >= Version::V12 => {
+            if r.len() < round8(length) - 4 {
+                return Err(ErrorCode::OFPBMC_BAD_LEN);
+            }
+            let tlvs = r.take(body)?;
+            r.skip(round8(length) - length)?;
+            decode_tlvs(tlvs, None, true)
+        }
+        _ => Err(ErrorCode::OFPBMC_BAD_TYPE),
+    }
+}
+
+/// Appends an `ofp_match` of OpenFlow 1.1 or later with its padding. What 1.1 cannot say is left out.
+pub(crate) fn encode_match(version: Version, m: &Match, out: &mut Vec<u8>) {
+    if version == Version::V11 {
+        return of11::encode_match11(m, out);
+    }
+    let start = out.len();
+    out.u16(OFPMT_OXM);
+    out.u16(0);
+    encode_tlvs(Dialect::Oxm(version), m, None, out);
+    out.patch_u16(start + 2, out.len() - start);
+    out.align8(start);
+}
+
+#[cfg(test)]
+mod tests;

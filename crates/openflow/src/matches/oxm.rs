@@ -1,0 +1,167 @@
+//! How is a match written as a list of OXM or NXM fields (OpenFlow 1.3 §7.2.3, `ovs-fields(7)`)?
+
+use weft_flow::{Field, Match};
+
+use super::{TlvHeader, prereq, read_header, write_tlv};
+use crate::bytes::{Put, Reader};
+use crate::{ErrorCode, Version};
+
+/// Which of several numbers of a field to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Nicira's, for OpenFlow 1.0.
+    Nxm,
+    /// Standard ones where the version has them.
+    Oxm(Version),
+}
+
+/// `NXM_NX_COOKIE`: class 1, number 30, shared with the one-byte `NXM_NX_MPLS_TTL`; told apart by its length.
+const NXM_NX_COOKIE: (u16, u8, usize) = (1, 30, 8);
+
+/// Every bit that the key can hold of a field.
+pub(super) fn full_mask(field: Field) -> u128 {
+    match field {
+        Field::ArpOp => 0xff,
+        Field::CtState => 0xffff,
+        _ => field.value_mask(),
+    }
+}
+
+/// Reads fields until the end of `bytes`. `cookie` takes value and mask of `NXM_NX_COOKIE` where it is allowed.
+/// Unknown fields are an error if `strict`, else skipped.
+pub(crate) fn decode_tlvs(
+    bytes: &[u8],
+    mut cookie: Option<&mut (u64, u64)>,
+    strict: bool,
+) -> Result<Match, ErrorCode> {
+    let mut m = Match::any();
+    let mut r = Reader::new(bytes, ErrorCode::OFPBMC_BAD_LEN);
+    while !r.is_empty() {
+        let header = read_header(&mut r)?;
+        let mut body = r.sub(header.body)?;
+        if let Some(cookie) = cookie.as_deref_mut()
+            && is_cookie(&header)
+        {
+            let value = body.u64()?;
+            let mask = if header.has_mask { body.u64()? } else { u64::MAX };
+            if cookie.1 != 0 {
+                return Err(ErrorCode::OFPBMC_DUP_FIELD);
+            }
+            *cookie = (value & mask, mask);
+            continue;
+        }
+        match header.field() {
+            Some(field) => add_field(&mut m, field, &header, &mut body)?,
+            None if strict => return Err(ErrorCode::OFPBMC_BAD_FIELD),
+            None => {}
+        }
+    }
+    Ok(m)
+}
+
+fn is_cookie(header: &TlvHeader) -> bool {
+    let (class, number, len) = NXM_NX_COOKIE;
+    let body = if header.has_mask { 2 * len } else { len };
+    header.class == class && header.number == number && header.body == body
+}
+
+fn add_field(
+    m: &mut Match,
+    field: Field,
+    header: &TlvHeader,
+    body: &mut Reader<'_>,
+) -> Result<(), ErrorCode> {
+    let bytes = usize::from(field.bytes());
+    if bytes > 16 {
+        return Err(ErrorCode::OFPBMC_BAD_FIELD);
+    }
+    if header.body != if header.has_mask { 2 * bytes } else { bytes } {
+        return Err(ErrorCode::OFPBMC_BAD_LEN);
+    }
+    let value = body.number(bytes)?;
+    let width_mask = if bytes == 16 { u128::MAX } else { (1 << (8 * bytes)) - 1 };
+    let mask = if header.has_mask { body.number(bytes)? } else { width_mask };
+    let full = full_mask(field);
+    if value & !mask != 0 {
+        return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
+    }
+    if !field.maskable() && mask != 0 && mask & full != full {
+        return Err(ErrorCode::OFPBMC_BAD_MASK);
+    }
+    if value & !full != 0 {
+        return Err(ErrorCode::OFPBMC_BAD_VALUE);
+    }
+    if !prereq::holds(field.prereq(), m) {
+        return Err(ErrorCode::OFPBMC_BAD_PREREQ);
+    }
+    if field.mask_of(&m.mask) != 0 {
+        return Err(ErrorCode::OFPBMC_DUP_FIELD);
+    }
+    if mask & full != 0 {
+        field.set(&mut m.key, value);
+        field.mask_add(&mut m.mask, mask & full);
+    }
+    Ok(())
+}
+
+/// Appends every field of the match that the dialect can express, in an order that satisfies prerequisites.
+/// `cookie`, if its mask is not zero, goes first.
+pub(crate) fn encode_tlvs(dialect: Dialect, m: &Match, cookie: Option<(u64, u64)>, out: &mut Vec<u8>) {
+    if let Some((value, mask)) = cookie.filter(|(_, mask)| *mask != 0) {
+        let exact = mask == u64::MAX;
+        let (class, number, len) = NXM_NX_COOKIE;
+        let length = if exact { len } else { 2 * len };
+        out.u32(u32::from(class) << 16 | u32::from(number) << 9 | u32::from(!exact) << 8 | length as u32);
+        out.u64(value);
+        if !exact {
+            out.u64(mask);
+        }
+    }
+    for (field, value, mask) in fields(dialect, m) {
+        let point = match dialect {
+            Dialect::Nxm => field.nxm(),
+            Dialect::Oxm(version) => field.oxm(version.wire()),
+        };
+        if let Some(point) = point {
+            let mask = (mask != full_mask(field)).then_some(mask);
+            write_tlv(point, field.bytes(), value, mask, out);
+        }
+    }
+}
+
+/// The fields of a match with value and mask, each bit of the match in one field only.
+fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u128)> {
+    // Fields in the order of the table name what they depend on later, so the basic ones go first.
+    const FIRST: [Field; 6] =
+        [Field::EthType, Field::VlanTci, Field::VlanVid, Field::NwProto, Field::IcmpType, Field::Icmpv6Type];
+    let rest = Field::ALL.iter().filter(|f| !FIRST.contains(f));
+    FIRST.iter().chain(rest).filter_map(move |&field| {
+        let mask = field.mask_of(&m.mask);
+        if mask == 0 || !chosen(dialect, field, m) || !prereq::holds(field.prereq(), m) {
+            return None;
+        }
+        if !field.maskable() && mask != full_mask(field) {
+            return None;
+        }
+        Some((field, field.get(&m.key) & mask, mask))
+    })
+}
+
+/// Several fields look at the same bits of the key; whether `field` is the one to write.
+fn chosen(dialect: Dialect, field: Field, m: &Match) -> bool {
+    let nxm = dialect == Dialect::Nxm;
+    let wide = matches!(dialect, Dialect::Oxm(v) if v >= Version::V15);
+    let reg = Field::Reg0..=Field::Reg15;
+    let xreg = Field::Xreg0..=Field::Xreg7;
+    let xxreg = Field::Xxreg0..=Field::Xxreg3;
+    match field {
+        Field::InPort16 | Field::VlanTci | Field::NwTos => nxm,
+        Field::InPort | Field::VlanVid | Field::VlanPcp | Field::IpDscp => !nxm,
+        // Ethernet is what an absent packet type means.
+        Field::PacketType => m.key.pipeline.packet_type != 0,
+        f if reg.contains(&f) => !wide,
+        f if xreg.contains(&f) => wide,
+        f if xxreg.contains(&f) => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,118 @@
+//! Which messages are there, in every version?
+
+use crate::error::ErrorMessage;
+use crate::msg::bundle::{BundleAdd, BundleControl};
+use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
+use crate::msg::flow::FlowMod;
+use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::handshake::{Features, Hello, SwitchConfig};
+use crate::msg::packet_in::{PacketIn, PacketInFormat};
+use crate::msg::packet_out::PacketOut;
+use crate::msg::port::{PortMod, PortStatus};
+use crate::stats::{MultipartReply, MultipartRequest};
+
+/// A message of OpenFlow or of the Nicira extensions, whatever the version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The first message of either end.
+    Hello(Hello),
+    /// Something went wrong.
+    Error(ErrorMessage),
+    /// Are you there? With bytes to send back.
+    EchoRequest(Vec<u8>),
+    /// Yes, with the bytes of the request.
+    EchoReply(Vec<u8>),
+    /// Who are you and what can you do?
+    FeaturesRequest,
+    /// Answer to that.
+    FeaturesReply(Features),
+    /// How are fragments and misses treated?
+    GetConfigRequest,
+    /// Answer to that.
+    GetConfigReply(SwitchConfig),
+    /// Treat fragments and misses so.
+    SetConfig(SwitchConfig),
+    /// A packet for the controller.
+    PacketIn(Box<PacketIn>),
+    /// A rule went.
+    FlowRemoved(Box<FlowRemoved>),
+    /// A port changed.
+    PortStatus(Box<PortStatus>),
+    /// A packet from the controller.
+    PacketOut(Box<PacketOut>),
+    /// Change of the flow tables.
+    FlowMod(Box<FlowMod>),
+    /// Change of a port.
+    PortMod(PortMod),
+    /// Change of a table's configuration (OpenFlow 1.1).
+    TableMod(TableMod),
+    /// Question with a long answer.
+    MultipartRequest(MultipartRequest),
+    /// Answer to that, or a part of it.
+    MultipartReply(MultipartReply),
+    /// Tell me when everything before is done.
+    BarrierRequest,
+    /// It is.
+    BarrierReply,
+    /// Change my role.
+    RoleRequest(RoleMessage),
+    /// Your role is.
+    RoleReply(RoleMessage),
+    /// Which asynchronous messages do I get (OpenFlow 1.3)?
+    GetAsyncRequest,
+    /// Answer to that.
+    GetAsyncReply(AsyncConfig),
+    /// Send me these asynchronous messages.
+    SetAsync(AsyncConfig),
+    /// A step in the life of a bundle (OpenFlow 1.4; ONF extension in 1.3).
+    BundleControl(BundleControl),
+    /// A message for a bundle.
+    BundleAdd(BundleAdd),
+    /// Write matches so (Nicira, OpenFlow 1.0).
+    SetFlowFormat(FlowFormat),
+    /// The high byte of a flow-mod's command is a table (Nicira, OpenFlow 1.0).
+    FlowModTableId(bool),
+    /// Write packet-ins so (Nicira).
+    SetPacketInFormat(PacketInFormat),
+    /// I am controller number … (Nicira).
+    SetControllerId(u16),
+}
+
+impl Message {
+    /// Name as the standard spells it, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Hello(_) => "OFPT_HELLO",
+            Message::Error(_) => "OFPT_ERROR",
+            Message::EchoRequest(_) => "OFPT_ECHO_REQUEST",
+            Message::EchoReply(_) => "OFPT_ECHO_REPLY",
+            Message::FeaturesRequest => "OFPT_FEATURES_REQUEST",
+            Message::FeaturesReply(_) => "OFPT_FEATURES_REPLY",
+            Message::GetConfigRequest => "OFPT_GET_CONFIG_REQUEST",
+            Message::GetConfigReply(_) => "OFPT_GET_CONFIG_REPLY",
+            Message::SetConfig(_) => "OFPT_SET_CONFIG",
+            Message::PacketIn(_) => "OFPT_PACKET_IN",
+            Message::FlowRemoved(_) => "OFPT_FLOW_REMOVED",
+            Message::PortStatus(_) => "OFPT_PORT_STATUS",
+            Message::PacketOut(_) => "OFPT_PACKET_OUT",
+            Message::FlowMod(_) => "OFPT_FLOW_MOD",
+            Message::PortMod(_) => "OFPT_PORT_MOD",
+            Message::TableMod(_) => "OFPT_TABLE_MOD",
+            Message::MultipartRequest(_) => "OFPT_MULTIPART_REQUEST",
+            Message::MultipartReply(_) => "OFPT_MULTIPART_REPLY",
+            Message::BarrierRequest => "OFPT_BARRIER_REQUEST",
+            Message::BarrierReply => "OFPT_BARRIER_REPLY",
+            Message::RoleRequest(_) => "OFPT_ROLE_REQUEST",
+            Message::RoleReply(_) => "OFPT_ROLE_REPLY",
+            Message::GetAsyncRequest => "OFPT_GET_ASYNC_REQUEST",
+            Message::GetAsyncReply(_) => "OFPT_GET_ASYNC_REPLY",
+            Message::SetAsync(_) => "OFPT_SET_ASYNC",
+            Message::BundleControl(_) => "OFPT_BUNDLE_CONTROL",
+            Message::BundleAdd(_) => "OFPT_BUNDLE_ADD_MESSAGE",
+            Message::SetFlowFormat(_) => "NXT_SET_FLOW_FORMAT",
+            Message::FlowModTableId(_) => "NXT_FLOW_MOD_TABLE_ID",
+            Message::SetPacketInFormat(_) => "NXT_SET_PACKET_IN_FORMAT",
+            Message::SetControllerId(_) => "NXT_SET_CONTROLLER_ID",
+        }
+    }
+}

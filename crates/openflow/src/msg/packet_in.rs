@@ -1,0 +1,286 @@
+//! A packet goes to the controller: `OFPT_PACKET_IN` and Nicira's two forms of it.
+
+use weft_flow::{Field, FlowKey, Match, OfPort};
+
+use super::packet_out::only_in_port;
+use crate::bytes::{Put, Reader, round8};
+use crate::matches::{Dialect, decode_match, decode_tlvs, encode_match, encode_tlvs};
+use crate::{ErrorCode, Version};
+
+/// Why a packet goes to the controller: values of [`PacketIn::reason`].
+pub mod reason {
+    /// No rule matched, or the table-miss rule sent it.
+    pub const NO_MATCH: u8 = 0;
+    /// An action sent it.
+    pub const ACTION: u8 = 1;
+    /// Its TTL ran out.
+    pub const INVALID_TTL: u8 = 2;
+    /// The action set sent it (OpenFlow 1.4).
+    pub const ACTION_SET: u8 = 3;
+    /// A group bucket sent it (OpenFlow 1.4).
+    pub const GROUP: u8 = 4;
+    /// A packet-out sent it (OpenFlow 1.4).
+    pub const PACKET_OUT: u8 = 5;
+}
+
+/// How packet-ins are written; a controller may choose by `NXT_SET_PACKET_IN_FORMAT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketInFormat {
+    /// As the version has it.
+    #[default]
+    Standard,
+    /// `NXT_PACKET_IN`.
+    Nxt,
+    /// `NXT_PACKET_IN2`.
+    Nxt2,
+}
+
+impl PacketInFormat {
+    /// The format with this number in `NXT_SET_PACKET_IN_FORMAT`.
+    pub(crate) fn from_wire(n: u32) -> Option<Self> {
+        [PacketInFormat::Standard, PacketInFormat::Nxt, PacketInFormat::Nxt2]
+            .into_iter()
+            .find(|f| *f as u32 == n)
+    }
+}
+
+/// A packet for the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketIn {
+    /// Where the switch keeps the packet.
+    pub buffer_id: Option<u32>,
+    /// Length of the whole frame in bytes.
+    pub total_len: u32,
+    /// One of [`reason`].
+    pub reason: u8,
+    /// Table whose rule sent it.
+    pub table_id: u8,
+    /// Cookie of that rule; all ones when unknown.
+    pub cookie: u64,
+    /// What the packet came with: `in_port`, tunnel fields, registers, metadata.
+    pub metadata: Match,
+    /// The frame, or its start.
+    pub data: Vec<u8>,
+}
+
+const OFP_NO_BUFFER: u32 = u32::MAX;
+
+pub(super) fn buffer_id(wire: u32) -> Option<u32> {
+    Some(wire).filter(|id| *id != OFP_NO_BUFFER)
+}
+pub(super) fn put_buffer_id(id: Option<u32>, out: &mut Vec<u8>) {
+    out.u32(id.unwrap_or(OFP_NO_BUFFER));
+}
+
+impl PacketIn {
+    /// The port the packet came in by.
+    pub fn in_port(&self) -> OfPort {
+        OfPort(self.metadata.key.pipeline.in_port)
+    }
+
+    /// What a packet-in tells of the walk that sent it: the input port, and tunnel, connection-tracking, register and
+    /// metadata fields that are not zero.
+    pub fn metadata_of(key: &FlowKey) -> Match {
+        let mut m = only_in_port(OfPort(key.pipeline.in_port));
+        let fields = [
+            Field::TunId,
+            Field::TunSrc,
+            Field::TunDst,
+            Field::TunIpv6Src,
+            Field::TunIpv6Dst,
+            Field::TunGbpId,
+            Field::TunGbpFlags,
+            Field::PktMark,
+            Field::CtState,
+            Field::CtZone,
+            Field::CtMark,
+            Field::CtLabel,
+            Field::Metadata,
+        ];
+        let regs = (0..16).filter_map(Field::reg);
+        for field in fields.into_iter().chain(regs) {
+            let value = field.get(key);
+            if value != 0 {
+                field.set(&mut m.key, value);
+                field.mask_add(&mut m.mask, u128::MAX);
+            }
+        }
+        m
+    }
+
+    /// Reads the version's own form.
+    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+        let buffer_id = buffer_id(r.u32()?);
+        let mut p = PacketIn {
+            buffer_id,
+            total_len: 0,
+            reason: 0,
+            table_id: 0,
+            cookie: u64::MAX,
+            metadata: Match::any(),
+            data: Vec::new(),
+        };
+        match version {
+            Version::V10 => {
+                p.total_len = r.u16()?.into();
+                p.metadata = only_in_port(OfPort::from_u16(r.u16()?));
+                p.reason = r.u8()?;
+                r.skip(1)?;
+            }
+            Version::V11 => {
+                p.metadata = only_in_port(OfPort(r.u32()?));
+                r.skip(4)?;
+                (p.total_len, p.reason, p.table_id) = (r.u16()?.into(), r.u8()?, r.u8()?);
+            }
+            _ => {
+                (p.total_len, p.reason, p.table_id) = (r.u16()?.into(), r.u8()?, r.u8()?);
+                if version >= Version::V13 {
+                    p.cookie = r.u64()?;
+                }
+                p.metadata = decode_match(version, &mut r)?;
+                r.skip(2)?;
+            }
+        }
+        p.data = r.rest().to_vec();
+        Ok(p)
+    }
+
+    /// Appends the version's own form.
+    pub(crate) fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        let total = u16::try_from(self.total_len).unwrap_or(u16::MAX);
+        let reason = self.wire_reason(version);
+        put_buffer_id(self.buffer_id, out);
+        match version {
+            Version::V10 => {
+                out.u16(total);
+                out.u16(self.in_port().to_u16().unwrap_or(0xffff));
+                out.u8(reason);
+                out.u8(0);
+            }
+            Version::V11 => {
+                out.u32(self.in_port().0);
+                out.u32(self.in_port().0);
+                out.u16(total);
+                out.u8(reason);
+                out.u8(self.table_id);
+            }
+            _ => {
+                out.u16(total);
+                out.u8(reason);
+                out.u8(self.table_id);
+                if version >= Version::V13 {
+                    out.u64(self.cookie);
+                }
+                encode_match(version, &self.metadata, out);
+                out.zeros(2);
+            }
+        }
+        out.bytes(&self.data);
+    }
+
+    fn wire_reason(&self, version: Version) -> u8 {
+        if version < Version::V14 && self.reason > reason::INVALID_TTL { reason::ACTION } else { self.reason }
+    }
+
+    /// Reads `NXT_PACKET_IN`.
+    pub(crate) fn decode_nxt(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+        let buffer_id = buffer_id(r.u32()?);
+        let (total_len, reason, table_id, cookie) = (r.u16()?.into(), r.u8()?, r.u8()?, r.u64()?);
+        let match_len = usize::from(r.u16()?);
+        r.skip(6)?;
+        let metadata = decode_tlvs(r.take(match_len)?, None, false)?;
+        r.skip(round8(match_len) - match_len + 2)?;
+        Ok(PacketIn { buffer_id, total_len, reason, table_id, cookie, metadata, data: r.rest().to_vec() })
+    }
+
+    /// Appends `NXT_PACKET_IN`.
+    pub(crate) fn encode_nxt(&self, version: Version, out: &mut Vec<u8>) {
+        put_buffer_id(self.buffer_id, out);
+        out.u16(u16::try_from(self.total_len).unwrap_or(u16::MAX));
+        out.u8(self.wire_reason(version));
+        out.u8(self.table_id);
+        out.u64(self.cookie);
+        let at = out.len();
+        out.zeros(8);
+        let start = out.len();
+        encode_tlvs(Dialect::Nxm, &self.metadata, None, out);
+        out.patch_u16(at, out.len() - start);
+        out.align8(start);
+        out.zeros(2);
+        out.bytes(&self.data);
+    }
+
+    /// Reads `NXT_PACKET_IN2`.
+    pub(crate) fn decode_nxt2(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+        let mut p = PacketIn {
+            buffer_id: None,
+            total_len: 0,
+            reason: 0,
+            table_id: 0,
+            cookie: u64::MAX,
+            metadata: Match::any(),
+            data: Vec::new(),
+        };
+        let mut full_len = None;
+        while !r.is_empty() {
+            let (kind, length) = (r.u16()?, usize::from(r.u16()?));
+            let body = length.checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
+            let mut property = r.sub(body)?;
+            r.skip((round8(length) - length).min(r.len()))?;
+            match kind {
+                NXPINT_PACKET => p.data = property.rest().to_vec(),
+                NXPINT_FULL_LEN => full_len = Some(property.u32()?),
+                NXPINT_BUFFER_ID => p.buffer_id = buffer_id(property.u32()?),
+                NXPINT_TABLE_ID => p.table_id = property.u8()?,
+                NXPINT_COOKIE => {
+                    property.skip(4)?;
+                    p.cookie = property.u64()?;
+                }
+                NXPINT_REASON => p.reason = property.u8()?,
+                NXPINT_METADATA => p.metadata = decode_tlvs(property.rest(), None, false)?,
+                _ => {}
+            }
+        }
+        p.total_len = full_len.unwrap_or(p.data.len() as u32);
+        Ok(p)
+    }
+
+    /// Appends `NXT_PACKET_IN2`.
+    pub(crate) fn encode_nxt2(&self, version: Version, out: &mut Vec<u8>) {
+        property(out, NXPINT_PACKET, |out| out.bytes(&self.data));
+        if self.total_len as usize != self.data.len() {
+            property(out, NXPINT_FULL_LEN, |out| out.u32(self.total_len));
+        }
+        if let Some(id) = self.buffer_id {
+            property(out, NXPINT_BUFFER_ID, |out| out.u32(id));
+        }
+        property(out, NXPINT_TABLE_ID, |out| out.u8(self.table_id));
+        if self.cookie != u64::MAX {
+            property(out, NXPINT_COOKIE, |out| {
+                out.zeros(4);
+                out.u64(self.cookie);
+            });
+        }
+        property(out, NXPINT_REASON, |out| out.u8(self.reason));
+        let dialect = if version >= Version::V12 { Dialect::Oxm(version) } else { Dialect::Nxm };
+        property(out, NXPINT_METADATA, |out| encode_tlvs(dialect, &self.metadata, None, out));
+    }
+}
+
+const NXPINT_PACKET: u16 = 0;
+const NXPINT_FULL_LEN: u16 = 1;
+const NXPINT_BUFFER_ID: u16 = 2;
+const NXPINT_TABLE_ID: u16 = 3;
+const NXPINT_COOKIE: u16 = 4;
+const NXPINT_REASON: u16 = 5;
+const NXPINT_METADATA: u16 = 6;
+
+/// Appends a property: its length counts the header and not the padding.
+pub(crate) fn property(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.u16(kind);
+    out.u16(0);
+    body(out);
+    out.patch_u16(start + 2, out.len() - start);
+    out.align8(start);
+}

@@ -1,0 +1,98 @@
+//! A controller sends a packet: `OFPT_PACKET_OUT`.
+
+use weft_flow::{Action, Field, Match, OfPort};
+
+use super::packet_in::{buffer_id, put_buffer_id};
+use crate::actions::{Scope, Track, decode_actions, encode_actions};
+use crate::bytes::{Put, Reader};
+use crate::matches::{decode_match, encode_match};
+use crate::{ErrorCode, Version};
+
+/// `OFPT_PACKET_OUT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PacketOut {
+    /// A packet the switch holds, instead of `data`.
+    pub buffer_id: Option<u32>,
+    /// What the packet comes with: `in_port` always; in OpenFlow 1.5 maybe tunnel fields and registers.
+    pub matching: Match,
+    /// What to do with it.
+    pub actions: Vec<Action>,
+    /// The frame.
+    pub data: Vec<u8>,
+}
+
+impl PacketOut {
+    /// A frame that counts as received by `in_port`.
+    pub fn new(in_port: OfPort, actions: Vec<Action>, data: Vec<u8>) -> Self {
+        PacketOut { buffer_id: None, matching: only_in_port(in_port), actions, data }
+    }
+    /// The port the packet counts as received by.
+    pub fn in_port(&self) -> OfPort {
+        OfPort(self.matching.key.pipeline.in_port)
+    }
+
+    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+        let buffer_id = buffer_id(r.u32()?);
+        let (matching, actions_len) = match version {
+            Version::V10 => (only_in_port(OfPort::from_u16(r.u16()?)), r.u16()?),
+            Version::V15 => {
+                let actions_len = r.u16()?;
+                r.skip(2)?;
+                (decode_match(version, &mut r)?, actions_len)
+            }
+            _ => {
+                let in_port = OfPort(r.u32()?);
+                let actions_len = r.u16()?;
+                r.skip(6)?;
+                (only_in_port(in_port), actions_len)
+            }
+        };
+        if !valid_in_port(&matching) {
+            return Err(ErrorCode::OFPBRC_BAD_PORT);
+        }
+        let list = r.take(usize::from(actions_len))?;
+        let actions = decode_actions(Scope::new(version, &matching), list)?;
+        Ok(PacketOut { buffer_id, matching, actions, data: r.rest().to_vec() })
+    }
+
+    pub(crate) fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        put_buffer_id(self.buffer_id, out);
+        let at = match version {
+            Version::V10 => {
+                out.u16(self.in_port().to_u16().unwrap_or(0xffff));
+                out.u16(0);
+                out.len() - 2
+            }
+            Version::V15 => {
+                let at = out.len();
+                out.u32(0);
+                encode_match(version, &self.matching, out);
+                at
+            }
+            _ => {
+                out.u32(self.in_port().0);
+                out.zeros(8);
+                out.len() - 8
+            }
+        };
+        let start = out.len();
+        encode_actions(&mut Track::new(version, &self.matching), &self.actions, out);
+        out.patch_u16(at, out.len() - start);
+        out.bytes(&self.data);
+    }
+}
+
+/// A match of nothing but the input port.
+pub(crate) fn only_in_port(port: OfPort) -> Match {
+    let mut m = Match::any();
+    Field::InPort.set(&mut m.key, port.0.into());
+    Field::InPort.mask_add(&mut m.mask, u128::MAX);
+    m
+}
+
+/// A port that a packet can come from: a real one, or one of the switch's own.
+fn valid_in_port(m: &Match) -> bool {
+    let port = OfPort(m.key.pipeline.in_port);
+    m.mask.0.pipeline.in_port == u32::MAX
+        && (!port.is_reserved() || [OfPort::LOCAL, OfPort::CONTROLLER, OfPort::ANY].contains(&port))
+}

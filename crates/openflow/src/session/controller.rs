@@ -1,0 +1,84 @@
+//! The controller's end of a connection: small, for agents and tests.
+
+use super::Options;
+use super::channel::{Channel, CloseReason, Received};
+use crate::message::Message;
+use crate::{EncodeError, ErrorCode, Version};
+
+/// What happened on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControllerEvent {
+    /// The version is agreed on.
+    Connected(Version),
+    /// A message of the switch: its transaction and what it says.
+    Message(u32, Message),
+    /// A message of the switch that could not be understood.
+    Bad(u32, ErrorCode),
+}
+
+/// The controller's end of a connection.
+#[derive(Debug)]
+pub struct ControllerSession {
+    channel: Channel,
+}
+
+impl ControllerSession {
+    /// A connection that was just made; its hello waits in [`ControllerSession::output`].
+    pub fn new(options: Options, now_ms: u64) -> Self {
+        ControllerSession { channel: Channel::new(options, now_ms) }
+    }
+    /// Takes bytes from the switch and returns what they say, in order.
+    pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<ControllerEvent> {
+        let mut events = Vec::new();
+        self.channel.receive(bytes, now_ms, |channel, _, received| match received {
+            Received::Handled => {}
+            Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
+            Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),
+            Received::Message(xid, message) => {
+                // What is asked here decides how the switch's next messages are read.
+                let _ = channel;
+                events.push(ControllerEvent::Message(xid, message));
+            }
+        });
+        events
+    }
+    /// Queues a message and returns its transaction.
+    ///
+    /// # Errors
+    /// The version cannot write it; nothing was queued.
+    pub fn send(&mut self, message: &Message) -> Result<u32, EncodeError> {
+        let codec = &mut self.channel.codec;
+        match message {
+            Message::SetFlowFormat(format) => codec.flow_format = *format,
+            Message::FlowModTableId(on) => codec.table_ids = *on,
+            _ => {}
+        }
+        let xid = self.channel.xid();
+        self.channel.try_send(xid, message)?;
+        Ok(xid)
+    }
+    /// The version, once it is agreed on.
+    pub fn version(&self) -> Option<Version> {
+        self.channel.version()
+    }
+    /// Why the connection is over, if it is.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.channel.closed()
+    }
+    /// Bytes to send.
+    pub fn output(&self) -> &[u8] {
+        self.channel.output()
+    }
+    /// Says that `n` bytes of [`ControllerSession::output`] were sent.
+    pub fn consume(&mut self, n: usize) {
+        self.channel.consume(n);
+    }
+    /// When [`ControllerSession::tick`] wants to be called, in the clock of `now_ms`.
+    pub fn deadline(&self) -> Option<u64> {
+        self.channel.deadline()
+    }
+    /// Probes a silent switch, and closes when it stays silent.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.channel.tick(now_ms);
+    }
+}

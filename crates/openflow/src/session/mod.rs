@@ -1,0 +1,62 @@
+//! The two ends of a connection as state machines: bytes in, events and bytes to send out.
+//!
+//! ```text
+//!  socket ─▶ receive(bytes, now) ─▶ events ─▶ the switch ─▶ reply(…), packet_in(…) ─▶ output() ─▶ socket
+//! ```
+//! Hello, version negotiation, echoes and the settings of one connection (formats, asynchronous messages, bundles) are
+//! handled inside. Time is milliseconds of any clock that only goes forward.
+
+mod bundles;
+mod channel;
+mod controller;
+mod switch;
+mod switch_send;
+
+pub use bundles::BundleCommit;
+pub use channel::CloseReason;
+pub use controller::{ControllerEvent, ControllerSession};
+pub use switch::{Event, ReplyTo, Request, SwitchSession};
+
+use crate::VersionSet;
+
+/// Whose connection it is: decides what is sent unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionKind {
+    /// A controller the bridge was told of: asynchronous messages flow from the start.
+    Controller,
+    /// A tool at the management socket: none until it sets a miss-send length.
+    Service,
+}
+
+/// Limits and habits of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Versions offered.
+    pub versions: VersionSet,
+    /// Whose connection it is.
+    pub kind: ConnectionKind,
+    /// Milliseconds of silence after which the peer is probed, and after as much again given up; 0: never.
+    pub probe_interval_ms: u64,
+    /// Bytes waiting to be sent beyond which nothing is read and asynchronous messages are dropped.
+    pub backlog: usize,
+    /// Bytes waiting to be sent beyond which the connection is closed.
+    pub max_backlog: usize,
+    /// Bytes of messages that open bundles may hold together.
+    pub max_bundle_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            versions: VersionSet::ALL,
+            kind: ConnectionKind::Service,
+            probe_interval_ms: 0,
+            backlog: 512 << 10,
+            max_backlog: 64 << 20,
+            max_bundle_bytes: 64 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The switch's end of a connection: which requests does the controller make?
+
+use super::bundles::{BundleCommit, Bundles};
+use super::channel::{Channel, CloseReason, Received};
+use super::{ConnectionKind, Options};
+use crate::error::{ERROR_DATA, ErrorMessage};
+use crate::message::Message;
+use crate::msg::bundle::BundleControl;
+use crate::msg::control::{Role, RoleMessage, TableMod};
+use crate::msg::flow::FlowMod;
+use crate::msg::handshake::SwitchConfig;
+use crate::msg::packet_out::PacketOut;
+use crate::msg::port::PortMod;
+use crate::stats::StatsRequest;
+use crate::{ErrorCode, Version};
+
+/// What an answer must refer to: the transaction, the form of the question and its first bytes.
+#[derive(Clone, Debug)]
+pub struct ReplyTo {
+    /// Transaction.
+    pub xid: u32,
+    pub(super) nicira: bool,
+    pub(super) bundle: Option<BundleControl>,
+    head: [u8; ERROR_DATA],
+    head_len: u8,
+}
+
+impl ReplyTo {
+    pub(super) fn new(xid: u32, nicira: bool, request: &[u8]) -> Self {
+        let n = request.len().min(ERROR_DATA);
+        let mut head = [0; ERROR_DATA];
+        head[..n].copy_from_slice(&request[..n]);
+        ReplyTo { xid, nicira, bundle: None, head, head_len: n as u8 }
+    }
+    /// The first bytes of the request, as an error message quotes them.
+    pub fn head(&self) -> &[u8] {
+        &self.head[..usize::from(self.head_len)]
+    }
+}
+
+/// What a controller asks of the switch. Those that say "answer" want one by [`SwitchSession::reply`]; any may be
+/// refused by [`SwitchSession::refuse`].
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Answer [`Message::FeaturesReply`].
+    Features,
+    /// Answer [`Message::GetConfigReply`].
+    GetConfig,
+    /// Treat fragments so; the miss-send length is kept by the session.
+    SetConfig(SwitchConfig),
+    /// Send a packet.
+    PacketOut(Box<PacketOut>),
+    /// Change the flow tables.
+    FlowMod(Box<FlowMod>),
+    /// Change a port.
+    PortMod(PortMod),
+    /// Change a table's configuration.
+    TableMod(TableMod),
+    /// Answer [`Message::MultipartReply`], by [`SwitchSession::reply_stats`].
+    Stats(StatsRequest),
+    /// Answer [`Message::BarrierReply`] when everything before has taken effect.
+    Barrier,
+    /// Elect; then [`SwitchSession::set_role`] and [`SwitchSession::reply_role`].
+    Role(RoleMessage),
+    /// Apply together; answer by [`SwitchSession::reply_commit`].
+    BundleCommit(Box<BundleCommit>),
+}
+
+/// What happened on a connection.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The version is agreed on.
+    Connected(Version),
+    /// The controller asks something.
+    Request(ReplyTo, Request),
+    /// The controller says that something went wrong.
+    Error(ErrorMessage),
+}
+
+/// The switch's end of a connection.
+#[derive(Debug)]
+pub struct SwitchSession {
+    pub(super) channel: Channel,
+    pub(super) role: Role,
+    pub(super) controller_id: u16,
+    pub(super) miss_send_len: u16,
+    bundles: Bundles,
+}
+
+/// Miss-send length of a controller's connection before it sets one.
+const DEFAULT_MISS_SEND_LEN: u16 = 128;
+
+impl SwitchSession {
+    /// A connection that was just made; its hello waits in [`SwitchSession::output`].
+    pub fn new(options: Options, now_ms: u64) -> Self {
+        SwitchSession {
+            channel: Channel::new(options, now_ms),
+            role: Role::Equal,
+            controller_id: 0,
+            miss_send_len: if options.kind == ConnectionKind::Controller { DEFAULT_MISS_SEND_LEN } else { 0 },
+            bundles: Bundles::default(),
+        }
+    }
+
+    /// Takes bytes from the peer and returns what they ask, in order.
+    pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        let SwitchSession { channel, role, controller_id, miss_send_len, bundles } = self;
+        channel.receive(bytes, now_ms, |channel, raw, received| match received {
+            Received::Handled => {}
+            Received::Connected(version) => events.push(Event::Connected(version)),
+            Received::Bad(xid, code) => channel.send_error(xid, code, raw),
+            Received::Message(xid, message) => {
+                let mut connection =
+                    Connection { channel, role: *role, controller_id, miss_send_len, bundles };
+                match connection.message(xid, message, raw) {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => {}
+                    Err(code) => channel.send_error(xid, code, raw),
+                }
+            }
+        });
+        events
+    }
+
+    /// The version, once it is agreed on.
+    pub fn version(&self) -> Option<Version> {
+        self.channel.version()
+    }
+    /// Why the connection is over, if it is: send what [`SwitchSession::output`] still has, then close.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.channel.closed()
+    }
+    /// Bytes to send.
+    pub fn output(&self) -> &[u8] {
+        self.channel.output()
+    }
+    /// Says that `n` bytes of [`SwitchSession::output`] were sent.
+    pub fn consume(&mut self, n: usize) {
+        self.channel.consume(n);
+    }
+    /// Whether to read from the peer: not while it does not read what it is sent.
+    pub fn wants_input(&self) -> bool {
+        self.channel.closed().is_none() && !self.channel.congested()
+    }
+    /// When [`SwitchSession::tick`] wants to be called, in the clock of `now_ms`.
+    pub fn deadline(&self) -> Option<u64> {
+        self.channel.deadline()
+    }
+    /// Probes a silent peer, and closes when it stays silent.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.channel.tick(now_ms);
+    }
+    /// What the controller is to the switch.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+    /// Number the controller gave itself; actions that name it send here.
+    pub fn controller_id(&self) -> u16 {
+        self.controller_id
+    }
+    /// Bytes of a missed packet the controller wants; 0xffff: all.
+    pub fn miss_send_len(&self) -> u16 {
+        self.miss_send_len
+    }
+    /// Bytes waiting to be sent.
+    pub fn backlog(&self) -> usize {
+        self.channel.backlog()
+    }
+}
+
+/// The parts of a session that a message may change while the channel cuts the stream.
+struct Connection<'a> {
+    channel: &'a mut Channel,
+    role: Role,
+    controller_id: &'a mut u16,
+    miss_send_len: &'a mut u16,
+    bundles: &'a mut Bundles,
+}
+
+impl Connection<'_> {
+    /// Handles a message here, or makes an event of it.
+    fn message(&mut self, xid: u32, message: Message, raw: &[u8]) -> Result<Option<Event>, ErrorCode> {
+        let mut nicira = false;
+        let request = match message {
+            Message::Error(error) => return Ok(Some(Event::Error(error))),
+            Message::FeaturesRequest => Request::Features,
+            Message::GetConfigRequest => Request::GetConfig,
+            Message::SetConfig(config) => {
+                self.writable()?;
+                *self.miss_send_len = config.miss_send_len;
+                Request::SetConfig(config)
+            }
+            Message::PacketOut(m) => self.writable().map(|()| Request::PacketOut(m))?,
+            Message::FlowMod(m) => self.writable().map(|()| Request::FlowMod(m))?,
+            Message::PortMod(m) => self.writable().map(|()| Request::PortMod(m))?,
+            Message::TableMod(m) => self.writable().map(|()| Request::TableMod(m))?,
+            Message::MultipartRequest(m) => {
+                // No question that is understood here is longer than one message.
+                if m.more {
+                    return Err(ErrorCode::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
+                }
+                if matches!(&m.body, StatsRequest::TableFeatures(list) if !list.is_empty()) {
+                    self.writable()?;
+                }
+                nicira = m.nicira;
+                Request::Stats(m.body)
+            }
+            Message::BarrierRequest => Request::Barrier,
+            Message::RoleRequest(m) => {
+                nicira = m.generation_id.is_none();
+                Request::Role(m)
+            }
+            Message::BundleControl(control) => {
+                self.writable()?;
+                return self.bundle(xid, control, raw);
+            }
+            Message::BundleAdd(add) => {
+                self.writable()?;
+                let limit = self.channel.options.max_bundle_bytes;
+                let codec = self.channel.codec;
+                self.bundles.add(&codec, xid, &add, limit)?;
+                return Ok(None);
+            }
+            message => return self.setting(xid, message).map(|()| None),
+        };
+        Ok(Some(Event::Request(ReplyTo::new(xid, nicira, raw), request)))
+    }
+
+    /// Refuses changes by a secondary controller.
+    fn writable(&self) -> Result<(), ErrorCode> {
+        if self.role == Role::Secondary { Err(ErrorCode::OFPBRC_IS_SECONDARY) } else { Ok(()) }
+    }
+
+    fn bundle(&mut self, xid: u32, control: BundleControl, raw: &[u8]) -> Result<Option<Event>, ErrorCode> {
+        let codec = self.channel.codec;
+        match self.bundles.control(&codec, &control)? {
+            Some(commit) => {
+                let mut to = ReplyTo::new(xid, false, raw);
+                to.bundle = Some(control);
+                Ok(Some(Event::Request(to, Request::BundleCommit(Box::new(commit)))))
+            }
+            None => {
+                let reply = BundleControl { step: control.step.reply(), ..control };
+                self.channel.send(xid, &Message::BundleControl(reply));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Settings of this connection alone.
+    fn setting(&mut self, xid: u32, message: Message) -> Result<(), ErrorCode> {
+        let codec = &mut self.channel.codec;
+        match message {
+            Message::SetFlowFormat(format) => codec.flow_format = format,
+            Message::FlowModTableId(on) => codec.table_ids = on,
+            Message::SetPacketInFormat(format) => codec.packet_in_format = format,
+            Message::SetControllerId(id) => *self.controller_id = id,
+            Message::SetAsync(config) => codec.async_config = config,
+            Message::GetAsyncRequest => {
+                let reply = Message::GetAsyncReply(codec.async_config);
+                self.channel.send(xid, &reply);
+            }
+            // What only a switch says, said by a controller.
+            _ => return Err(ErrorCode::OFPBRC_BAD_TYPE),
+        }
+        Ok(())
+    }
+}
