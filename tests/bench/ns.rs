@@ -107,6 +107,7 @@ impl Drop for World {
         for file in &self.pidfiles {
             if let Some(pid) = std::fs::read_to_string(file).ok().and_then(|t| t.trim().parse::<u32>().ok()) {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                wait_gone(pid);
             }
         }
         for child in &mut self.children {
