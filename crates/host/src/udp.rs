@@ -35,7 +35,8 @@ pub struct UdpOptions {
     pub reuse_addr: bool,
     /// Share the address with other sockets of this user, datagrams spread by flow (SO_REUSEPORT).
     pub reuse_port: bool,
-    /// Send with UDP checksums. Without, IPv4 sends zero (RFC 768), IPv6 zero too (RFC 6935).
+    /// Send with UDP checksums. Without, IPv4 sends zero (RFC 768), IPv6 zero too (RFC 6935), and the kernel refuses
+    /// what it would have to cut by [`TxInfo::segment`] (EINVAL).
     pub checksum: bool,
     /// IPv6: accept datagrams with a zero checksum (RFC 6935). IPv4 always does.
     pub accept_zero_checksum6: bool,

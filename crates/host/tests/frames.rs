@@ -201,6 +201,10 @@ fn df_and_deaf_sockets() {
             assert_eq!(e.raw_os_error(), Some(libc::EMSGSIZE));
         }
     }
+    let bare = UdpOptions { checksum: false, ..options.clone() };
+    let socket = pair.a.run(|| UdpSocket::bind(any, &bare)).unwrap().unwrap();
+    let refused = socket.send(&mut tx, &[&big], &[TxInfo { segment: 1000, ..to }]);
+    assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EINVAL), "no segments without checksums");
     let deaf = pair.b.run(|| UdpSocket::bind("0.0.0.0:9".parse().unwrap(), &options)).unwrap().unwrap();
     let talker = pair.a.run(|| UdpSocket::bind(any, &options)).unwrap().unwrap();
     talker.send(&mut tx, &[&b"hello"[..]], &[to]).unwrap();

@@ -63,6 +63,7 @@ fn begin(spec: &LabSpec, weft: Option<PathBuf>) -> Result<Record> {
         stage: Stage::Building,
         weft,
         namespaces: names.into_iter().map(|name| NamedNs { name, id: None }).collect(),
+        hosts: spec.hosts.iter().map(|h| h.name.clone()).collect(),
         services: Vec::new(),
         spec: spec.clone(),
     };

@@ -12,7 +12,7 @@ use weft_host::netns::NetNs;
 use crate::error::At;
 use crate::layout::{self, ID_VARIABLE};
 use crate::place::{Place, kill_group};
-use crate::record::{self, Lock, Record, Service, Stage};
+use crate::record::{self, Lock, Record, Remains, Service, Stage};
 use crate::spec::{CheckSpec, Condition, HostSpec, LabSpec, RunSpec};
 use crate::status::{LabStatus, LabSummary, present};
 use crate::{Error, Result, build, service, teardown, wait};
@@ -43,7 +43,7 @@ pub enum Outcome {
 
 /// A lab that is up.
 ///
-/// One made by [`Lab::up`] is taken down when dropped, also by a panic; one from [`Lab::open`] is not.
+/// One made by [`Lab::up`] is taken down when dropped, also by a panic; others are if [`Lab::down_when_dropped`].
 #[derive(Debug)]
 pub struct Lab {
     name: String,
@@ -56,9 +56,7 @@ pub struct Lab {
 impl Lab {
     /// Brings a lab up; it is taken down when dropped.
     pub fn up(spec: &LabSpec) -> Result<Self> {
-        let mut lab = Self::up_with(spec, &UpOptions::default())?.0;
-        lab.down_on_drop = true;
-        Ok(lab)
+        Ok(Self::up_with(spec, &UpOptions::default())?.0.down_when_dropped())
     }
 
     /// Brings a lab up, or mends it if it is up already; it stays until [`Lab::down`].
@@ -82,7 +80,7 @@ impl Lab {
                 return Err(Error::Differs(spec.name.clone()));
             }
             Some(record) => {
-                teardown::teardown(&spec.name, Some(&record), Duration::ZERO)?;
+                teardown::teardown(&spec.name, Some(&Remains::from(&record)), Duration::ZERO)?;
                 outcome = Outcome::Remade;
             }
             // An empty directory may be left of a making broken off at its very beginning.
@@ -96,8 +94,8 @@ impl Lab {
         let undo = |e: Error| {
             if !keep && !matches!(e, Error::NameTaken { .. }) {
                 // The first failure is the one to tell.
-                let record = Record::load(&spec.name).ok().flatten();
-                let _ = teardown::teardown(&spec.name, record.as_ref(), Duration::ZERO);
+                let remains = Remains::load(&spec.name).ok().flatten();
+                let _ = teardown::teardown(&spec.name, remains.as_ref(), Duration::ZERO);
             }
             e
         };
@@ -109,6 +107,13 @@ impl Lab {
             return Err(e);
         }
         Ok(lab)
+    }
+
+    /// The same lab, taken down when dropped.
+    #[must_use]
+    pub fn down_when_dropped(mut self) -> Self {
+        self.down_on_drop = true;
+        self
     }
 
     /// A handle to a lab that is up; dropping it changes nothing.
@@ -136,7 +141,7 @@ impl Lab {
     /// Takes a lab down, by name. Its commands are given `grace` to end by themselves.
     /// False if there was none. What could not be removed is in the error.
     pub fn down_by_name(name: &str, grace: Duration) -> Result<bool> {
-        if !record::names().iter().any(|n| n == name) {
+        if !record::is_name(name) || !record::left_traces(name) {
             return Ok(false);
         }
         if !nix::unistd::geteuid().is_root() {
@@ -144,9 +149,10 @@ impl Lab {
         }
         let _lock = Lock::take(name)?;
         // An unreadable record stops us: without it, what is ours is not known.
-        let record = Record::load(name)?;
-        teardown::teardown(name, record.as_ref(), grace)?;
-        Ok(true)
+        let remains = Remains::load(name)?;
+        let there = layout::lab_dir(name).exists();
+        teardown::teardown(name, remains.as_ref(), grace)?;
+        Ok(there)
     }
 
     /// Takes the lab down.

@@ -59,6 +59,27 @@ impl Service {
     }
 }
 
+/// What teardown needs to know; read also from a record that another version of weft wrote.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Remains {
+    pub(crate) id: String,
+    pub(crate) namespaces: Vec<NamedNs>,
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Remains {
+    /// What is known of a lab, if there is a record of it.
+    pub(crate) fn load(lab: &str) -> Result<Option<Self>> {
+        load(lab)
+    }
+}
+
+impl From<&Record> for Remains {
+    fn from(record: &Record) -> Self {
+        Self { id: record.id.clone(), namespaces: record.namespaces.clone(), hosts: record.hosts.clone() }
+    }
+}
+
 /// The ownership file of one lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -68,6 +89,8 @@ pub(crate) struct Record {
     /// The `weft` that processes of the lab find first.
     pub(crate) weft: Option<PathBuf>,
     pub(crate) namespaces: Vec<NamedNs>,
+    /// Names of its hosts, each with a mount namespace.
+    pub(crate) hosts: Vec<String>,
     pub(crate) services: Vec<Service>,
     pub(crate) spec: LabSpec,
 }
@@ -75,16 +98,7 @@ pub(crate) struct Record {
 impl Record {
     /// The record of a lab, if it is up or was begun.
     pub(crate) fn load(lab: &str) -> Result<Option<Self>> {
-        let path = path_of(lab);
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.at(format!("read {}", path.display()))?,
-        };
-        let record = serde_json::from_slice(&text).map_err(|e| Error::Syntax {
-            file: path.display().to_string(),
-            message: format!("{e} (written by another version of weft?)"),
-        })?;
-        Ok(Some(record))
+        load(lab)
     }
 
     /// Writes the record, whole or not at all.
@@ -108,6 +122,20 @@ impl Record {
     }
 }
 
+/// Reads a lab's ownership file; `None` if there is none.
+fn load<T: serde::de::DeserializeOwned>(lab: &str) -> Result<Option<T>> {
+    let path = path_of(lab);
+    let text = match fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.at(format!("read {}", path.display()))?,
+    };
+    let record = serde_json::from_slice(&text).map_err(|e| Error::Syntax {
+        file: path.display().to_string(),
+        message: format!("{e} (another version of weft wrote it; `weft lab down {lab}` works all the same)"),
+    })?;
+    Ok(Some(record))
+}
+
 fn path_of(lab: &str) -> PathBuf {
     lab_dir(lab).join("lab.json")
 }
@@ -121,6 +149,20 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
+/// Whether a lab can have this name; other words lead out of the labs' directory.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Whether a lab of this name is up, or a process ended while it worked on one.
+pub(crate) fn left_traces(name: &str) -> bool {
+    lab_dir(name).exists() || lock_path(name).exists()
+}
+
+fn lock_path(lab: &str) -> PathBuf {
+    PathBuf::from(LABS_DIR).join(format!("{lab}.lock"))
+}
+
 /// Held while a lab is made, changed or removed.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -132,7 +174,7 @@ impl Lock {
     /// Waits for other processes working on the same lab.
     pub(crate) fn take(lab: &str) -> Result<Self> {
         fs::create_dir_all(LABS_DIR).at(format!("create {LABS_DIR}"))?;
-        let path = PathBuf::from(LABS_DIR).join(format!("{lab}.lock"));
+        let path = lock_path(lab);
         let what = format!("lock {}", path.display());
         loop {
             let file = File::options().create(true).truncate(false).write(true).open(&path).at(&*what)?;

@@ -9,7 +9,7 @@ use weft_host::netns::{NETNS_DIR, NetNs, NsId, inside};
 use weft_host::procfs::{ProcessId, processes};
 
 use crate::layout::{ID_VARIABLE, lab_dir, mount_ns_file};
-use crate::record::{Id, Record};
+use crate::record::{Id, Remains};
 use crate::{Error, Result};
 
 const SIGTERM: i32 = 15;
@@ -18,11 +18,11 @@ const SIGKILL: i32 = 9;
 const ROUNDS: usize = 50;
 
 /// Removes a lab. Does all it can; what remains is in the error. The caller holds the lab's lock.
-pub(crate) fn teardown(lab: &str, record: Option<&Record>, grace: Duration) -> Result<()> {
+pub(crate) fn teardown(lab: &str, remains: Option<&Remains>, grace: Duration) -> Result<()> {
     let mut left = Vec::new();
-    if let Some(record) = record {
-        kill_all(record, grace, &mut left);
-        remove_namespaces(record, &mut left);
+    if let Some(remains) = remains {
+        kill_all(lab, remains, grace, &mut left);
+        remove_namespaces(lab, remains, &mut left);
     }
     remove_directory(lab, &mut left);
     if left.is_empty() { Ok(()) } else { Err(Error::Left { lab: lab.to_owned(), left }) }
@@ -34,13 +34,13 @@ struct Territory {
     mount: BTreeSet<NsId>,
 }
 
-fn territory(record: &Record) -> Territory {
+fn territory(lab: &str, remains: &Remains) -> Territory {
     let ours = |ns: &&crate::record::NamedNs| NetNs::id_of(&ns.name).map(Id::from) == ns.id;
-    let made = record.namespaces.iter().filter(ours);
+    let made = remains.namespaces.iter().filter(ours);
     let mut net: BTreeSet<NsId> = made.filter_map(|ns| NetNs::id_of(&ns.name)).collect();
     let mut mount = BTreeSet::new();
-    for host in &record.spec.hosts {
-        let Ok(mounts) = MountNs::open(&mount_ns_file(&record.spec.name, &host.name)) else { continue };
+    for host in &remains.hosts {
+        let Ok(mounts) = MountNs::open(&mount_ns_file(lab, host)) else { continue };
         // A plain file, left by a making that was broken off, is no namespace: entering it fails.
         let Ok(named) = inside(None, Some(&mounts), named_inside) else { continue };
         net.extend(named);
@@ -58,7 +58,7 @@ fn named_inside() -> Vec<NsId> {
 }
 
 /// The lab's processes: in its namespaces, or with its mark in their environment; never this one or its parents.
-fn inhabitants(record: &Record, land: &Territory) -> Vec<ProcessId> {
+fn inhabitants(remains: &Remains, land: &Territory) -> Vec<ProcessId> {
     let mut spared = BTreeSet::new();
     let mut own = i32::try_from(std::process::id()).ok().and_then(ProcessId::of);
     while let Some(process) = own.filter(|p| spared.insert(p.pid)) {
@@ -67,15 +67,15 @@ fn inhabitants(record: &Record, land: &Territory) -> Vec<ProcessId> {
     let ours = |p: &ProcessId| {
         p.net_ns().is_some_and(|ns| land.net.contains(&ns))
             || p.mount_ns().is_some_and(|ns| land.mount.contains(&ns))
-            || p.environment(ID_VARIABLE).is_some_and(|id| id == record.id)
+            || p.environment(ID_VARIABLE).is_some_and(|id| id == remains.id)
     };
     processes().into_iter().filter(|p| !spared.contains(&p.pid)).filter(ours).collect()
 }
 
-fn kill_all(record: &Record, grace: Duration, left: &mut Vec<String>) {
-    let land = territory(record);
+fn kill_all(lab: &str, remains: &Remains, grace: Duration, left: &mut Vec<String>) {
+    let land = territory(lab, remains);
     if !grace.is_zero() {
-        let asked: Vec<_> = inhabitants(record, &land);
+        let asked: Vec<_> = inhabitants(remains, &land);
         asked.iter().for_each(|p| drop(p.signal(SIGTERM)));
         let end = Instant::now() + grace;
         while asked.iter().any(|p| p.alive()) && Instant::now() < end {
@@ -83,25 +83,25 @@ fn kill_all(record: &Record, grace: Duration, left: &mut Vec<String>) {
         }
     }
     for _ in 0..ROUNDS {
-        let living = inhabitants(record, &land);
+        let living = inhabitants(remains, &land);
         if living.is_empty() {
             return;
         }
         living.iter().for_each(|p| drop(p.signal(SIGKILL)));
         std::thread::sleep(Duration::from_millis(2));
     }
-    let stubborn = inhabitants(record, &land);
+    let stubborn = inhabitants(remains, &land);
     left.extend(stubborn.iter().map(|p| format!("process {} ({}) does not end", p.pid, p.command_line())));
 }
 
-fn remove_namespaces(record: &Record, left: &mut Vec<String>) {
-    for host in &record.spec.hosts {
-        let file = mount_ns_file(&record.spec.name, &host.name);
+fn remove_namespaces(lab: &str, remains: &Remains, left: &mut Vec<String>) {
+    for host in &remains.hosts {
+        let file = mount_ns_file(lab, host);
         if let Err(e) = mountns::unmount(&file) {
             left.push(format!("{}: {e}", file.display()));
         }
     }
-    for ns in &record.namespaces {
+    for ns in &remains.namespaces {
         let there = NetNs::id_of(&ns.name).map(Id::from);
         // Without an identity the making was broken off between intent and note; nobody had the name before.
         if there.is_some() && ns.id.is_some() && there != ns.id {

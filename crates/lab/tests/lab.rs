@@ -293,3 +293,53 @@ fn commands_are_spawned_watched_and_killed() {
     running.kill();
     assert_eq!(running.wait(second()), Some(137));
 }
+
+/// The child of the next test: brings a lab up and leaves it, or is killed on the way.
+#[test]
+#[ignore = "run by a_lab_killed_while_being_made_is_removed"]
+fn child_that_brings_a_lab_up() {
+    let Ok(name) = std::env::var("WEFT_TEST_LAB") else { return };
+    let mut spec = LabSpec::parse(TWO, "test").unwrap();
+    spec.name = name;
+    spec.hosts[0].run = LabSpec::parse(SERVICES, "test").unwrap().hosts.remove(0).run;
+    Lab::up_with(&spec, &UpOptions::default()).unwrap();
+}
+
+#[test]
+fn a_lab_killed_while_being_made_is_removed() {
+    let name = spec(TWO).name;
+    let mut made = 0;
+    for round in 0..40u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "child_that_brings_a_lab_up"])
+            .env("WEFT_TEST_LAB", &name)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(round * 3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let state = Lab::list().into_iter().find(|l| l.name == name).map(|l| l.state);
+        made += u32::from(state.is_some());
+        Lab::down_by_name(&name, Duration::ZERO).unwrap_or_else(|e| panic!("round {round}, {state:?}: {e}"));
+        assert_eq!(leftovers(&name), Vec::<String>::new(), "round {round}, {state:?}");
+    }
+    assert!(made > 5, "killed too early to tell: {made}");
+}
+
+#[test]
+fn records_of_other_versions_do_not_hinder_removal() {
+    let spec = spec("name: v\nhosts: [{name: a, run: [{name: s, command: sleep 1000}]}]");
+    let (lab, _) = Lab::up_with(&spec, &UpOptions::default()).unwrap();
+    let process = ProcessId::of(lab.pid("a", "s").unwrap()).unwrap();
+    let file = Path::new("/run/weft/lab").join(&spec.name).join("lab.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"run\"", "\"launch\"")).unwrap();
+    assert!(Lab::open(&spec.name).unwrap_err().to_string().contains("another version of weft"));
+    assert!(Lab::down_by_name(&spec.name, Duration::ZERO).unwrap());
+    assert!(!process.alive());
+    assert_eq!(leftovers(&spec.name), Vec::<String>::new());
+    for outside in ["..", "", "a/b", "."] {
+        assert!(!Lab::down_by_name(outside, Duration::ZERO).unwrap());
+    }
+}
