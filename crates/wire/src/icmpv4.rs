@@ -167,7 +167,7 @@ pub enum Icmpv4Message {
     },
     /// The packet could not be delivered.
     Unreachable {
-        /// One of [`unreachable`], not `FRAGMENTATION_NEEDED`.
+        /// One of [`mod@unreachable`], not `FRAGMENTATION_NEEDED`.
         code: u8,
     },
     /// There is a better first hop.

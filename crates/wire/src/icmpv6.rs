@@ -168,7 +168,7 @@ pub enum Icmpv6Message {
     },
     /// The packet could not be delivered.
     Unreachable {
-        /// One of [`unreachable`].
+        /// One of [`mod@unreachable`].
         code: u8,
     },
     /// The packet is too big for the next hop.

@@ -5,6 +5,12 @@
 //! bytes (`emit(parse(bytes)) == bytes` for every canonical header). Offsets are named once, in
 //! the `field` module of the protocol, and used by everyone else under that name.
 //!
+//! - link and tunnels: [`ethernet`], [`vlan`], [`mpls`], [`vxlan`], [`geneve`], [`gre`]
+//! - network: [`arp`], [`ipv4`], [`ipv6`], [`ipv6_ext`], [`icmpv4`], [`icmpv6`], [`ndp`], [`igmp`]
+//! - transport: [`tcp`], [`tcp_option`], [`udp`], [`sctp`]
+//! - work on frames: [`checksum`], [`vnet`], [`segment`], [`merge`], [`fragment`], [`icmp_error`],
+//!   [`locate`]; frames from nothing: [`build`]
+//!
 //! Nothing here does I/O, reads a clock, or panics on input. A length read from a packet is never
 //! trusted before it was compared with the bytes that are there.
 #![forbid(unsafe_code)]

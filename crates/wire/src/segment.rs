@@ -6,7 +6,7 @@
 //! (a VXLAN header, say), which is what one UDP_SEGMENT send takes.
 //!
 //! A frame may be a tunnel's already: when the checksum to be completed is that of an inner packet,
-//! the inner packet is cut and the outer headers are repeated and fixed (see [`outer`]).
+//! the inner packet is cut and the outer headers are repeated and fixed.
 
 mod outer;
 
