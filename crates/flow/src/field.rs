@@ -299,11 +299,14 @@ impl Field {
     }
 
     /// Every bit that a value may have. Not simply the lowest [`Field::bits`] for `nw_tos`, whose ECN bits are not
-    /// its own, and `vlan_vid`, whose bit 12 says that a tag is present.
+    /// its own, `vlan_vid`, whose bit 12 says that a tag is present, and the two that the key holds in fewer bits
+    /// than the protocol has (`arp_op`, `ct_state`).
     pub fn value_mask(self) -> u128 {
         match self {
             Field::NwTos => 0xfc,
             Field::VlanVid => 0x1fff,
+            Field::ArpOp => 0xff,
+            Field::CtState => 0xffff,
             _ if self.bits() >= 128 => u128::MAX,
             _ => (1 << self.bits()) - 1,
         }

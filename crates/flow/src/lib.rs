@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod action;
+mod check;
 mod drop;
 mod extract;
 mod extract_l4;
@@ -17,9 +18,11 @@ mod matching;
 mod port;
 mod rule;
 mod sparse;
+pub mod text;
 mod verdict;
 
 pub use action::*;
+pub use check::ActionError;
 pub use drop::DropReason;
 pub use extract::{ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_packet, extract_packet_vlans};
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};

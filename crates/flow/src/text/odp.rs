@@ -1,0 +1,338 @@
+//! How does `dpctl/dump-flows` print a cached flow?
+//!
+//! Each header is a group, `eth(src=...,dst=...)`; what the flow does not look at is left out.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use weft_wire::{EtherType, IpProto, Mac};
+
+use super::value::{CT_FLAGS, TCP_FLAGS, frag_word, hex};
+use crate::{
+    DpPort, FlowKey, FlowMask, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, Vlan,
+};
+
+/// Names of `TunnelKey::flags`, in the order in which they are printed.
+pub(super) const TUNNEL_FLAGS: &[(u16, &str)] =
+    &[(TUN_DF, "df"), (TUN_CSUM, "csum"), (TUN_KEY, "key"), (TUN_OAM, "oam")];
+
+/// Writes a number in decimal or hexadecimal.
+type Number = fn(&mut String, u128);
+
+fn decimal(out: &mut String, n: u128) {
+    let _ = write!(out, "{n}");
+}
+
+/// A group of fields in parentheses, as it is being written.
+pub(super) struct Group {
+    name: &'static str,
+    parts: Vec<String>,
+}
+
+impl Group {
+    pub(super) fn new(name: &'static str) -> Self {
+        Group { name, parts: Vec::new() }
+    }
+    pub(super) fn push(&mut self, part: String) {
+        self.parts.push(part);
+    }
+    /// `name=value[/mask]`, if any bit of the mask is set.
+    fn number(&mut self, name: &str, value: u128, mask: u128, all: u128, write: Number) {
+        if mask == 0 {
+            return;
+        }
+        let mut part = format!("{name}=");
+        write(&mut part, value);
+        if mask != all {
+            let _ = write!(part, "/{mask:#x}");
+        }
+        self.parts.push(part);
+    }
+    fn byte(&mut self, name: &str, value: u8, mask: u8) {
+        self.number(name, value.into(), mask.into(), 0xff, decimal);
+    }
+    fn port(&mut self, name: &str, value: u16, mask: u16) {
+        self.number(name, value.into(), mask.into(), 0xffff, decimal);
+    }
+    fn ipv4(&mut self, name: &str, value: u32, mask: u32) {
+        if mask != 0 {
+            let mask_text =
+                if mask == u32::MAX { String::new() } else { format!("/{}", Ipv4Addr::from_bits(mask)) };
+            self.parts.push(format!("{name}={}{mask_text}", Ipv4Addr::from_bits(value)));
+        }
+    }
+    fn ipv6(&mut self, name: &str, value: [u8; 16], mask: [u8; 16]) {
+        if mask != [0; 16] {
+            let mask_text =
+                if mask == [0xff; 16] { String::new() } else { format!("/{}", Ipv6Addr::from(mask)) };
+            self.parts.push(format!("{name}={}{mask_text}", Ipv6Addr::from(value)));
+        }
+    }
+    fn mac(&mut self, name: &str, value: Mac, mask: Mac) {
+        if !mask.is_zero() {
+            let mask_text = if mask.is_broadcast() { String::new() } else { format!("/{mask}") };
+            self.parts.push(format!("{name}={value}{mask_text}"));
+        }
+    }
+    fn frag(&mut self, value: u8, mask: u8) {
+        if mask != 0 {
+            self.parts.push(format!("frag={}", frag_word(value, mask)));
+        }
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+    pub(super) fn text(&self) -> String {
+        format!("{}({})", self.name, self.parts.join(","))
+    }
+    /// Adds the group to a list unless it is empty.
+    fn finish(self, out: &mut Vec<String>) {
+        if !self.is_empty() {
+            out.push(self.text());
+        }
+    }
+}
+
+/// Writes the match of a cached flow: tunnel and connection, `recirc_id`, `in_port`, and the headers it looks at.
+/// `port_name` gives names to datapath ports; without one the number is written.
+pub fn format_dp_flow(
+    key: &FlowKey,
+    mask: &FlowMask,
+    port_name: &dyn Fn(DpPort) -> Option<String>,
+) -> String {
+    let key = mask.apply(key);
+    let m = &mask.0;
+    let mut out = Vec::new();
+    tunnel_match(&key.tunnel, &m.tunnel).finish(&mut out);
+    connection(&key, m, &mut out);
+    let mut recirc = String::new();
+    hex(&mut recirc, key.packet.recirc_id.into());
+    out.push(format!("recirc_id({recirc})"));
+    let port = DpPort(key.packet.in_port);
+    out.push(format!("in_port({})", port_name(port).unwrap_or_else(|| port.to_string())));
+    out.push("packet_type(ns=0,id=0)".to_owned());
+    headers(&key.packet, &m.packet, &mut out);
+    out.join(",")
+}
+
+/// Writes the statistics of a cached flow as they stand between match and actions: `used_ms` is the time since the
+/// last packet, `tcp_flags` are all flags seen.
+pub fn format_dp_flow_stats(packets: u64, bytes: u64, used_ms: Option<u64>, tcp_flags: u16) -> String {
+    const LETTERS: &[(u16, char)] =
+        &[(2, 'S'), (1, 'F'), (8, 'P'), (4, 'R'), (32, 'U'), (16, '.'), (64, 'E'), (128, 'C'), (256, 'N')];
+    let used = match used_ms {
+        Some(ms) => format!("{}.{:03}s", ms / 1000, ms % 1000),
+        None => "never".to_owned(),
+    };
+    let letters: String = LETTERS.iter().filter(|(bit, _)| tcp_flags & bit != 0).map(|(_, c)| *c).collect();
+    let flags = if letters.is_empty() { String::new() } else { format!(", flags:{letters}") };
+    format!("packets:{packets}, bytes:{bytes}, used:{used}{flags}")
+}
+
+fn tunnel_match(key: &TunnelKey, mask: &TunnelKey) -> Group {
+    let mut g = tunnel_fields(key, mask);
+    let flags: String = TUNNEL_FLAGS
+        .iter()
+        .filter(|(bit, _)| mask.flags & bit != 0)
+        .map(|(bit, name)| format!("{}{name}", if key.flags & bit != 0 { '+' } else { '-' }))
+        .collect();
+    if !flags.is_empty() {
+        g.push(format!("flags({flags})"));
+    }
+    g
+}
+
+/// Everything of a tunnel but its flags, in OVS's order.
+pub(super) fn tunnel_fields(key: &TunnelKey, mask: &TunnelKey) -> Group {
+    let mut g = Group::new("tunnel");
+    // Unlike elsewhere, an identifier of zero is written with its prefix.
+    g.number("tun_id", key.id.into(), mask.id.into(), u64::MAX.into(), |out, n| {
+        let _ = write!(out, "{n:#x}");
+    });
+    g.ipv4("src", key.ipv4_src, mask.ipv4_src);
+    g.ipv4("dst", key.ipv4_dst, mask.ipv4_dst);
+    g.ipv6("ipv6_src", key.ipv6_src, mask.ipv6_src);
+    g.ipv6("ipv6_dst", key.ipv6_dst, mask.ipv6_dst);
+    g.number("tos", key.tos.into(), mask.tos.into(), 0xff, hex);
+    g.byte("ttl", key.ttl, mask.ttl);
+    g.port("tp_src", key.tp_src, mask.tp_src);
+    g.port("tp_dst", key.tp_dst, mask.tp_dst);
+    if mask.gbp_id != 0 || mask.gbp_flags != 0 {
+        let mut gbp = Group::new("gbp");
+        gbp.port("id", key.gbp_id, mask.gbp_id);
+        gbp.number("flags", key.gbp_flags.into(), mask.gbp_flags.into(), 0xff, hex);
+        g.push(format!("vxlan({})", gbp.text()));
+    }
+    g
+}
+
+/// A mask of the parts of a tunnel key that are printed for an action.
+pub(super) fn tunnel_output_mask(key: &TunnelKey) -> TunnelKey {
+    let set = |on: bool| if on { u32::MAX } else { 0 };
+    let set16 = |on: bool| if on { [0xff; 16] } else { [0; 16] };
+    let gbp = key.flags & TUN_GBP != 0;
+    TunnelKey {
+        id: if key.flags & TUN_KEY != 0 { u64::MAX } else { 0 },
+        ipv4_src: set(key.ipv4_src != 0),
+        ipv4_dst: set(key.ipv4_dst != 0),
+        ipv6_src: set16(key.ipv6_src != [0; 16]),
+        ipv6_dst: set16(key.ipv6_dst != [0; 16]),
+        tos: set(key.tos != 0) as u8,
+        ttl: 0xff,
+        tp_src: set(key.tp_src != 0) as u16,
+        tp_dst: set(key.tp_dst != 0) as u16,
+        gbp_id: set(gbp) as u16,
+        gbp_flags: set(gbp) as u8,
+        ..TunnelKey::default()
+    }
+}
+
+fn connection(key: &FlowKey, mask: &FlowKey, out: &mut Vec<String>) {
+    let (ct, m) = (&key.ct, &mask.ct);
+    if m.state != 0 {
+        let flags: String = CT_FLAGS
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| m.state >> i & 1 != 0)
+            .map(|(i, name)| format!("{}{name}", if ct.state >> i & 1 != 0 { '+' } else { '-' }))
+            .collect();
+        out.push(format!("ct_state({flags})"));
+    }
+    let mut whole = |name: &'static str, value: u128, mask: u128, all: u128| {
+        if mask != 0 {
+            let mut part = format!("{name}(");
+            hex(&mut part, value);
+            if mask != all {
+                let _ = write!(part, "/{mask:#x}");
+            }
+            part.push(')');
+            out.push(part);
+        }
+    };
+    whole("ct_zone", ct.zone.into(), m.zone.into(), 0xffff);
+    whole("ct_mark", ct.mark.into(), m.mark.into(), u32::MAX.into());
+    whole("ct_label", u128::from_be_bytes(ct.label), u128::from_be_bytes(m.label), u128::MAX);
+}
+
+fn headers(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
+    let mut eth = Group::new("eth");
+    eth.mac("src", key.eth_src, mask.eth_src);
+    eth.mac("dst", key.eth_dst, mask.eth_dst);
+    eth.finish(out);
+    let mut open = 0;
+    for (tag, m) in key.vlan.iter().zip(&mask.vlan) {
+        if !tag.is_present() {
+            break;
+        }
+        let tpid = if tag.tpid == 0 { EtherType::VLAN.0 } else { tag.tpid };
+        out.push(format!("eth_type(0x{tpid:04x}),{},encap(", vlan(*tag, *m)));
+        open += 1;
+    }
+    let mut inner = Vec::new();
+    if mask.eth_type != 0 {
+        inner.push(format!("eth_type(0x{:04x})", key.eth_type));
+    }
+    network(key, mask, &mut inner);
+    if open == 0 {
+        out.append(&mut inner);
+        return;
+    }
+    let tags = out.split_off(out.len() - open).concat();
+    out.push(format!("{tags}{}{}", inner.join(","), ")".repeat(open)));
+}
+
+fn vlan(tag: Vlan, mask: Vlan) -> String {
+    let masked = |mask: u16, all: u16| if mask == all { String::new() } else { format!("/{mask:#x}") };
+    let (vid, pcp) = (masked(mask.vid(), 0xfff), masked(mask.pcp().into(), 7));
+    format!("vlan(vid={}{vid},pcp={}{pcp})", tag.vid(), tag.pcp())
+}
+
+fn network(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
+    match EtherType(key.eth_type) {
+        EtherType::IPV4 => {
+            let mut g = Group::new("ipv4");
+            g.ipv4("src", key.ipv4_src, mask.ipv4_src);
+            g.ipv4("dst", key.ipv4_dst, mask.ipv4_dst);
+            g.byte("proto", key.ip_proto, mask.ip_proto);
+            g.number("tos", key.ip_tos.into(), mask.ip_tos.into(), 0xff, hex);
+            g.byte("ttl", key.ip_ttl, mask.ip_ttl);
+            g.frag(key.ip_frag, mask.ip_frag);
+            g.finish(out);
+            transport(key, mask, out);
+        }
+        EtherType::IPV6 => {
+            let mut g = Group::new("ipv6");
+            g.ipv6("src", key.ipv6_src, mask.ipv6_src);
+            g.ipv6("dst", key.ipv6_dst, mask.ipv6_dst);
+            g.number("label", key.ipv6_label.into(), (mask.ipv6_label & 0xf_ffff).into(), 0xf_ffff, hex);
+            g.byte("proto", key.ip_proto, mask.ip_proto);
+            g.number("tclass", key.ip_tos.into(), mask.ip_tos.into(), 0xff, hex);
+            g.byte("hlimit", key.ip_ttl, mask.ip_ttl);
+            g.frag(key.ip_frag, mask.ip_frag);
+            g.finish(out);
+            transport(key, mask, out);
+        }
+        EtherType::ARP | EtherType::RARP => {
+            let mut g = Group::new("arp");
+            g.ipv4("sip", key.ipv4_src, mask.ipv4_src);
+            g.ipv4("tip", key.ipv4_dst, mask.ipv4_dst);
+            g.byte("op", key.ip_proto, mask.ip_proto);
+            g.mac("sha", key.arp_sha, mask.arp_sha);
+            g.mac("tha", key.arp_tha, mask.arp_tha);
+            g.finish(out);
+        }
+        EtherType::MPLS | EtherType::MPLS_MC if mask.mpls[0] != 0 => {
+            let (v, m) = (key.mpls[0], mask.mpls[0]);
+            out.push(format!(
+                "mpls(label={}/{:#x},tc={}/{:x},ttl={}/{:#x},bos={}/{:x})",
+                v >> 12,
+                m >> 12,
+                v >> 9 & 7,
+                m >> 9 & 7,
+                v & 0xff,
+                m & 0xff,
+                v >> 8 & 1,
+                m >> 8 & 1
+            ));
+        }
+        _ => {}
+    }
+}
+
+fn transport(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
+    let ports = |name: &'static str, src: &str, dst: &str, out: &mut Vec<String>| {
+        let mut g = Group::new(name);
+        g.port(src, key.tp_src, mask.tp_src);
+        g.port(dst, key.tp_dst, mask.tp_dst);
+        g.finish(out);
+    };
+    match (IpProto(key.ip_proto), key.eth_type == EtherType::IPV6.0) {
+        (IpProto::TCP, _) => {
+            ports("tcp", "src", "dst", out);
+            let mut flags = String::new();
+            let names = TCP_FLAGS;
+            super::value::format_flags(&mut flags, key.tcp_flags.into(), mask.tcp_flags.into(), 0xfff, names);
+            if mask.tcp_flags != 0 {
+                out.push(format!("tcp_flags({flags})"));
+            }
+        }
+        (IpProto::UDP, _) => ports("udp", "src", "dst", out),
+        (IpProto::SCTP, _) => ports("sctp", "src", "dst", out),
+        (IpProto::ICMP, false) | (IpProto::ICMPV6, true) => {
+            let v6 = key.eth_type == EtherType::IPV6.0;
+            let mut g = Group::new(if v6 { "icmpv6" } else { "icmp" });
+            // Types and codes are bytes, in fields of 16 bits.
+            g.byte("type", key.tp_src as u8, mask.tp_src as u8);
+            g.byte("code", key.tp_dst as u8, mask.tp_dst as u8);
+            g.finish(out);
+            if v6 {
+                let mut g = Group::new("nd");
+                g.ipv6("target", key.nd_target, mask.nd_target);
+                g.mac("sll", key.arp_sha, mask.arp_sha);
+                g.mac("tll", key.arp_tha, mask.arp_tha);
+                g.finish(out);
+            }
+        }
+        _ => {}
+    }
+}
