@@ -118,9 +118,6 @@ impl Snapshot {
         let config = self.bridge(bridge)?.port(ofport)?.tunnel()?;
         Some(TunnelListener { kind: config.kind, dst_port: config.dst_port, port })
     }
-    pub(crate) fn tunnels(&self) -> &TunnelMap {
-        &self.tunnels
-    }
 
     fn index(&mut self) {
         let mut dp_ports = HashMap::new();

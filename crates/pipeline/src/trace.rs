@@ -3,6 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
+use weft_flow::text::{Syntax, format_action, format_dp_actions, format_key, format_match, format_megaflow};
+use weft_flow::{Action, FlowKey, Verdict};
+
+use crate::table::Rule;
 
 /// What a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,7 +34,7 @@ pub struct Step {
     pub steps: Vec<Step>,
 }
 
-/// The record of a walk.
+/// The record of a walk. Written out, it reads like the output of `ovs-appctl ofproto/trace`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trace {
     /// The packet, as a flow.
@@ -49,6 +53,95 @@ pub struct Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Flow: {}", self.flow)
+        writeln!(f, "Flow: {}", self.flow)?;
+        print(f, &self.steps, 0, 0, true)?;
+        writeln!(f)?;
+        writeln!(f, "Final flow: {}", self.final_flow.as_deref().unwrap_or("unchanged"))?;
+        writeln!(f, "Megaflow: {}", self.megaflow)?;
+        write!(f, "Datapath actions: {}", self.actions)?;
+        if let Some(reason) = self.drop {
+            write!(f, "\nDrop reason: {reason}")?;
+        }
+        Ok(())
     }
+}
+
+/// Writes steps from a column on. What an action led to is indented, unless nothing comes after it (`tail`): a chain
+/// of tables reads as a list. Notes stand at `notes`, by the action they belong to.
+fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], column: usize, notes: usize, tail: bool) -> fmt::Result {
+    for (n, step) in steps.iter().enumerate() {
+        let tail = tail && n + 1 == steps.len();
+        let text = &step.text;
+        match step.kind {
+            StepKind::Bridge => {
+                writeln!(f, "\n{:column$}{text}\n{:column$}{}", "", "", "-".repeat(text.len()))?;
+                print(f, &step.steps, column, column, tail)?;
+            }
+            StepKind::Table => {
+                writeln!(f, "{:column$}{text}", "")?;
+                print(f, &step.steps, column + 4, column + 4, tail)?;
+            }
+            StepKind::Action => {
+                writeln!(f, "{:column$}{text}", "")?;
+                let below = if tail { column.saturating_sub(4) } else { column + 4 };
+                print(f, &step.steps, below, column + 1, tail)?;
+            }
+            StepKind::Note => {
+                writeln!(f, "{:notes$}-> {text}", "")?;
+                print(f, &step.steps, column, notes, tail)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes steps down as the walk takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    done: Vec<Step>,
+    open: Vec<Step>,
+}
+
+impl Recorder {
+    /// Opens a step beneath the one that is open.
+    pub(crate) fn enter(&mut self, kind: StepKind, text: String) {
+        self.open.push(Step { kind, text, steps: Vec::new() });
+    }
+
+    /// Closes the step that was opened last.
+    pub(crate) fn leave(&mut self) {
+        if let Some(step) = self.open.pop() {
+            self.open.last_mut().map_or(&mut self.done, |parent| &mut parent.steps).push(step);
+        }
+    }
+
+    pub(crate) fn finish(mut self, key: &FlowKey, last: &FlowKey, verdict: &Verdict) -> Trace {
+        while !self.open.is_empty() {
+            self.leave();
+        }
+        let syntax = Syntax::default();
+        let flow = format_key(key, &syntax);
+        let last = format_key(last, &syntax);
+        Trace {
+            final_flow: (last != flow).then_some(last),
+            flow,
+            steps: self.done,
+            megaflow: format_megaflow(key, &verdict.mask, &syntax),
+            actions: format_dp_actions(&verdict.actions, &key.packet, &|_| None),
+            drop: verdict.drop.map(|d| d.name()),
+        }
+    }
+}
+
+/// An action, as `ovs-ofctl` writes it.
+pub(crate) fn action_text(action: &Action) -> String {
+    format_action(action, &Syntax::default())
+}
+
+/// A rule's match, priority and cookie.
+pub(crate) fn rule_text(rule: &Rule) -> String {
+    let text = format_match(&rule.matching.expand(), &Syntax::default());
+    let text = if text.is_empty() { text } else { format!("{text}, ") };
+    let cookie = if rule.cookie == 0 { String::new() } else { format!(", cookie {:#x}", rule.cookie) };
+    format!("{text}priority {}{cookie}", rule.priority)
 }

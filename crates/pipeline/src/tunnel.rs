@@ -1,5 +1,7 @@
 //! Which tunnel does a packet belong to, and which outer header does it get?
 
+pub(crate) mod outer;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -51,6 +51,7 @@ impl<V> Node<V> {
 
 impl<V: Clone> Trie<V> {
     /// Number of keys.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

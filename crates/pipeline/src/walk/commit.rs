@@ -1,0 +1,161 @@
+//! Which datapath actions make the datapath's packet equal to the walk's?
+//!
+//! Changes are put off until a packet leaves, so that what is written twice or undone costs nothing. A field that was
+//! written is set even where it might have that value already: to leave that out one would have to look at it.
+
+use smallvec::SmallVec;
+use weft_flow::{DpAction, FlowMask, PacketKey, SetField, VLAN_PRESENT, Vlan};
+use weft_wire::{EtherType, Mac};
+
+use super::packet::{Packet, Tags};
+
+/// A field of a header, as bits.
+trait Bits: Copy + PartialEq {
+    const ZERO: Self;
+    const ONES: Self;
+    /// Whether no bit is set.
+    fn none(self) -> bool {
+        self == Self::ZERO
+    }
+    /// Whether every bit is set.
+    fn all(self) -> bool {
+        self == Self::ONES
+    }
+    /// Adds the bits that are not in `settled` to `mask`.
+    fn look(settled: Self, mask: &mut Self);
+}
+
+macro_rules! bits_of_numbers {
+    ($($number:ty)*) => {$(
+        impl Bits for $number {
+            const ZERO: Self = 0;
+            const ONES: Self = <$number>::MAX;
+            fn look(settled: Self, mask: &mut Self) {
+                *mask |= !settled;
+            }
+        }
+    )*};
+}
+
+bits_of_numbers!(u8 u16 u32);
+
+impl<const N: usize> Bits for [u8; N] {
+    const ZERO: Self = [0; N];
+    const ONES: Self = [0xff; N];
+    fn look(settled: Self, mask: &mut Self) {
+        for i in 0..N {
+            mask[i] |= !settled[i];
+        }
+    }
+}
+
+impl Bits for Mac {
+    const ZERO: Self = Mac::ZERO;
+    const ONES: Self = Mac::BROADCAST;
+    fn look(settled: Self, mask: &mut Self) {
+        Bits::look(settled.0, &mut mask.0);
+    }
+}
+
+impl Packet {
+    /// Emits what the packet's changes since the last commit come to.
+    pub(super) fn commit(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        self.commit_tags(mask, out);
+        if self.dirty == PacketKey::default() {
+            return;
+        }
+        self.commit_fields(mask, out);
+        self.dirty = PacketKey::default();
+    }
+
+    fn commit_fields(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        macro_rules! field {
+            ($($place:ident).+ $([$i:literal])?, $make:expr) => {
+                if !self.dirty.$($place).+ $([$i])?.none() {
+                    // The bits that were not written are sent along.
+                    let (settled, seen) = (self.settled.0.packet.$($place).+ $([$i])?, &mut mask.0.packet.$($place).+ $([$i])?);
+                    Bits::look(settled, seen);
+                    let value = self.key.packet.$($place).+ $([$i])?;
+                    let known = seen.all() || self.committed.$($place).+ $([$i])?.all();
+                    if !known || self.base.$($place).+ $([$i])? != value {
+                        out.push(DpAction::Set($make(value)));
+                        self.base.$($place).+ $([$i])? = value;
+                        self.committed.$($place).+ $([$i])? = Bits::ONES;
+                    }
+                }
+            };
+        }
+        let arp = matches!(EtherType(self.key.packet.eth_type), EtherType::ARP | EtherType::RARP);
+        field!(eth_src, SetField::EthSrc);
+        field!(eth_dst, SetField::EthDst);
+        field!(mpls[0], SetField::Mpls);
+        field!(ipv4_src, SetField::Ipv4Src);
+        field!(ipv4_dst, SetField::Ipv4Dst);
+        field!(ipv6_src, SetField::Ipv6Src);
+        field!(ipv6_dst, SetField::Ipv6Dst);
+        field!(ipv6_label, SetField::Ipv6Label);
+        field!(ip_tos, SetField::IpTos);
+        field!(ip_ttl, SetField::IpTtl);
+        field!(tp_src, SetField::TpSrc);
+        field!(tp_dst, SetField::TpDst);
+        field!(nd_target, SetField::NdTarget);
+        if arp {
+            field!(ip_proto, |op| SetField::ArpOp(u16::from(op)));
+            field!(arp_sha, SetField::ArpSha);
+            field!(arp_tha, SetField::ArpTha);
+        } else {
+            field!(arp_sha, SetField::NdSll);
+            field!(arp_tha, SetField::NdTll);
+        }
+    }
+
+    /// Pops and pushes tags until the datapath's packet has the walk's.
+    fn commit_tags(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        if self.tags == self.base_tags {
+            return;
+        }
+        let base = self.base_tags.clone();
+        // Received tags that the datapath has popped already are pushed again as they were.
+        let mut wanted = self.tags.clone();
+        if wanted.rest < base.rest {
+            let again = (wanted.rest..base.rest.min(2)).rev().map(|i| {
+                mask.0.packet.vlan[usize::from(i)] = Vlan { tpid: 0xffff, tci: 0xffff };
+                self.received[usize::from(i)]
+            });
+            wanted.pushed = again.chain(wanted.pushed.iter().copied()).collect();
+            wanted.rest = base.rest;
+        }
+        // What is above the tags that both keep, innermost first: the tag if it is known, and its TPID.
+        let seen = mask.0.packet.vlan;
+        let received = |i: u8| {
+            let (tag, seen) = (self.received[usize::from(i)], seen[usize::from(i)]);
+            (seen == Vlan { tpid: 0xffff, tci: 0xffff }, seen.tpid == 0xffff, tag)
+        };
+        let have: SmallVec<[(bool, bool, Vlan); 4]> = (base.rest..wanted.rest)
+            .rev()
+            .map(received)
+            .chain(base.pushed.iter().map(|tag| (true, true, *tag)))
+            .collect();
+        let same = have.iter().zip(&wanted.pushed).take_while(|((known, _, a), b)| *known && a == *b).count();
+        let mut push = &wanted.pushed[same..];
+        let mut pops = have.len() - same;
+        let mut change = None;
+        if let (Some((_, true, old)), Some(new)) = (have.get(same), push.first())
+            && old.tpid == new.tpid
+        {
+            change = Some(DpAction::Set(SetField::VlanTci(wire_tci(*new))));
+            pops -= 1;
+            push = &push[1..];
+        }
+        out.extend((0..pops).map(|_| DpAction::PopVlan));
+        out.extend(change);
+        out.extend(push.iter().map(|tag| DpAction::PushVlan { tpid: tag.tpid, tci: wire_tci(*tag) }));
+        self.base_tags = Tags { pushed: wanted.pushed, rest: wanted.rest };
+        self.tags = self.base_tags.clone();
+    }
+}
+
+/// The TCI without the bit that says it is there.
+fn wire_tci(tag: Vlan) -> u16 {
+    tag.tci & !VLAN_PRESENT
+}

@@ -1,0 +1,161 @@
+//! Where does the packet leave? Ports, floods, patch cables, controllers.
+
+use std::sync::Arc;
+
+use weft_flow::{DpAction, DropReason, OfPort, ToController};
+
+use super::{MAX_DEPTH, Origin, Walk, reason};
+use crate::config::{PortConfig, PortKind};
+use crate::trace::StepKind;
+
+impl<'a> Walk<'a> {
+    /// Whether the bridge takes packets from a port.
+    pub(super) fn admit(&mut self, port: OfPort) -> bool {
+        let Some(config) = self.bridge.port(port) else {
+            self.blame(DropReason::NotAttached);
+            return false;
+        };
+        if config.flags.down {
+            self.blame(DropReason::PortDown);
+            return false;
+        }
+        if config.flags.no_receive {
+            self.blame(DropReason::PortNoReceive);
+            return false;
+        }
+        config.tunnel().is_none() || self.decapsulated()
+    }
+
+    pub(super) fn output(&mut self, port: OfPort, max_len: u16, origin: Origin) {
+        match port {
+            OfPort::IN_PORT => self.output_to(self.in_port()),
+            OfPort::TABLE if self.packet_out => self.output_table(),
+            OfPort::NORMAL => self.normal(),
+            OfPort::FLOOD => self.flood(false),
+            OfPort::ALL => self.flood(true),
+            OfPort::CONTROLLER => {
+                let reason = if self.packet_out { reason::PACKET_OUT } else { origin.reason };
+                self.to_controller(max_len, 0, reason, origin);
+            }
+            OfPort::NONE | OfPort::TABLE | OfPort::UNSET | OfPort::ANY => self.blame(DropReason::RuleDrop),
+            port if port == self.in_port() => {
+                self.note(|| "not sent back by the port it came from".to_owned());
+                self.blame.get_or_insert(DropReason::HairpinRefused);
+            }
+            port => self.output_to(port),
+        }
+    }
+
+    /// Packet-out to TABLE: the flow tables decide. Such a packet is not looked up twice.
+    fn output_table(&mut self) {
+        self.packet_out = false;
+        let port = self.in_port();
+        let set = std::mem::take(&mut self.action_set);
+        if let Some(frame) = self.frame_for(0, port, false) {
+            self.run(vec![frame]);
+        }
+        self.action_set = set;
+        self.packet_out = true;
+    }
+
+    /// To all ports but the one it came from; without `all` not to those that are excluded from flooding.
+    fn flood(&mut self, all: bool) {
+        let (bridge, in_port) = (self.bridge, self.in_port());
+        for port in bridge.config.ports.iter().filter(|p| p.ofport != in_port && (all || !p.flags.no_flood)) {
+            self.send(port);
+        }
+        self.blame.get_or_insert(DropReason::NoOtherPort);
+    }
+
+    pub(super) fn output_to(&mut self, port: OfPort) {
+        let bridge = self.bridge;
+        match bridge.port(port) {
+            Some(port) => self.send(port),
+            None => self.blame(DropReason::PortGone),
+        }
+    }
+
+    /// Sends the packet as it is by a port of the bridge.
+    pub(super) fn send(&mut self, port: &'a PortConfig) {
+        if self.fatal.is_some() {
+            return;
+        }
+        if port.flags.down || !port.link_up {
+            return self.blame(DropReason::PortDown);
+        }
+        if port.flags.no_forward {
+            return self.blame(DropReason::PortNoForward);
+        }
+        match &port.kind {
+            PortKind::Patch { peer: Some((bridge, peer)) } => self.patch(*bridge, *peer),
+            PortKind::Patch { peer: None } => self.blame(DropReason::PortGone),
+            PortKind::Tunnel(config) => self.encapsulate(port, config),
+            PortKind::Internal { addrs } => {
+                if let Some(tunnel) = self.terminates(addrs) {
+                    self.commit();
+                    self.emit(DpAction::TunnelPop(tunnel));
+                } else {
+                    self.send_device(port);
+                }
+            }
+            PortKind::Device => self.send_device(port),
+        }
+    }
+
+    fn send_device(&mut self, port: &PortConfig) {
+        let Some(dp_port) = port.dp_port else { return self.blame(DropReason::PortGone) };
+        self.commit();
+        self.cut();
+        self.emit(DpAction::Output(dp_port));
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.packet.commit(&mut self.mask, &mut self.out);
+    }
+
+    pub(super) fn cut(&mut self) {
+        if let Some(bytes) = self.trunc {
+            self.out.push(DpAction::Trunc(bytes));
+        }
+    }
+
+    /// Sends the packet through a cable: it is received by a port of another bridge, with everything that belongs to
+    /// this bridge's pipeline forgotten.
+    fn patch(&mut self, bridge: u32, port: OfPort) {
+        let snapshot = self.snapshot;
+        let Some(next) = snapshot.bridge(bridge) else { return self.blame(DropReason::PortGone) };
+        if self.depth >= MAX_DEPTH {
+            return self.fatal(DropReason::RecursionTooDeep);
+        }
+        self.depth += 1;
+        let saved = self.save();
+        self.bridge = next;
+        self.record(StepKind::Bridge, || format!("bridge(\"{}\")", next.config.name));
+        self.packet.key.pipeline = Default::default();
+        self.packet.forget_origin();
+        self.action_set.clear();
+        self.stack.clear();
+        if self.admit(port) {
+            self.enter(port);
+        }
+        self.leave();
+        self.restore(*saved);
+        self.depth -= 1;
+    }
+
+    /// Sends the packet as it is to controllers.
+    pub(super) fn to_controller(&mut self, max_len: u16, id: u16, reason: u8, origin: Origin) {
+        // A packet-in holds more of the packet than the mask tells.
+        self.cacheable = false;
+        self.commit();
+        self.emit(DpAction::Controller(Arc::new(ToController {
+            bridge: self.bridge.config.id,
+            controller_id: id,
+            max_len,
+            reason,
+            table: origin.table,
+            cookie: origin.cookie,
+            key: Box::new(self.packet.key),
+        })));
+    }
+}

@@ -1,0 +1,226 @@
+//! What is known of the packet during a walk, and what did the walk change?
+//!
+//! Every bit of the key is either *settled* (it does not depend on the packet received: constants that actions wrote,
+//! what is matched exactly anyway) or still the packet's own. Looking at the packet's own bits adds them to the mask of
+//! the verdict; looking at settled ones costs nothing. So a rule that overwrites a field does not make caches match
+//! on it.
+
+use std::mem::offset_of;
+
+use smallvec::SmallVec;
+use weft_flow::{
+    EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask, KEY_WORDS, PIPELINE_WORDS,
+    PacketKey, Vlan,
+};
+use weft_wire::EtherType;
+
+/// The word in which the tags are holds nothing else.
+const _: () = assert!(offset_of!(PacketKey, vlan) % 8 == 0 && size_of::<[Vlan; 2]>() == 8);
+
+/// Tags that a walk may push on top of each other.
+const MAX_PUSHED: usize = 4;
+
+/// The stack of VLAN tags: new ones on top of what is left of the received ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tags {
+    /// Tags that do not depend on the packet received, outermost last.
+    pub(super) pushed: SmallVec<[Vlan; 2]>,
+    /// How many received tags are gone.
+    pub(super) rest: u8,
+}
+
+impl Tags {
+    /// Which received tag is at `slot` from the top; `None`: a new tag, or deeper than is known.
+    fn origin(&self, slot: usize) -> Option<usize> {
+        let below = slot.checked_sub(self.pushed.len())? + usize::from(self.rest);
+        (below < 2).then_some(below)
+    }
+    fn at(&self, slot: usize, received: &[Vlan; 2]) -> Vlan {
+        if slot < self.pushed.len() {
+            return self.pushed[self.pushed.len() - 1 - slot];
+        }
+        self.origin(slot).map(|i| received[i]).unwrap_or_default()
+    }
+}
+
+/// The packet as it is at one point of a walk.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    /// Its headers and everything else that rules match.
+    pub(super) key: FlowKey,
+    /// Bits of `key` that do not depend on the packet received; the VLAN tags are in `tags` instead.
+    pub(super) settled: FlowMask,
+    /// Bits of headers that were written since the last commit.
+    pub(super) dirty: PacketKey,
+    /// The headers as the datapath's packet has them, after the actions so far.
+    pub(super) base: PacketKey,
+    /// Fields of `base` that actions wrote.
+    pub(super) committed: PacketKey,
+    pub(super) tags: Tags,
+    pub(super) base_tags: Tags,
+    /// The tags received.
+    pub(super) received: [Vlan; 2],
+}
+
+impl Packet {
+    /// A packet that was received: its pipeline section is set by the caller and settled, as is what it does not have.
+    pub(super) fn received(key: &FlowKey) -> Packet {
+        let mut settled = FlowMask::empty();
+        settled.0.packet.in_port = u32::MAX;
+        settled.0.packet.recirc_id = u32::MAX;
+        settled.0.packet.extras = u16::MAX;
+        settled.0.words_mut()[KEY_WORDS - PIPELINE_WORDS..].fill(u64::MAX);
+        let extras = key.packet.extras;
+        let all = all_ones();
+        if extras & EXTRA_TUNNEL == 0 {
+            settled.0.tunnel = all.tunnel;
+        }
+        if extras & EXTRA_TUN_METADATA == 0 {
+            settled.0.tun_metadata = all.tun_metadata;
+        }
+        if extras & EXTRA_CT == 0 {
+            settled.0.ct = all.ct;
+        }
+        Packet {
+            key: *key,
+            settled,
+            dirty: PacketKey::default(),
+            base: key.packet,
+            committed: PacketKey::default(),
+            tags: Tags::default(),
+            base_tags: Tags::default(),
+            received: key.packet.vlan,
+        }
+    }
+
+    /// A packet that the walk itself made: nothing of it depends on the packet received. It has no tags.
+    pub(super) fn made(key: &FlowKey) -> Packet {
+        let tags = Tags { pushed: SmallVec::new(), rest: 2 };
+        Packet {
+            settled: FlowMask(all_ones()),
+            tags: tags.clone(),
+            base_tags: tags,
+            received: [Vlan::default(); 2],
+            committed: all_ones().packet,
+            ..Packet::received(key)
+        }
+    }
+
+    /// Forgets the outer header and connection that the packet came in with.
+    pub(super) fn forget_origin(&mut self) {
+        let all = all_ones();
+        (self.key.tunnel, self.settled.0.tunnel) = (Default::default(), all.tunnel);
+        (self.key.tun_metadata, self.settled.0.tun_metadata) = (Default::default(), all.tun_metadata);
+        (self.key.ct, self.settled.0.ct) = (Default::default(), all.ct);
+    }
+
+    /// Adds to `mask` what looking at `bits` of the key tells about the packet received.
+    pub(super) fn look(&self, bits: &FlowMask, mask: &mut FlowMask) {
+        let settled = self.settled.words();
+        let vlan = mask.0.packet.vlan;
+        for ((m, b), s) in mask.0.words_mut().iter_mut().zip(bits.words()).zip(settled) {
+            *m |= b & !s;
+        }
+        mask.0.packet.vlan = vlan;
+        for slot in 0..2 {
+            if let Some(i) = self.tags.origin(slot) {
+                let (out, seen) = (&mut mask.0.packet.vlan[i], bits.0.packet.vlan[slot]);
+                out.tpid |= seen.tpid;
+                out.tci |= seen.tci;
+            }
+        }
+    }
+
+    /// Writes `bits` of a field; `value` must not depend on bits of the packet that were not looked at.
+    pub(super) fn write(&mut self, field: Field, value: u128, bits: u128, mask: &mut FlowMask) {
+        if is_vlan(field) {
+            return self.write_vlan(field, value, bits, mask);
+        }
+        let old = field.get(&self.key);
+        field.set(&mut self.key, old & !bits | value & bits);
+        let mut touched = FlowMask::empty();
+        field.mask_add(&mut touched, bits);
+        self.settled.add(&touched);
+        for (d, t) in self.dirty.words_mut().iter_mut().zip(touched.0.packet.words()) {
+            *d |= t;
+        }
+    }
+
+    fn write_vlan(&mut self, field: Field, value: u128, bits: u128, mask: &mut FlowMask) {
+        let mut tag = FlowKey::default();
+        tag.packet.vlan[0] = self.top_tag(mask);
+        let old = field.get(&tag);
+        field.set(&mut tag, old & !bits | value & bits);
+        self.set_top_tag(tag.packet.vlan[0], mask);
+    }
+
+    /// The outermost tag, looked at whole.
+    pub(super) fn top_tag(&self, mask: &mut FlowMask) -> Vlan {
+        let mut bits = FlowMask::empty();
+        bits.0.packet.vlan[0] = Vlan { tpid: 0xffff, tci: 0xffff };
+        self.look(&bits, mask);
+        self.key.packet.vlan[0]
+    }
+
+    /// Makes the outermost tag what `tag` is: pushes, changes or pops one. Returns false when there are too many.
+    pub(super) fn set_top_tag(&mut self, tag: Vlan, mask: &mut FlowMask) -> bool {
+        let old = self.top_tag(mask);
+        match (old.is_present(), tag.is_present()) {
+            (true, true) if old == tag => true,
+            (true, true) => self.pop_tag(mask) && self.push_tag(tag),
+            (true, false) => self.pop_tag(mask),
+            (false, true) => {
+                let tpid = if tag.tpid == 0 { EtherType::VLAN.0 } else { tag.tpid };
+                self.push_tag(Vlan { tpid, tci: tag.tci })
+            }
+            (false, false) => true,
+        }
+    }
+
+    /// Pushes a tag that does not depend on the packet. Returns false when there are too many.
+    pub(super) fn push_tag(&mut self, tag: Vlan) -> bool {
+        if self.tags.pushed.len() >= MAX_PUSHED {
+            return false;
+        }
+        self.tags.pushed.push(tag);
+        self.show_tags();
+        true
+    }
+
+    /// Pops the outermost tag, if there is one. Returns whether there was.
+    pub(super) fn pop_tag(&mut self, mask: &mut FlowMask) -> bool {
+        let mut bits = FlowMask::empty();
+        bits.0.packet.vlan[0].tci = weft_flow::VLAN_PRESENT;
+        self.look(&bits, mask);
+        if !self.key.packet.vlan[0].is_present() {
+            return false;
+        }
+        if self.tags.pushed.pop().is_none() {
+            self.tags.rest += 1;
+        }
+        self.show_tags();
+        true
+    }
+
+    /// Puts another stack of tags in place.
+    pub(super) fn set_tags(&mut self, tags: Tags) {
+        self.tags = tags;
+        self.show_tags();
+    }
+
+    fn show_tags(&mut self) {
+        self.key.packet.vlan = [self.tags.at(0, &self.received), self.tags.at(1, &self.received)];
+    }
+}
+
+/// A key with every bit set, used as a mask.
+fn all_ones() -> FlowKey {
+    let mut key = FlowKey::default();
+    key.words_mut().fill(u64::MAX);
+    key
+}
+
+/// Whether a field is of the outermost VLAN tag.
+pub(super) fn is_vlan(field: Field) -> bool {
+    matches!(field, Field::VlanVid | Field::VlanPcp | Field::VlanTci | Field::DlVlan | Field::DlVlanPcp)
+}

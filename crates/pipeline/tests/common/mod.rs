@@ -1,0 +1,167 @@
+//! What do tests of the pipeline share? Bridges in a line, frames in a line, verdicts as short text.
+#![allow(dead_code, unreachable_pub)]
+
+use weft_flow::{
+    Action, DpAction, DpPort, FlowKey, Match, OfPort, SetField, TunnelKind, VLAN_PRESENT, Verdict, Vlan,
+};
+use weft_pipeline::{
+    BridgeConfig, FlowMod, Pipeline, PortConfig, PortKind, Snapshot, TunnelAddr, TunnelConfig, VlanConfig,
+};
+use weft_wire::Mac;
+
+/// Port `n` of bridge `bridge`: datapath port 100 × bridge + n.
+pub fn device(bridge: u32, n: u32) -> PortConfig {
+    let name = format!("p{}", 100 * bridge + n);
+    PortConfig::new(OfPort(n), Some(DpPort(100 * bridge + n)), &name, PortKind::Device)
+}
+
+/// A device with VLANs.
+pub fn vlan_port(bridge: u32, n: u32, vlan: VlanConfig) -> PortConfig {
+    PortConfig { vlan, ..device(bridge, n) }
+}
+
+/// A cable to port `peer` of another bridge.
+pub fn patch(bridge: u32, n: u32, peer: (u32, u32)) -> PortConfig {
+    let kind = PortKind::Patch { peer: Some((peer.0, OfPort(peer.1))) };
+    PortConfig { kind, dp_port: None, ..device(bridge, n) }
+}
+
+/// The LOCAL port of a bridge: datapath port 100 × bridge + 99, MAC 02:00:00:00:ff:bridge.
+pub fn local(bridge: u32, addrs: &[&str]) -> PortConfig {
+    let addrs = addrs.iter().map(|a| a.parse().unwrap()).collect();
+    let mut port = device(bridge, 99);
+    port.ofport = OfPort::LOCAL;
+    port.kind = PortKind::Internal { addrs };
+    port.mac = Mac([2, 0, 0, 0, 0xff, bridge as u8]);
+    port
+}
+
+/// A tunnel port with options.
+pub fn tunnel(
+    bridge: u32,
+    n: u32,
+    kind: TunnelKind,
+    remote: &str,
+    change: impl FnOnce(&mut TunnelConfig),
+) -> PortConfig {
+    let mut config = TunnelConfig::new(kind, addr(remote));
+    change(&mut config);
+    PortConfig { kind: PortKind::Tunnel(config.into()), ..device(bridge, n) }
+}
+
+/// `flow`, `any` or an address.
+pub fn addr(text: &str) -> TunnelAddr {
+    match text {
+        "flow" => TunnelAddr::Flow,
+        "any" => TunnelAddr::Any,
+        _ => TunnelAddr::Addr(text.parse().unwrap()),
+    }
+}
+
+/// A bridge `br<id>` with ports.
+pub fn bridge(id: u32, ports: Vec<PortConfig>) -> BridgeConfig {
+    BridgeConfig { ports, ..BridgeConfig::new(id, &format!("br{id}")) }
+}
+
+/// A pipeline with bridges, which all start with `actions=NORMAL`.
+pub fn pipeline(bridges: Vec<BridgeConfig>) -> Pipeline {
+    let pipeline = Pipeline::new();
+    let mut snapshot = Snapshot::new();
+    for config in bridges {
+        snapshot.set_bridge(config);
+    }
+    pipeline.publish(snapshot);
+    pipeline
+}
+
+/// Adds a rule.
+pub fn add(
+    pipeline: &Pipeline,
+    bridge: u32,
+    table: u8,
+    priority: u16,
+    matching: Match,
+    actions: Vec<Action>,
+) {
+    let rule = FlowMod::add(table, priority, matching, actions);
+    let added = pipeline.update(|s| s.tables_mut(bridge).unwrap().apply(&rule, 0));
+    assert_eq!(added.unwrap().added.len(), 1);
+}
+
+pub fn output(port: OfPort) -> Action {
+    Action::Output { port, max_len: u16::MAX }
+}
+
+/// A station's address.
+pub fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+/// A tag.
+pub fn tag(vid: u16) -> Vlan {
+    Vlan { tpid: 0x8100, tci: VLAN_PRESENT | vid }
+}
+
+/// A frame of type 0x1234 from station `src` to station `dst` (255: broadcast) with tags.
+pub fn frame(in_port: u32, src: u8, dst: u8, tags: &[Vlan]) -> FlowKey {
+    let mut key = FlowKey::default();
+    key.packet.in_port = in_port;
+    key.packet.eth_type = 0x1234;
+    key.packet.eth_src = mac(src);
+    key.packet.eth_dst = if dst == 255 { Mac::BROADCAST } else { mac(dst) };
+    for (slot, tag) in key.packet.vlan.iter_mut().zip(tags) {
+        *slot = *tag;
+    }
+    key
+}
+
+/// An IPv4 packet.
+pub fn ipv4(in_port: u32, src: u8, dst: u8, proto: u8, ports: (u16, u16)) -> FlowKey {
+    let mut key = frame(in_port, src, dst, &[]);
+    let p = &mut key.packet;
+    p.eth_type = 0x800;
+    p.ipv4_src = 0x0a00_0000 | u32::from(src);
+    p.ipv4_dst = 0x0a00_0000 | u32::from(dst);
+    p.ip_ttl = 64;
+    p.ip_proto = proto;
+    (p.tp_src, p.tp_dst) = ports;
+    key
+}
+
+/// Actions as text: `5` outputs, `push10` and `pop` change tags, `(…)` is a clone.
+pub fn short(actions: &[DpAction]) -> String {
+    let one = |action: &DpAction| match action {
+        DpAction::Output(port) => port.to_string(),
+        DpAction::PushVlan { tpid: 0x8100, tci } => format!("push{tci}"),
+        DpAction::PushVlan { tpid, tci } => format!("push{tci}/{tpid:x}"),
+        DpAction::PopVlan => "pop".to_owned(),
+        DpAction::Set(SetField::VlanTci(tci)) => format!("tci{tci:x}"),
+        DpAction::Set(set) => format!("{set:?}"),
+        DpAction::Trunc(n) => format!("trunc{n}"),
+        DpAction::Clone(inner) => format!("({})", short(inner)),
+        DpAction::SetTunnel(t) => format!(
+            "tunnel[{}>{} id={} tos={} ttl={} flags={:x} dport={}]",
+            t.key.src(),
+            t.key.dst(),
+            t.key.id,
+            t.key.tos,
+            t.key.ttl,
+            t.key.flags,
+            t.key.tp_dst
+        ),
+        DpAction::TunnelPush { header, actions } => {
+            format!("encap{}({})", header.bytes.len(), short(actions))
+        }
+        DpAction::TunnelPop(port) => format!("decap{port}"),
+        DpAction::Controller(c) => format!("controller(reason={},max={})", c.reason, c.max_len),
+    };
+    actions.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// A verdict as text: its actions, or why it drops.
+pub fn outcome(verdict: &Verdict) -> String {
+    match verdict.drop {
+        Some(reason) => format!("drop:{reason}"),
+        None => short(&verdict.actions),
+    }
+}
