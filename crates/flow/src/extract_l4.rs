@@ -10,10 +10,8 @@ use crate::{FRAG_ANY, FRAG_LATER, Layout, PacketKey};
 
 /// Protocol number of an IPv6 fragment header, which later fragments keep as their protocol.
 const PROTO_FRAGMENT: u8 = 44;
-/// Bytes of ICMP and IGMP headers.
+/// Bytes of ICMP, IGMP and ICMPv6 headers, the four that depend on the type included.
 const ICMP_LEN: usize = 8;
-/// Bytes of ICMPv6's own header; neighbour discovery's reserved word follows.
-const ICMP6_LEN: usize = 4;
 
 /// IP version, as a constant of the code that is generated.
 pub(crate) trait IpVersion {
@@ -96,13 +94,14 @@ pub(crate) fn transport<V: IpVersion>(
     match IpProto(key.ip_proto) {
         IpProto::TCP => {
             let Some(h) = l4.first_chunk::<{ tcp::MIN_HEADER_LEN }>() else { return };
-            ports(key, h);
-            let offset_flags = be16(h, 12);
-            key.tcp_flags = offset_flags & 0xfff;
+            let offset_flags = be16(h, tcp::field::LEN_FLAGS);
             let header = usize::from(offset_flags >> 12) * 4;
-            if header >= tcp::MIN_HEADER_LEN && header <= l4.len() {
-                out.payload = (at + header) as u16;
+            if header < tcp::MIN_HEADER_LEN || header > l4.len() {
+                return;
             }
+            ports(key, h);
+            key.tcp_flags = offset_flags & 0xfff;
+            out.payload = (at + header) as u16;
         }
         IpProto::UDP => {
             let Some(h) = l4.first_chunk::<{ udp::HEADER_LEN }>() else { return };
@@ -120,11 +119,12 @@ pub(crate) fn transport<V: IpVersion>(
             out.payload = (at + ICMP_LEN) as u16;
         }
         IpProto::ICMPV6 if V::IPV6 => {
-            let Some(h) = l4.first_chunk::<ICMP6_LEN>() else { return };
+            let Some(h) = l4.first_chunk::<ICMP_LEN>() else { return };
             (key.tp_src, key.tp_dst) = (h[0].into(), h[1].into());
-            out.payload = (at + ICMP6_LEN) as u16;
+            out.payload = (at + ICMP_LEN) as u16;
             if matches!(h[..2], [135 | 136, 0]) {
-                neighbour_discovery(&l4[ICMP6_LEN..], key);
+                key.nd_reserved = be32(h, 4);
+                neighbour_discovery(&l4[ICMP_LEN..], key);
             }
         }
         _ => {}
@@ -136,18 +136,11 @@ fn ports<const N: usize>(key: &mut PacketKey, header: &[u8; N]) {
     (key.tp_src, key.tp_dst) = (be16(header, 0), be16(header, 2));
 }
 
-/// Reads a neighbour solicitation or advertisement behind its ICMPv6 header. The same option twice makes the whole
-/// message void, a malformed option only what follows it.
+/// Reads what follows the header of a neighbour solicitation or advertisement (RFC 4861 §4.3). The same option twice
+/// makes the whole message void, a malformed option only what follows it.
 fn neighbour_discovery(body: &[u8], key: &mut PacketKey) {
-    let Some(fixed) = body.first_chunk::<20>() else {
-        if let Some(reserved) = body.first_chunk::<4>() {
-            key.nd_reserved = be32(reserved, 0);
-        }
-        return;
-    };
-    key.nd_reserved = be32(fixed, 0);
-    key.nd_target = array(fixed, 4);
-    let mut options = &body[20..];
+    let Some((target, mut options)) = body.split_first_chunk::<16>() else { return };
+    key.nd_target = *target;
     while let Some(option) = options.first_chunk::<8>() {
         let len = usize::from(option[1]) * 8;
         if len == 0 || len > options.len() {

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use super::Syntax;
 use super::match_parse::SHORTHANDS;
 use super::value::{CT_FLAGS, TCP_FLAGS, format_flags, frag_word, hex, ipv4, ipv6, mac};
-use crate::{Field, FlowKey, FlowMask, Match, OfPort, TUN_CSUM, TUN_DF, TUN_KEY, TUN_OAM, VLAN_PRESENT};
+use crate::{
+    FRAG_LATER, Field, FlowKey, FlowMask, Match, OfPort, Prereq, TUN_CSUM, TUN_DF, TUN_KEY, TUN_OAM,
+    VLAN_PRESENT,
+};
 
 /// Priority that is not written.
 pub(super) const DEFAULT_PRIORITY: u16 = 0x8000;
@@ -63,13 +66,26 @@ fn mask_of_packet(key: &FlowKey) -> FlowMask {
         p.vlan[1].tci = 0xffff;
     }
     for &field in Field::ALL {
-        let of_packet = Field::IpSrc as u16 <= field as u16 || field.prereq() == crate::Prereq::Mpls;
-        if of_packet && described.meets(field.prereq()) && field.prereq() != crate::Prereq::Ct {
+        let of_packet = Field::IpSrc as u16 <= field as u16 || field.prereq() == Prereq::Mpls;
+        let later = key.packet.ip_frag & FRAG_LATER != 0;
+        let icmp = matches!(field.prereq(), Prereq::Icmp4 | Prereq::Icmp6);
+        let of_packet = of_packet && !(later && icmp) && field.prereq() != Prereq::Ct;
+        if of_packet && described.meets(field.prereq()) {
             field.mask_add(&mut mask, field.value_mask());
         }
     }
-    if described.meets(crate::Prereq::Mpls) {
-        mask.0.packet.mpls = [u32::MAX; 3];
+    let p = &mut mask.0.packet;
+    if described.meets(Prereq::Nd) {
+        // Both link-layer addresses are shown, the rest only where it is asked for.
+        (p.arp_sha.0, p.arp_tha.0) = ([0xff; 6], [0xff; 6]);
+        (p.nd_reserved, p.nd_options_type) = (0, 0);
+    }
+    if described.meets(Prereq::Ipv4) && key.packet.ip_proto == 2 && key.packet.ip_frag & FRAG_LATER == 0 {
+        (p.tp_src, p.tp_dst) = (0xffff, 0xffff);
+    }
+    if described.meets(Prereq::Mpls) {
+        let bottom = key.packet.mpls.iter().position(|entry| entry & 0x100 != 0).unwrap_or(2);
+        p.mpls[..=bottom].fill(u32::MAX);
     }
     mask
 }
@@ -158,12 +174,8 @@ impl Writer<'_> {
     fn whole(&mut self) {
         self.context();
         let (word, proto_told) = self.protocol();
-        match word {
-            Some(word) => {
-                let _ = write!(self.out, "{word},");
-            }
-            None if self.m.exact(Field::EthType).is_some() => {}
-            None => {}
+        if let Some(word) = word {
+            let _ = write!(self.out, "{word},");
         }
         for n in 0..16 {
             if let Some(reg) = Field::reg(n) {
@@ -334,14 +346,14 @@ impl Writer<'_> {
         for (n, name) in [(1, "mpls_lse1"), (2, "mpls_lse2")] {
             let (value, mask) = (self.m.key.packet.mpls[n], self.m.mask.0.packet.mpls[n]);
             if mask != 0 {
-                self.number(name, value.into(), mask.into(), u32::MAX.into(), true);
+                self.number(name, value.into(), mask.into(), u32::MAX.into(), false);
             }
         }
     }
 
     fn transport(&mut self) {
         let proto = self.m.exact(Field::NwProto);
-        let (v4, v6) = (self.m.meets(crate::Prereq::Ipv4), self.m.meets(crate::Prereq::Ipv6));
+        let (v4, v6) = (self.m.meets(Prereq::Ipv4), self.m.meets(Prereq::Ipv6));
         if v4 && proto == Some(1) || v6 && proto == Some(58) {
             self.dec("icmp_type", Field::IcmpType);
             self.dec("icmp_code", Field::IcmpCode);
