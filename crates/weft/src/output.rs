@@ -1,5 +1,7 @@
 //! How does an answer look: a table for people, JSON for programs?
 
+use std::io::{self, Write};
+
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -15,16 +17,16 @@ pub(crate) enum Format {
 
 impl Format {
     /// Prints `value` as JSON, or as the text that `human` makes of it.
-    pub(crate) fn print<T: Serialize>(
-        self,
-        value: &T,
-        human: impl FnOnce(&T) -> String,
-    ) -> Result<(), serde_json::Error> {
-        match self {
-            Self::Json => println!("{}", serde_json::to_string_pretty(value)?),
-            Self::Table => println!("{}", human(value).trim_end()),
+    pub(crate) fn print<T: Serialize>(self, value: &T, human: impl FnOnce(&T) -> String) -> io::Result<()> {
+        let text = match self {
+            Self::Json => serde_json::to_string_pretty(value)?,
+            Self::Table => human(value),
+        };
+        match writeln!(io::stdout(), "{}", text.trim_end()) {
+            // Who reads us has read enough.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
         }
-        Ok(())
     }
 }
 

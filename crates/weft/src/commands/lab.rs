@@ -69,7 +69,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
-    /// Hosts, addresses, workloads and running commands of labs.
+    /// Hosts, addresses, workloads and running commands of labs. Exit status 1 if something is missing or has ended.
     Status {
         /// Names; all labs if left out.
         labs: Vec<String>,
