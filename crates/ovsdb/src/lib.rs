@@ -1,6 +1,7 @@
 //! RFC 7047: schema, values, transactions, monitors, log and sessions.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod db;
 pub mod error;
 mod json;

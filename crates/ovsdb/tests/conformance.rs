@@ -116,11 +116,7 @@ impl Side {
 /// Removes what may differ: drawn UUIDs, words, the order of sets and rows, null members.
 fn normalize(value: &mut Value) {
     match value {
-        Value::String(text) => {
-            if is_drawn_uuid(text) {
-                *text = "?".into();
-            }
-        }
+        Value::String(text) if is_drawn_uuid(text) => *text = "?".into(),
         Value::Number(n) => {
             if let Some(real) = n.as_f64().filter(|r| r.fract() == 0.0 && n.is_f64()) {
                 *value = json!(real as i64);

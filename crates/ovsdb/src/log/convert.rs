@@ -32,7 +32,7 @@ pub fn convert(db: &Database, schema: Arc<DatabaseSchema>, uuids: &mut UuidStrea
                         Arc::clone(value)
                     } else {
                         let value = value.to_json();
-                        Arc::new(Datum::from_json(&value, &column.kind, None)?)
+                        Arc::new(Datum::from_json(&value, &column.kind)?)
                     };
                 }
                 rows.insert(*uuid, Arc::new(row));

@@ -153,10 +153,10 @@ fn replay_row(
             if kind.max > 1 {
                 (kind.min, kind.max) = (0, u32::MAX);
             }
-            let diff = Datum::from_json_unchecked(value, &kind, None)?;
+            let diff = Datum::read_unchecked(value, &kind, None)?;
             cell.apply_diff(&diff, &column.kind)?
         } else {
-            Datum::from_json_unchecked(value, &column.kind, None)?
+            Datum::read_unchecked(value, &column.kind, None)?
         };
         row.cells[position] = Arc::new(datum);
     }

@@ -198,7 +198,7 @@ impl BaseType {
 
     fn enum_from_json(list: &Value, kind: AtomicType) -> Result<Self> {
         let set = ColumnType { key: Self::plain(kind), value: None, min: 1, max: u32::MAX };
-        match Datum::from_json(list, &set, None)? {
+        match Datum::from_json(list, &set)? {
             Datum::Set(atoms) => Ok(Self::Enum(kind, atoms)),
             Datum::Map(_) => Err(OvsdbError::syntax(list, "a set is needed")),
         }

@@ -103,7 +103,7 @@ impl Clause {
             let details = format!("this function does not apply to a {kind}");
             OvsdbError::syntax(value, details)
         })?;
-        let argument = Datum::from_json(argument, &kind, symbols)?;
+        let argument = Datum::read(argument, &kind, symbols)?;
         Ok(Self::Compare { column, function, argument })
     }
 

@@ -119,7 +119,7 @@ fn read_argument(
             kind = ColumnType::scalar(column.key.atomic());
         }
     }
-    Datum::from_json(value, &kind, Some(symbols)).map(Some)
+    Datum::read(value, &kind, Some(symbols)).map(Some)
 }
 
 fn insert(cell: &Datum, new: &Datum) -> Datum {
@@ -221,19 +221,21 @@ mod tests {
         let schema = crate::schema::DatabaseSchema::from_json(&schema)?;
         let (_, table) = schema.table("T").unwrap();
         let kind = &table.column("c").unwrap().1.kind;
-        let cell = Datum::from_json(&cell, kind, None)?;
+        let cell = Datum::from_json(&cell, kind)?;
         let mut uuids = UuidStream::new([0; 32]);
         let mut symbols = Symbols::new(&mut uuids);
         let mutation = Mutation::from_json(table, &json!(["c", mutator, argument]), &mut symbols)?;
         Ok(mutation.apply(&cell, kind)?.to_json())
     }
 
+    type Case = (Value, Value, &'static str, Value, Result<Value, ErrorKind>);
+
     #[test]
     fn results() {
         let ints = json!({"key": {"type": "integer", "minInteger": 0, "maxInteger": 9}, "min": 0, "max": 3});
         let map = json!({"key": "string", "value": "string", "min": 0, "max": "unlimited"});
         let ab = json!(["map", [["a", "1"], ["b", "2"]]]);
-        let cases: Vec<(Value, Value, &str, Value, Result<Value, ErrorKind>)> = vec![
+        let cases: Vec<Case> = vec![
             (json!("integer"), json!(7), "+=", json!(3), Ok(json!(10))),
             (json!("integer"), json!(7), "-=", json!(9), Ok(json!(-2))),
             (json!("integer"), json!(7), "*=", json!(3), Ok(json!(21))),

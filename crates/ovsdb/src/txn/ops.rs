@@ -109,7 +109,7 @@ impl<'a> Executor<'a, '_> {
         for (name, value) in cells {
             // The implicit columns are the server's to fill.
             if let (ColumnRef::Cell(position), kind) = find_column(schema, name).map_err(|e| e.at(value))? {
-                let datum = Datum::from_json(value, &kind, Some(&mut self.symbols))?;
+                let datum = Datum::read(value, &kind, Some(&mut self.symbols))?;
                 row.cells[position] = Arc::new(datum);
             }
         }
@@ -143,7 +143,7 @@ impl<'a> Executor<'a, '_> {
         let mut new = Vec::with_capacity(cells.len());
         for (name, value) in cells {
             let (position, column) = mutable_column(schema, name).map_err(|e| e.at(value))?;
-            let datum = Datum::from_json(value, &column.kind, Some(&mut self.symbols))?;
+            let datum = Datum::read(value, &column.kind, Some(&mut self.symbols))?;
             new.push((position, Arc::new(datum)));
         }
         let rows = self.matching(table, clauses)?;
@@ -235,7 +235,7 @@ impl<'a> Executor<'a, '_> {
         let mut row = Row::new(schema, Uuid::nil());
         for (name, value) in cells {
             let (column, kind) = find_column(schema, name).map_err(|e| e.at(value))?;
-            let datum = Datum::from_json(value, &kind, Some(&mut self.symbols))?;
+            let datum = Datum::read(value, &kind, Some(&mut self.symbols))?;
             match (column, datum.as_scalar()) {
                 (ColumnRef::Cell(position), _) => row.cells[position] = Arc::new(datum),
                 (ColumnRef::Uuid, Some(crate::value::Atom::Uuid(uuid))) => row.uuid = *uuid,

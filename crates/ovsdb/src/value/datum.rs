@@ -94,18 +94,22 @@ impl Datum {
 
     /// Reads a `<value>` of RFC 7047 §5.1 as the given type: form, number of elements,
     /// duplicates and the type's constraints are all checked. References are not.
-    pub(crate) fn from_json(
-        value: &Value,
-        kind: &ColumnType,
-        symbols: Option<&mut Symbols<'_>>,
-    ) -> Result<Self> {
-        let datum = Self::from_json_unchecked(value, kind, symbols)?;
+    ///
+    /// # Errors
+    /// `syntax error`, `constraint violation`, or `ovsdb error` for duplicates.
+    pub fn from_json(value: &Value, kind: &ColumnType) -> Result<Self> {
+        Self::read(value, kind, None)
+    }
+
+    /// [`from_json`](Self::from_json) where `named-uuid` has a meaning.
+    pub(crate) fn read(value: &Value, kind: &ColumnType, symbols: Option<&mut Symbols<'_>>) -> Result<Self> {
+        let datum = Self::read_unchecked(value, kind, symbols)?;
         datum.check(kind)?;
         Ok(datum)
     }
 
-    /// [`from_json`](Self::from_json) without the constraints of the base types.
-    pub(crate) fn from_json_unchecked(
+    /// [`read`](Self::read) without the constraints of the base types.
+    pub(crate) fn read_unchecked(
         value: &Value,
         kind: &ColumnType,
         mut symbols: Option<&mut Symbols<'_>>,

@@ -104,8 +104,8 @@ mod tests {
             (&one, json!("a"), json!("b"), json!("b")),
         ];
         for (kind, old, new, expected) in cases {
-            let old = Datum::from_json(&old, kind, None).unwrap();
-            let new = Datum::from_json(&new, kind, None).unwrap();
+            let old = Datum::from_json(&old, kind).unwrap();
+            let new = Datum::from_json(&new, kind).unwrap();
             let diff = old.diff(&new, kind);
             assert_eq!(diff.to_json(), expected);
             assert_eq!(old.apply_diff(&diff, kind).unwrap(), new);
