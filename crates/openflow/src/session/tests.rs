@@ -1,1 +1,276 @@
+//! Conversations between both ends, without a network.
+
 use super::*;
+use crate::error::ErrorKind;
+use crate::msg::bundle::{BundleAdd, BundleControl, BundleStep};
+use crate::msg::control::{Role, RoleMessage};
+use crate::msg::flow::FlowMod;
+use crate::msg::handshake::SwitchConfig;
+use crate::msg::packet_in::{PacketIn, reason};
+use crate::stats::flow::{FlowStats, FlowStatsRequest};
+use crate::stats::{MultipartRequest, StatsReply, StatsRequest};
+use crate::{Codec, ErrorCode, Message, Version};
+use weft_flow::{Action, FlowKey, Instructions};
+
+struct Pair {
+    switch: SwitchSession,
+    controller: ControllerSession,
+}
+
+fn offer(list: &[Version]) -> Options {
+    Options { versions: list.iter().copied().collect(), ..Options::default() }
+}
+
+impl Pair {
+    fn new(switch: Options, controller: Options) -> Pair {
+        Pair { switch: SwitchSession::new(switch, 0), controller: ControllerSession::new(controller, 0) }
+    }
+    fn connected(version: Version) -> Pair {
+        let mut pair = Pair::new(Options::default(), offer(&[version]));
+        pair.run();
+        assert_eq!(pair.switch.version(), Some(version));
+        pair
+    }
+    /// Carries bytes both ways until nothing moves.
+    fn run(&mut self) -> (Vec<Event>, Vec<ControllerEvent>) {
+        let (mut asked, mut told) = (Vec::new(), Vec::new());
+        loop {
+            let up = self.controller.output().to_vec();
+            self.controller.consume(up.len());
+            asked.extend(self.switch.receive(&up, 1));
+            let down = self.switch.output().to_vec();
+            self.switch.consume(down.len());
+            told.extend(self.controller.receive(&down, 1));
+            if up.is_empty() && down.is_empty() {
+                return (asked, told);
+            }
+        }
+    }
+    fn ask(&mut self, message: &Message) -> (ReplyTo, Request) {
+        self.controller.send(message).unwrap();
+        match self.run().0.pop() {
+            Some(Event::Request(to, request)) => (to, request),
+            other => panic!("{other:?}"),
+        }
+    }
+    /// The message that the controller hears next.
+    fn heard(&mut self) -> Message {
+        match self.run().1.pop() {
+            Some(ControllerEvent::Message(_, message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn error_of(message: Message) -> ErrorCode {
+    match message {
+        Message::Error(e) => match e.code {
+            ErrorKind::Known(code) => code,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn negotiation() {
+    use Version::*;
+    let cases: [(&[Version], &[Version], Option<Version>); 5] = [
+        (&[V10, V13], &[V10, V11, V12, V13, V14], Some(V13)),
+        (&[V10], &[V10, V15], Some(V10)),
+        (&[V15], &[V10, V14], None),
+        (&[V10, V11, V12], &[V10, V11], Some(V11)),
+        (&[V10, V12], &[V11, V13], None),
+    ];
+    for (switch, controller, version) in cases {
+        let mut pair = Pair::new(offer(switch), offer(controller));
+        pair.run();
+        assert_eq!(pair.switch.version(), version, "{switch:?} {controller:?}");
+        assert_eq!(pair.controller.version(), version);
+        assert_eq!(pair.switch.closed(), version.is_none().then_some(CloseReason::Incompatible));
+    }
+}
+
+#[test]
+fn a_plain_hello_offers_all_versions_up_to_its_own() {
+    let mut switch = SwitchSession::new(Options::default(), 0);
+    let events = switch.receive(&[3, 0, 0, 8, 0, 0, 0, 0], 0);
+    assert!(matches!(events[..], [Event::Connected(Version::V12)]));
+}
+
+#[test]
+fn something_else_before_the_hello_closes() {
+    let mut switch = SwitchSession::new(Options::default(), 0);
+    switch.receive(&[4, 5, 0, 8, 0, 0, 0, 0], 0);
+    assert_eq!(switch.closed(), Some(CloseReason::Incompatible));
+}
+
+#[test]
+fn unknown_messages_are_refused_with_their_first_bytes() {
+    for (bytes, code) in [
+        ([4, 99, 0, 8, 0, 0, 0, 9], ErrorCode::OFPBRC_BAD_TYPE),
+        ([1, 5, 0, 8, 0, 0, 0, 9], ErrorCode::OFPBRC_BAD_VERSION),
+        ([4, 21, 0, 8, 0, 0, 0, 9], ErrorCode::OFPBRC_BAD_TYPE),
+    ] {
+        let mut pair = Pair::connected(Version::V13);
+        pair.switch.receive(&bytes, 1);
+        let Message::Error(error) = pair.heard() else { panic!() };
+        assert_eq!((error.code, &error.data[..]), (ErrorKind::Known(code), &bytes[..]));
+    }
+}
+
+#[test]
+fn answers_take_the_form_of_the_question() {
+    for nicira in [false, true] {
+        let mut pair = Pair::connected(Version::V10);
+        let body = StatsRequest::Flow(Box::new(FlowStatsRequest::default()));
+        let (to, _) = pair.ask(&Message::MultipartRequest(MultipartRequest { more: false, nicira, body }));
+        pair.switch.reply_stats(&to, StatsReply::Flow(vec![FlowStats::default()]), false);
+        let Message::MultipartReply(reply) = pair.heard() else { panic!() };
+        assert_eq!(reply.nicira, nicira);
+    }
+}
+
+#[test]
+fn long_answers_are_cut_into_messages() {
+    for version in Version::ALL {
+        let mut pair = Pair::connected(version);
+        let body = StatsRequest::Flow(Box::new(FlowStatsRequest::default()));
+        let (to, _) =
+            pair.ask(&Message::MultipartRequest(MultipartRequest { more: false, nicira: false, body }));
+        let note = Instructions::apply(vec![Action::Note(vec![1; 1022])]);
+        let flow = |n| FlowStats { cookie: n, instructions: note.clone(), ..FlowStats::default() };
+        pair.switch.reply_stats(&to, StatsReply::Flow((0..200).map(flow).collect()), false);
+        let (mut cookies, mut last) = (Vec::new(), true);
+        let messages = pair.run().1;
+        assert!(messages.len() > 3, "{}", messages.len());
+        for event in messages {
+            let ControllerEvent::Message(_, Message::MultipartReply(reply)) = event else { panic!() };
+            let StatsReply::Flow(list) = reply.body else { panic!() };
+            cookies.extend(list.into_iter().map(|f| f.cookie));
+            assert!(last, "a message after the last");
+            last = reply.more;
+        }
+        assert!(!last);
+        assert_eq!(cookies, (0..200).collect::<Vec<_>>());
+    }
+}
+
+fn packet() -> PacketIn {
+    PacketIn {
+        buffer_id: None,
+        total_len: 100_000,
+        reason: reason::ACTION,
+        table_id: 1,
+        cookie: 2,
+        metadata: PacketIn::metadata_of(&FlowKey::default()),
+        data: vec![7; 100_000],
+    }
+}
+
+#[test]
+fn a_tool_hears_nothing_until_it_asks() {
+    let mut pair = Pair::connected(Version::V13);
+    assert!(!pair.switch.packet_in(0, packet()));
+    let config = SwitchConfig { flags: 0, miss_send_len: 100 };
+    pair.ask(&Message::SetConfig(config));
+    assert!(!pair.switch.packet_in(1, packet()), "another controller's");
+    assert!(pair.switch.packet_in(0, packet()));
+    let Message::PacketIn(heard) = pair.heard() else { panic!() };
+    assert_eq!(heard.total_len, 0xffff);
+    assert!(heard.data.len() > 60_000);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_fed() {
+    let mut pair = Pair::connected(Version::V13);
+    pair.ask(&Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 100 }));
+    let sent = (0..1000).filter(|_| pair.switch.packet_in(0, packet())).count();
+    assert!(sent > 1 && sent < 20, "{sent}");
+    assert!(!pair.switch.wants_input());
+    let waiting = pair.switch.backlog();
+    pair.switch.consume(waiting);
+    assert!(pair.switch.wants_input());
+}
+
+#[test]
+fn a_secondary_may_only_look() {
+    let mut pair = Pair::connected(Version::V13);
+    let role = RoleMessage { role: Role::Secondary, generation_id: Some(3) };
+    let (to, _) = pair.ask(&Message::RoleRequest(role));
+    pair.switch.set_role(Role::Secondary);
+    pair.switch.reply_role(&to, 3);
+    assert_eq!(pair.heard(), Message::RoleReply(role));
+    pair.controller.send(&Message::FlowMod(Box::default())).unwrap();
+    assert_eq!(error_of(pair.heard()), ErrorCode::OFPBRC_IS_SECONDARY);
+}
+
+#[test]
+fn silence_is_probed_and_then_ends() {
+    let options = Options { probe_interval_ms: 1000, ..Options::default() };
+    let mut pair = Pair::new(options, Options::default());
+    pair.run();
+    assert_eq!(pair.switch.deadline(), Some(1001));
+    pair.switch.tick(1000);
+    assert!(pair.switch.output().is_empty());
+    pair.switch.tick(1001);
+    assert!(!pair.switch.output().is_empty());
+    pair.run();
+    assert_eq!(pair.switch.deadline(), Some(1001), "the answer counts");
+    pair.switch.tick(1500);
+    pair.switch.tick(2001);
+    assert_eq!(pair.switch.closed(), Some(CloseReason::Timeout));
+}
+
+fn control(step: BundleStep) -> Message {
+    Message::BundleControl(BundleControl { id: 5, step, flags: 3 })
+}
+
+#[test]
+fn bundles_come_as_one_request() {
+    for version in [Version::V13, Version::V14, Version::V15] {
+        let mut pair = Pair::connected(version);
+        pair.controller.send(&control(BundleStep::OpenRequest)).unwrap();
+        assert_eq!(pair.heard(), control(BundleStep::OpenReply));
+        for cookie in 0..3 {
+            let flow = FlowMod { table: Some(0), new_cookie: Some(cookie), ..FlowMod::default() };
+            // The message has the transaction of the one that carries it, which is the next.
+            let mut message = Vec::new();
+            Codec::new(version)
+                .encode(3 + cookie as u32, &Message::FlowMod(Box::new(flow)), &mut message)
+                .unwrap();
+            let add = BundleAdd { id: 5, flags: 3, message };
+            assert_eq!(pair.controller.send(&Message::BundleAdd(add)), Ok(3 + cookie as u32));
+        }
+        let (to, request) = pair.ask(&control(BundleStep::CommitRequest));
+        let Request::BundleCommit(commit) = request else { panic!() };
+        let cookies: Vec<_> = commit
+            .iter()
+            .map(|(_, request)| match request {
+                Request::FlowMod(f) => f.new_cookie,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((commit.len(), cookies), (3, vec![Some(0), Some(1), Some(2)]));
+        pair.switch.reply_commit(&to, Ok(()));
+        assert_eq!(pair.heard(), control(BundleStep::CommitReply));
+        pair.controller.send(&control(BundleStep::CommitRequest)).unwrap();
+        assert_eq!(error_of(pair.heard()), ErrorCode::OFPBFC_BAD_ID);
+    }
+}
+
+#[test]
+fn bundles_are_bounded() {
+    let options = Options { max_bundle_bytes: 200, ..Options::default() };
+    let mut pair = Pair::new(options, offer(&[Version::V14]));
+    pair.run();
+    let mut errors = Vec::new();
+    for xid in 2..6 {
+        let mut message = Vec::new();
+        let flow = FlowMod { table: Some(0), ..FlowMod::default() };
+        Codec::new(Version::V14).encode(xid, &Message::FlowMod(Box::new(flow)), &mut message).unwrap();
+        pair.controller.send(&Message::BundleAdd(BundleAdd { id: 1, flags: 0, message })).unwrap();
+        errors.extend(pair.run().1);
+    }
+    assert_eq!(errors.len(), 1, "three fit: {errors:?}");
+}

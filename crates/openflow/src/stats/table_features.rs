@@ -85,10 +85,16 @@ impl TableFeatures {
     /// A table that can do everything this crate can write, of `tables` tables.
     pub fn capable(version: Version, table_id: u8, tables: u8, name: String, max_entries: u32) -> Self {
         let numbers = |kind, list: &[u16]| TableProperty::Numbers { kind, miss: false, list: list.to_vec() };
-        let fields = |kind, keep: &dyn Fn(Field) -> bool| {
+        // Whether a field may be masked is said of matching only.
+        let fields = |kind: FeatureKind, keep: &dyn Fn(Field) -> bool| {
+            let masks = kind == FeatureKind::Match;
             let known = |f: &&Field| f.supported() && f.oxm(version.wire()).is_some() && f.bytes() <= 16;
             let list = Field::ALL.iter().filter(known).filter(|f| keep(**f));
-            TableProperty::Fields { kind, miss: false, list: list.map(|f| (*f, f.maskable())).collect() }
+            TableProperty::Fields {
+                kind,
+                miss: false,
+                list: list.map(|f| (*f, masks && f.maskable())).collect(),
+            }
         };
         let mut actions = ACTIONS.to_vec();
         if version >= Version::V15 {
