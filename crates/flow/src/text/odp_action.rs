@@ -128,13 +128,14 @@ fn encap_text(header: &EncapHeader) -> String {
         Some(4) if ip.len() >= 20 => {
             let addr = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
             let frag = u16::from_be_bytes([ip[6], ip[7]]);
+            let mut tos = String::new();
+            hex(&mut tos, ip[1].into());
             let _ = write!(
                 out,
-                ",ipv4(src={},dst={},proto={},tos={:#x},ttl={},frag=0x{frag:x})",
+                ",ipv4(src={},dst={},proto={},tos={tos},ttl={},frag=0x{frag:x})",
                 addr(12),
                 addr(16),
                 ip[9],
-                ip[1],
                 ip[8]
             );
             Some(&ip[20..])
@@ -151,7 +152,8 @@ fn encap_text(header: &EncapHeader) -> String {
     if let Some(l4) = l4 {
         let word =
             |at: usize| l4.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
-        let udp = || format!(",udp(src={},dst={})", word(0) >> 16, word(0) & 0xffff);
+        let (ports, csum) = (word(0), word(4) & 0xffff);
+        let udp = || format!(",udp(src={},dst={},csum={csum:#x})", ports >> 16, ports & 0xffff);
         let _ = match header.kind {
             TunnelKind::Vxlan => {
                 write!(out, "{},vxlan(flags={:#x},vni={:#x})", udp(), word(8), word(12) >> 8)
