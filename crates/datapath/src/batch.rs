@@ -110,10 +110,4 @@ impl Batch {
     pub(crate) fn groups(&self) -> &[Group] {
         &self.groups[..self.group_count]
     }
-
-    /// Packets not done with, as bits.
-    #[inline(always)]
-    pub(crate) fn is_done(&self, i: usize) -> bool {
-        self.done & (1 << i) != 0
-    }
 }

@@ -26,32 +26,44 @@ pub(crate) struct Executor {
     pub(crate) pool: Pool,
     pub(crate) tools: Tools,
     pub(crate) tunnel: TunnelTx,
+    /// Next number for outer headers: GRE sequence, IPv4 identification.
+    serial: u32,
     /// Frames to be decapsulated and looked up again.
     pub(crate) popped: Vec<Popped>,
     ports: Vec<Option<Arc<Port>>>,
     /// By port number.
-    queues: Vec<SmallVec<[Slot; BATCH]>>,
+    queues: Vec<Vec<Slot>>,
     /// Ports whose queue is not empty.
     active: Vec<u32>,
 }
 
 impl Executor {
-    pub(crate) fn new(shared: &Arc<Shared>, lane: usize) -> Self {
-        Executor {
+    pub(crate) fn new(shared: &Arc<Shared>, lane: usize) -> std::io::Result<Self> {
+        Ok(Executor {
             shared: shared.clone(),
             lane,
-            pool: Pool::new(),
+            pool: Pool::new()?,
             tools: Tools::new(),
             tunnel: TunnelTx::new(),
+            // Lanes count in ranges of their own.
+            serial: (lane as u32) << 26,
             popped: Vec::new(),
             ports: Vec::new(),
             queues: Vec::new(),
             active: Vec::new(),
-        }
+        })
     }
 
     pub(crate) fn handle(&self) -> &LaneHandle {
         &self.shared.lanes[self.lane]
+    }
+
+    /// Takes `n` numbers for outer headers.
+    #[inline]
+    pub(crate) fn serial(&mut self, n: u32) -> u32 {
+        let first = self.serial;
+        self.serial = first.wrapping_add(n);
+        first
     }
 
     /// Makes a port known.
@@ -59,7 +71,7 @@ impl Executor {
         let at = port.number.0 as usize;
         if self.ports.len() <= at {
             self.ports.resize_with(at + 1, || None);
-            self.queues.resize_with(at + 1, SmallVec::new);
+            self.queues.resize_with(at + 1, || Vec::with_capacity(2 * QUEUE));
         }
         self.ports[at] = Some(port);
     }
@@ -147,11 +159,14 @@ impl Executor {
     /// Sends everything queued.
     pub(crate) fn flush(&mut self) {
         while let Some(number) = self.active.pop() {
-            let slots = std::mem::take(&mut self.queues[number as usize]);
-            if let Some(port) = self.ports[number as usize].clone() {
+            let mut slots = std::mem::take(&mut self.queues[number as usize]);
+            if let Some(port) = self.ports[number as usize].take() {
                 self.send(&port, &slots);
+                self.ports[number as usize] = Some(port);
             }
             slots.iter().for_each(|slot| self.pool.release(*slot));
+            slots.clear();
+            self.queues[number as usize] = slots;
         }
         self.tunnel.flush(self.lane, &self.shared);
     }

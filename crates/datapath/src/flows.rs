@@ -6,8 +6,8 @@
 //! checked before it forwards anything more.
 
 use weft_flow::{
-    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, RuleRef, SparseMask,
-    Verdict,
+    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, KEY_WORDS, RuleRef,
+    SparseMask, Verdict,
 };
 
 use crate::arch::prefetch;
@@ -20,6 +20,11 @@ const INLINE: usize = 11;
 pub(crate) const NO_GROUP: u8 = u8::MAX;
 /// How many flows are looked at to find an old one when there is no room.
 const EVICTION_SAMPLE: usize = 64;
+
+/// Index of no flow.
+pub(crate) const NO_FLOW: u32 = u32::MAX;
+/// `Flow::table` of a slot without a flow.
+const NO_TABLE: u16 = u16::MAX;
 
 /// The hot half.
 #[repr(C, align(128))]
@@ -93,9 +98,30 @@ impl Values for Slab {
     }
 }
 
+/// A mask as the signature cache compares by it: its first words, side by side.
+#[derive(Clone, Copy)]
+struct Compact {
+    /// Number of words in all; may be more than stand here.
+    len: u8,
+    /// Place in the key, and bits that count.
+    words: [(u8, u64); INLINE],
+}
+
+impl Compact {
+    fn new(mask: &SparseMask) -> Self {
+        let mut words = [(0, 0); INLINE];
+        for (to, from) in words.iter_mut().zip(mask.words()) {
+            *to = (from.index as u8, from.bits);
+        }
+        Compact { len: mask.len() as u8, words }
+    }
+}
+
 /// All cached flows of a lane, and the two ways to find them.
 pub(crate) struct FlowTable {
     slab: Slab,
+    /// By subtable number.
+    masks: Vec<Compact>,
     smc: SignatureCache,
     classifier: Classifier,
     limit: usize,
@@ -115,6 +141,7 @@ impl FlowTable {
     pub(crate) fn new(limit: usize, seed: u64) -> Self {
         FlowTable {
             slab: Slab::default(),
+            masks: Vec::new(),
             smc: SignatureCache::new(),
             classifier: Classifier::new(seed),
             limit: limit.max(1),
@@ -157,26 +184,51 @@ impl FlowTable {
         self.smc.prefetch(hash);
     }
 
-    /// Second step: asks for the flow that is likely to be hit.
+    /// Second step: the flow that is likely to be hit, asked for; [`NO_FLOW`] if none is.
     #[inline(always)]
-    pub(crate) fn prefetch_flow(&self, hash: u64) {
-        if let Some(flow) = self.smc.guess(hash).and_then(|f| self.slab.hot.get(f as usize)) {
-            prefetch(flow);
-            prefetch(&flow.values[3]);
+    pub(crate) fn guess(&self, hash: u64) -> u32 {
+        let Some(flow) = self.smc.candidates(hash).next() else { return NO_FLOW };
+        let Some(hot) = self.slab.hot.get(flow as usize) else { return NO_FLOW };
+        prefetch(hot);
+        prefetch(&hot.values[INLINE - 1]);
+        flow
+    }
+
+    /// Third step: whether the flow matches, found right in `epoch`.
+    #[inline(always)]
+    pub(crate) fn confirm(&self, flow: u32, key: &FlowKey, epoch: u32) -> bool {
+        match self.slab.hot.get(flow as usize) {
+            Some(hot) => hot.epoch == epoch && self.matches(hot, flow, key),
+            None => false,
         }
     }
 
     #[inline(always)]
-    fn matches(&self, flow: u32, key: &FlowKey) -> bool {
-        let Some(hot) = self.slab.hot.get(flow as usize).filter(|f| f.live) else { return false };
-        let Some(table) = self.classifier.table(hot.table) else { return false };
-        table.mask.matches_packed(key.words(), self.slab.values(flow))
+    fn matches(&self, hot: &Flow, flow: u32, key: &FlowKey) -> bool {
+        // A slot without a flow has no table.
+        let Some(mask) = self.masks.get(usize::from(hot.table)) else { return false };
+        let key = key.words();
+        let mut differ = 0;
+        let words = mask.words.iter().zip(&hot.values).take(usize::from(mask.len));
+        for (&(index, bits), value) in words {
+            differ |= (key[usize::from(index)] & bits) ^ value;
+        }
+        differ == 0 && (mask.len <= INLINE as u8 || self.matches_long(hot, flow, key))
     }
 
-    /// Third step: the flow by signature.
-    #[inline(always)]
+    /// Compares all words of a long match.
+    #[cold]
+    fn matches_long(&self, hot: &Flow, flow: u32, key: &[u64; KEY_WORDS]) -> bool {
+        let table = self.classifier.table(hot.table);
+        table.is_some_and(|table| table.mask.matches_packed(key, self.slab.values(flow)))
+    }
+
+    /// The other flows that the signature may mean.
     pub(crate) fn lookup_signature(&self, hash: u64, key: &FlowKey) -> Option<u32> {
-        self.smc.candidates(hash).find(|flow| self.matches(*flow, key))
+        self.smc.candidates(hash).find(|flow| {
+            let hot = self.slab.hot.get(*flow as usize);
+            hot.is_some_and(|hot| self.matches(hot, *flow, key))
+        })
     }
 
     /// The flow by classifier; remembered for the hash. Also returns how many masks were tried.
@@ -220,11 +272,13 @@ impl FlowTable {
         let Some(table) = self.classifier.table(number) else { return Installed::No(verdict) };
         let packed = table.mask.pack(key.words());
         let mut values = [0; INLINE];
-        let mut spill = Box::default();
-        match values.get_mut(..packed.len()) {
-            Some(inline) => inline.copy_from_slice(&packed),
-            None => spill = packed.to_vec().into(),
+        values.iter_mut().zip(&packed).for_each(|(to, from)| *to = *from);
+        let spill = if packed.len() > INLINE { packed.to_vec().into() } else { Box::default() };
+        let compact = Compact::new(&table.mask);
+        if self.masks.len() <= usize::from(number) {
+            self.masks.resize(usize::from(number) + 1, compact);
         }
+        self.masks[usize::from(number)] = compact;
         let output = single_output(&verdict.actions);
         let hot = Flow {
             packets: 0,
@@ -300,7 +354,8 @@ impl FlowTable {
         self.credit(flow, now_ms);
         let number = self.slab.hot[flow as usize].table;
         self.classifier.remove(number, flow, &self.slab);
-        self.slab.hot[flow as usize].live = false;
+        let hot = &mut self.slab.hot[flow as usize];
+        (hot.live, hot.table) = (false, NO_TABLE);
         self.slab.cold[flow as usize] = Cold::default();
         self.slab.free.push(flow);
     }

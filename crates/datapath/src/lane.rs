@@ -67,7 +67,7 @@ impl Lane {
             epochs: Epochs::default(),
             flows: FlowTable::new(flow_limit, shared.seed),
             batch: Batch::new(),
-            exec: Executor::new(shared, number),
+            exec: Executor::new(shared, number)?,
             sources: Vec::new(),
             ready: Vec::new(),
             epoll,

@@ -3,9 +3,9 @@
 //! Each step runs over the whole batch before the next begins, and asks for the memory the next one needs, so that
 //! the processor fetches it meanwhile.
 
-use weft_flow::{DropReason, EXTRA_TUNNEL, Verdict, extract_packet};
+use weft_flow::{DropReason, EXTRA_TUNNEL, MAX_VLANS, PacketKey, Verdict, extract_into};
 
-use crate::flows::{GENERAL, Installed, NO_GROUP};
+use crate::flows::{GENERAL, Installed, NO_FLOW, NO_GROUP};
 use crate::lane::Lane;
 use crate::packet::BATCH;
 
@@ -14,27 +14,26 @@ impl Lane {
     #[inline]
     pub(crate) fn parse(&mut self) {
         let batch = &mut self.batch;
-        let seed = self.shared.seed;
-        for i in 0..batch.len.min(BATCH) {
+        let len = batch.len.min(BATCH);
+        for i in 0..len {
             let packet = self.exec.pool.get_mut(batch.slots[i]);
-            let key = &mut batch.keys[i];
-            let parsed = match packet.fault {
-                None => extract_packet(packet.data(), packet.in_port.0, &mut key.packet),
-                Some(reason) => Err(reason),
-            };
-            match parsed {
-                Ok(layout) => {
-                    packet.layout = layout;
-                    packet.ip_proto = key.packet.ip_proto;
-                }
-                Err(reason) => {
-                    batch.done |= 1 << i;
-                    let port = packet.in_port;
-                    self.exec.drop_received(port, reason, 1);
-                    continue;
-                }
+            let key = &mut batch.keys[i].packet;
+            let (in_port, fault) = (packet.in_port, packet.fault);
+            let (frame, layout) = packet.parse();
+            let parsed = extract_into(frame, in_port.0, MAX_VLANS, key, layout);
+            packet.ip_proto = key.ip_proto;
+            if let Some(reason) = fault.or(parsed.err()) {
+                // No flow has that port.
+                *key = PacketKey { in_port: u32::MAX, ..PacketKey::default() };
+                batch.done |= 1 << i;
+                self.exec.drop_received(in_port, reason, 1);
             }
-            let mut hash = key.packet.hash(seed);
+        }
+        // Hashed apart, for words that were just written in pieces are slow to read back.
+        let seed = self.shared.seed;
+        for i in 0..len {
+            let key = &mut batch.keys[i];
+            let mut hash = signature(&key.packet, seed);
             if batch.tunnelled & (1 << i) != 0 {
                 key.packet.extras |= EXTRA_TUNNEL;
                 hash = hash_tunnel(hash, key.tunnel.words());
@@ -47,28 +46,24 @@ impl Lane {
     /// Finds the flow of each packet, in the caches or by walking the tables, and groups packets by flow.
     #[inline]
     pub(crate) fn look_up(&mut self) {
-        let len = self.batch.len.min(BATCH);
+        let (len, epoch) = (self.batch.len.min(BATCH), self.epochs.now());
+        let mut guesses = [NO_FLOW; BATCH];
         for i in 0..len {
-            self.flows.prefetch_flow(self.batch.hashes[i]);
+            guesses[i] = self.flows.guess(self.batch.hashes[i]);
         }
         let mut missed = 0u32;
-        let mut hits = 0;
         for i in 0..len {
-            if self.batch.is_done(i) {
-                continue;
-            }
-            match self.flows.lookup_signature(self.batch.hashes[i], &self.batch.keys[i]) {
-                Some(flow) if self.flows.hot(flow).epoch == self.epochs.now() => {
-                    hits += 1;
-                    self.group(i, flow);
-                }
-                _ => missed |= 1 << i,
+            if self.flows.confirm(guesses[i], &self.batch.keys[i], epoch) {
+                self.group(i, guesses[i]);
+            } else {
+                missed |= 1 << i;
             }
         }
         let counters = &self.handle().counters;
-        counters.cache_hit.add(hits);
+        counters.cache_hit.add(len as u64 - u64::from(missed.count_ones()));
         counters.lane_packets.add(len as u64);
         counters.lane_batches.add(1);
+        missed &= !self.batch.done;
         while missed != 0 {
             let i = missed.trailing_zeros() as usize;
             missed &= missed - 1;
@@ -90,7 +85,11 @@ impl Lane {
     /// By the classifier, else by a walk.
     #[inline(never)]
     fn look_up_slowly(&mut self, i: usize) {
-        let (found, masks) = self.flows.lookup_megaflow(self.batch.hashes[i], &self.batch.keys[i]);
+        let (hash, key) = (self.batch.hashes[i], &self.batch.keys[i]);
+        let (found, masks) = match self.flows.lookup_signature(hash, key) {
+            Some(flow) => (Some(flow), 0),
+            None => self.flows.lookup_megaflow(hash, key),
+        };
         let counters = &self.shared.lanes[self.number].counters;
         counters.megaflow_masks_looked_at.add(u64::from(masks));
         if let Some(flow) = found {
@@ -200,6 +199,26 @@ impl Lane {
             exec.run(&slots, &cold.actions);
         }
     }
+}
+
+/// Hash of what tells connections apart. Bits that change from packet to packet of one (TTL, TCP flags) are left out,
+/// so that a connection takes one entry of the signature cache.
+#[inline(always)]
+fn signature(key: &PacketKey, seed: u64) -> u64 {
+    let w = key.words();
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let salt = |n: u64| seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let network = u64::from(key.ip_proto) | u64::from(key.ip_frag) << 8 | w[3] << 16;
+    let a = fold(w[1] ^ salt(1), w[2] ^ salt(2));
+    let b = fold(w[6] ^ salt(3), w[12] ^ salt(4));
+    let mut c = fold(w[0] ^ salt(5), network ^ salt(6));
+    if key.eth_type == 0x86dd {
+        c ^= fold(w[7] ^ salt(7), w[8] ^ salt(8)).wrapping_add(fold(w[9] ^ salt(9), w[10] ^ salt(10)));
+    }
+    fold(a ^ salt(11), b ^ c.rotate_left(32) ^ salt(12))
 }
 
 /// Mixes the tunnel section into the hash of the packet section.

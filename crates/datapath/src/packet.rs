@@ -6,6 +6,8 @@
 use weft_flow::{DpPort, DropReason, Layout};
 use weft_wire::vnet::{ByteOrder, VnetForm, VnetHdr};
 
+use crate::arch::Buffer;
+
 /// Frames that are received and processed together.
 pub(crate) const BATCH: usize = 32;
 /// Bytes before a received frame: room for outer headers and a virtio_net_hdr.
@@ -23,7 +25,7 @@ pub(crate) type Slot = u16;
 
 /// A frame in its buffer, and what is known of it.
 pub(crate) struct Packet {
-    buf: Box<[u8]>,
+    buf: Buffer,
     /// Where received frames begin.
     home: u32,
     start: u32,
@@ -45,16 +47,15 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    fn new(number: usize) -> Self {
+    fn new((number, buf): (usize, Buffer)) -> Self {
         let home = (HEADROOM + number * COLOUR % 4096) as u32;
-        let buf = vec![0; HEADROOM + 4096 + FRAME_ROOM].into_boxed_slice();
         Packet { buf, home, start: home, ..Packet::absent() }
     }
 
     /// What stands in the place of a packet that was taken out of it.
     fn absent() -> Self {
         Packet {
-            buf: Box::default(),
+            buf: Buffer::none(),
             home: 0,
             start: 0,
             len: 0,
@@ -78,6 +79,12 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn data_mut(&mut self) -> &mut [u8] {
         &mut self.buf[self.start as usize..(self.start + self.len) as usize]
+    }
+
+    /// The frame, and where to note its layout.
+    #[inline(always)]
+    pub(crate) fn parse(&mut self) -> (&[u8], &mut Layout) {
+        (&self.buf[self.start as usize..(self.start + self.len) as usize], &mut self.layout)
     }
 
     /// Its length.
@@ -216,9 +223,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new() -> Self {
-        let packets: Vec<_> = (0..BATCH + SPARE).map(Packet::new).collect();
-        Pool { free: (BATCH as Slot..packets.len() as Slot).rev().collect(), packets }
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let buffers = Buffer::allocate(BATCH + SPARE, HEADROOM + 4096 + FRAME_ROOM)?;
+        let packets: Vec<_> = buffers.into_iter().enumerate().map(Packet::new).collect();
+        Ok(Pool { free: (BATCH as Slot..packets.len() as Slot).rev().collect(), packets })
     }
 
     /// The buffers that are received into.
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn spare_buffers_come_back_when_nobody_holds_them() {
-        let mut pool = Pool::new();
+        let mut pool = Pool::new().unwrap();
         let all = pool.spare();
         assert!(pool.get_mut(3).fill(b"frame", DpPort(7)));
         pool.hold(3);
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn room_in_front_is_limited() {
-        let mut pool = Pool::new();
+        let mut pool = Pool::new().unwrap();
         let packet = pool.get_mut(0);
         packet.fill(&[1, 2, 3], DpPort(0));
         assert!(packet.push_front(50));

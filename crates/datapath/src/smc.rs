@@ -48,17 +48,15 @@ impl SignatureCache {
     }
 
     /// Flows that packets with this hash may hit; each is to be compared. Indices may be stale.
-    #[inline]
-    pub(crate) fn candidates(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
+    #[inline(always)]
+    pub(crate) fn candidates(&self, hash: u64) -> Candidates<'_> {
         let bucket = self.bucket(hash);
         let tag = (hash >> 32) as u32;
-        (0..WAYS).filter(move |&w| bucket.tags[w] == tag).map(|w| bucket.flows[w])
-    }
-
-    /// The first candidate, to prefetch.
-    #[inline]
-    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
-        self.candidates(hash).next()
+        let mut ways = 0;
+        for way in 0..WAYS {
+            ways |= u32::from(bucket.tags[way] == tag) << way;
+        }
+        Candidates { bucket, ways }
     }
 
     /// Remembers that packets with this hash hit `flow`.
@@ -80,6 +78,25 @@ impl SignatureCache {
     }
 }
 
+/// See [`SignatureCache::candidates`].
+pub(crate) struct Candidates<'a> {
+    bucket: &'a Bucket,
+    ways: u32,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+    #[inline(always)]
+    fn next(&mut self) -> Option<u32> {
+        if self.ways == 0 {
+            return None;
+        }
+        let way = self.ways.trailing_zeros() as usize % WAYS;
+        self.ways &= self.ways - 1;
+        Some(self.bucket.flows[way])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,7 +104,8 @@ mod tests {
     #[test]
     fn remembers_the_last_and_keeps_the_ways_apart() {
         let mut cache = SignatureCache::new();
-        assert_eq!(cache.guess(7), None);
+        let guess = |cache: &SignatureCache, hash| cache.candidates(hash).next().filter(|f| *f != u32::MAX);
+        assert_eq!(guess(&cache, 7), None);
         // Five hashes of one bucket, each with a tag of its own.
         let hashes: Vec<u64> = (1..=5u64).map(|i| (i << 32) | (i << 24) | 7).collect();
         for (i, hash) in hashes[..4].iter().enumerate() {
@@ -97,9 +115,9 @@ mod tests {
             assert_eq!(cache.candidates(*hash).collect::<Vec<_>>(), [i as u32]);
         }
         cache.insert(hashes[4], 4);
-        let alive = hashes.iter().filter(|h| cache.guess(**h).is_some()).count();
-        assert_eq!((alive, cache.guess(hashes[4])), (4, Some(4)), "one of the four gave way");
+        let alive = hashes.iter().filter(|h| guess(&cache, **h).is_some()).count();
+        assert_eq!((alive, guess(&cache, hashes[4])), (4, Some(4)), "one of the four gave way");
         cache.clear();
-        assert_eq!(cache.guess(hashes[4]), None);
+        assert_eq!(guess(&cache, hashes[4]), None);
     }
 }

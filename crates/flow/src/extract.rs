@@ -76,6 +76,24 @@ pub fn extract_packet_vlans(
     vlan_limit: usize,
     key: &mut PacketKey,
 ) -> Result<Layout, DropReason> {
+    let mut layout = Layout::default();
+    extract_into(frame, in_port, vlan_limit, key, &mut layout)?;
+    Ok(layout)
+}
+
+/// [`extract_packet_vlans`] with the layout written in place: what lanes use, for a layout that is returned is copied
+/// right after it was written, which stalls the processor.
+///
+/// # Errors
+/// As [`extract_packet`].
+#[inline]
+pub fn extract_into(
+    frame: &[u8],
+    in_port: u32,
+    vlan_limit: usize,
+    key: &mut PacketKey,
+    out: &mut Layout,
+) -> Result<(), DropReason> {
     let Some(eth) = frame.first_chunk::<{ ethernet::HEADER_LEN }>() else {
         return Err(DropReason::MalformedFrame);
     };
@@ -96,7 +114,7 @@ pub fn extract_packet_vlans(
         (eth_type, at) = llc_snap(frame, at);
     }
     key.eth_type = eth_type;
-    let mut out = Layout {
+    *out = Layout {
         l2_5: at as u16,
         l3: at as u16,
         end: frame.len() as u32,
@@ -104,13 +122,13 @@ pub fn extract_packet_vlans(
         ..Layout::default()
     };
     match EtherType(eth_type) {
-        EtherType::IPV4 => extract_ipv4(frame, at, key, &mut out),
-        EtherType::IPV6 => extract_ipv6(frame, at, key, &mut out),
-        EtherType::ARP | EtherType::RARP => extract_arp(frame, at, key, &mut out),
-        EtherType::MPLS | EtherType::MPLS_MC => extract_mpls(frame, at, key, &mut out),
+        EtherType::IPV4 => extract_ipv4(frame, at, key, out),
+        EtherType::IPV6 => extract_ipv6(frame, at, key, out),
+        EtherType::ARP | EtherType::RARP => extract_arp(frame, at, key, out),
+        EtherType::MPLS | EtherType::MPLS_MC => extract_mpls(frame, at, key, out),
         _ => {}
     }
-    Ok(out)
+    Ok(())
 }
 
 /// The type behind an IEEE 802.2 LLC header with SNAP, or [`ETH_TYPE_NONE`]; and where what it tells of begins.

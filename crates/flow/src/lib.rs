@@ -24,7 +24,9 @@ mod verdict;
 pub use action::*;
 pub use check::ActionError;
 pub use drop::DropReason;
-pub use extract::{ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_packet, extract_packet_vlans};
+pub use extract::{
+    ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_into, extract_packet, extract_packet_vlans,
+};
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;
 pub use matching::*;

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn replays_as_often_as_asked() {
         let frames: Arc<[Box<[u8]>]> = vec![b"a"[..].into(), b"b"[..].into(), b"c"[..].into()].into();
-        let mut pool = crate::packet::Pool::new();
+        let mut pool = crate::packet::Pool::new().unwrap();
         let mut replay = Replay::new(&PcapSpec { frames, loops: Some(2) });
         assert_eq!(replay.receive(&mut pool.batch_mut()[..4], DpPort(1)), 4);
         let got: Vec<u8> = (0..4).map(|i| pool.get(i).data()[0]).collect();

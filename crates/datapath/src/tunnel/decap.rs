@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use weft_flow::{DpPort, DropReason, TunnelKey, TunnelKind};
 use weft_host::inet::RxInfo;
-use weft_wire::ethernet;
 use weft_wire::merge::{Merger, Push, Trust};
 use weft_wire::vnet::VnetHdr;
 
@@ -77,7 +76,7 @@ impl Listener {
         while self.next.0 < self.infos.len() && to.has_room() {
             let index = self.next.0;
             let info = self.infos[index];
-            let buf = &mut self.bufs[index][..];
+            let buf = &self.bufs[index][..];
             let end = info.len.min(buf.len());
             let stride = if info.segment == 0 { BUFFER } else { usize::from(info.segment) };
             let at = info.offset.max(self.next.1);
@@ -87,12 +86,12 @@ impl Listener {
                 to.refuse(NO_PORT, DropReason::TunnelMalformed);
                 continue;
             }
-            let Some(datagram) = buf.get_mut(at..stop) else { continue };
+            let Some(datagram) = buf.get(at..stop) else { continue };
             let mut key = outer_key(&self.key, &info);
             let parsed = header::parse(self.key.kind, datagram, &mut key)
                 .and_then(|len| Ok((len, demux.port(self.key.kind, self.key.dst_port, &key)?)));
             match parsed {
-                Ok((len, port)) => to.add(&mut datagram[len..], key, port),
+                Ok((len, port)) => to.add(&datagram[len..], key, port),
                 Err(reason) => to.refuse(NO_PORT, reason),
             }
         }
@@ -162,10 +161,7 @@ impl<'a> Filler<'a> {
     }
 
     /// Takes an inner frame.
-    pub(crate) fn add(&mut self, frame: &mut [u8], key: TunnelKey, port: DpPort) {
-        if let Err(reason) = combine_ecn(frame, key.tos) {
-            return self.exec.drop_received(port, reason, 1);
-        }
+    pub(crate) fn add(&mut self, frame: &[u8], key: TunnelKey, port: DpPort) {
         self.exec.handle().counters.tunnel_pop.add(1);
         if self.open.as_ref().is_some_and(|open| open.key != key || open.port != port) {
             self.close();
@@ -229,42 +225,4 @@ impl<'a> Filler<'a> {
         self.close();
         self.len
     }
-}
-
-/// Carries congestion marks of the outer header into the inner one (RFC 6040 §4.2).
-#[inline]
-pub(crate) fn combine_ecn(frame: &mut [u8], outer_tos: u8) -> Result<(), DropReason> {
-    const CE: u8 = 3;
-    if outer_tos & 3 != CE {
-        return Ok(());
-    }
-    mark_ce(frame)
-}
-
-#[cold]
-fn mark_ce(frame: &mut [u8]) -> Result<(), DropReason> {
-    use weft_wire::{EtherType, checksum, ipv4, vlan};
-    let Ok((at, ether_type)) = vlan::network_layer(frame) else { return Ok(()) };
-    match ether_type {
-        EtherType::IPV4 if frame.len() >= at + ipv4::MIN_HEADER_LEN => {
-            let word = |frame: &[u8], at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-            let old = word(frame, at);
-            if old & 3 == 0 {
-                return Err(DropReason::TunnelEcn);
-            }
-            let sum = word(frame, at + ipv4::field::CHECKSUM);
-            frame[at + ipv4::field::TOS] |= 3;
-            let sum = checksum::update16(sum, old, old | 3);
-            frame[at + ipv4::field::CHECKSUM..][..2].copy_from_slice(&sum.to_be_bytes());
-        }
-        // The two bits straddle no byte: they are bits 4 and 5 of the second one.
-        EtherType::IPV6 if frame.len() >= at + ethernet::HEADER_LEN => {
-            if frame[at + 1] & 0x30 == 0 {
-                return Err(DropReason::TunnelEcn);
-            }
-            frame[at + 1] |= 0x30;
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -71,8 +71,9 @@ fn push_one(
     } else {
         exec.copy(slot).ok_or(DropReason::TxQueueFull)?
     };
+    let serial = exec.serial(1);
     let packet = exec.pool.get_mut(to);
-    let done = complete(packet).and_then(|()| prepend(packet, outer));
+    let done = complete(packet).and_then(|()| prepend(packet, outer, serial));
     if let Err(reason) = done {
         exec.pool.release(to);
         return Err(reason);
@@ -93,18 +94,25 @@ fn complete(packet: &mut Packet) -> Result<(), DropReason> {
 
 /// Puts the outer headers before a finished inner frame.
 #[inline]
-fn prepend(packet: &mut Packet, outer: &EncapHeader) -> Result<(), DropReason> {
+fn prepend(packet: &mut Packet, outer: &EncapHeader, serial: u32) -> Result<(), DropReason> {
     if !packet.push_front(outer.bytes.len()) {
         return Err(DropReason::FrameTooLong);
     }
     packet.offload = VnetHdr::default();
     packet.data_mut()[..outer.bytes.len()].copy_from_slice(&outer.bytes);
-    finish(packet, outer)
+    finish(packet, outer, serial)
+}
+
+/// Where the sequence number of a GRE header is (RFC 2890 §2): behind checksum and key, if they are there.
+fn sequence_at(header: &[u8]) -> Option<usize> {
+    let flags = header.first()?;
+    let before = 4 * (1 + usize::from(flags >> 7) + usize::from(flags >> 5 & 1));
+    (flags & 0x10 != 0 && header.len() >= before + 4).then_some(before)
 }
 
 /// Fills in lengths, source port and checksums of the outer headers at the start of the frame, and its layout.
 #[inline]
-fn finish(packet: &mut Packet, outer: &EncapHeader) -> Result<(), DropReason> {
+fn finish(packet: &mut Packet, outer: &EncapHeader, serial: u32) -> Result<(), DropReason> {
     let (l3, hash) = (outer.ip_offset, packet.flow_hash);
     let len = packet.len();
     let train = packet.offload.gso.is_some();
@@ -120,12 +128,19 @@ fn finish(packet: &mut Packet, outer: &EncapHeader) -> Result<(), DropReason> {
         let header = &mut frame[l3..l4];
         header[ipv4::field::TOTAL_LEN..][..2].copy_from_slice(&ip_len.to_be_bytes());
         header[ipv4::field::CHECKSUM..][..2].fill(0);
+        // Packets that may be fragmented are told apart by their identification (RFC 6864 §4).
+        if header[ipv4::field::FRAG] & 0x40 == 0 {
+            header[ipv4::field::ID..][..2].copy_from_slice(&(serial as u16).to_be_bytes());
+        }
         let sum = Sum::of(header).finish();
         header[ipv4::field::CHECKSUM..][..2].copy_from_slice(&sum.to_be_bytes());
     }
     let mut payload = 0;
     if outer.kind == TunnelKind::Gre {
         let with_checksum = frame.get(l4).ok_or(bad)? & 0x80 != 0;
+        if let Some(at) = sequence_at(&frame[l4..]) {
+            frame[l4 + at..l4 + at + 4].copy_from_slice(&serial.to_be_bytes());
+        }
         if with_checksum {
             gre::fill_checksum(&mut frame[l4..]).map_err(|_| bad)?;
         }
@@ -201,6 +216,7 @@ fn cut_gre(
 ) -> Result<SmallVec<[Slot; BATCH]>, DropReason> {
     let mut slots = SmallVec::new();
     let mut index = first;
+    let serial = exec.serial(cut.count() as u32);
     while index < cut.count() && slots.len() < BATCH {
         let slot = exec.pool.take().ok_or(DropReason::TxQueueFull)?;
         slots.push(slot);
@@ -208,7 +224,7 @@ fn cut_gre(
         packet.received(cut.segment_len(index), whole.in_port);
         packet.flow_hash = whole.flow_hash;
         cut.write(index, packet.data_mut()).map_err(|_| DropReason::FrameTooLong)?;
-        prepend(packet, outer)?;
+        prepend(packet, outer, serial.wrapping_add(index as u32))?;
         index += 1;
     }
     *next = (index < cut.count()).then_some(index);
@@ -224,6 +240,7 @@ fn train(
     next: &mut Option<usize>,
 ) -> Result<Slot, DropReason> {
     let slot = exec.pool.take().ok_or(DropReason::TxQueueFull)?;
+    let serial = exec.serial(MAX_DATAGRAMS as u32);
     let packet = exec.pool.get_mut(slot);
     packet.received(0, whole.in_port);
     packet.flow_hash = whole.flow_hash;
@@ -246,7 +263,7 @@ fn train(
             packet.offload.gso = Some(Gso { kind: GsoKind::UdpL4, size, ecn: false, hdr_len });
         }
         *next = Some(first + train.segments).filter(|index| *index < cut.count());
-        finish(packet, outer)
+        finish(packet, outer, serial)
     })();
     match result {
         Ok(()) => Ok(slot),
@@ -379,12 +396,6 @@ impl Lane {
         packet.offload = VnetHdr::default();
         packet.in_port = port;
         let bytes = packet.len() as u64;
-        // On an error the caller releases the slot it knows; there is none from here on.
-        if decap::combine_ecn(packet.data_mut(), key.tos).is_err() {
-            self.exec.drop_received(port, DropReason::TunnelEcn, 1);
-            self.exec.pool.release(own);
-            return Ok(());
-        }
         self.exec.handle().counters.tunnel_pop.add(1);
         if let Some(port) = self.exec.port(port) {
             port.counters[self.number].rx_packets.add(1);
@@ -416,18 +427,18 @@ impl Lane {
         for slot in &mut self.batch.slots {
             *slot = self.exec.pool.take().ok_or(DropReason::TxQueueFull)?;
         }
-        let mut whole = self.exec.pool.detach(frame.slot);
+        let whole = self.exec.pool.detach(frame.slot);
         let in_port = whole.in_port;
         let mut filler = decap::Filler::new(&mut self.exec, &mut self.batch);
         let mut at = frame.at.max(outer.at);
         while at < outer.end && filler.has_room() {
             let stop = outer.end.min(at + usize::from(stride));
             let mut key = outer.key;
-            let datagram = &mut whole.data_mut()[at..stop];
+            let datagram = &whole.data()[at..stop];
             let parsed = header::parse(kind, datagram, &mut key)
                 .and_then(|len| Ok((len, self.demux.port(kind, dst_port, &key)?)));
             match parsed {
-                Ok((len, port)) => filler.add(&mut datagram[len..], key, port),
+                Ok((len, port)) => filler.add(&datagram[len..], key, port),
                 Err(reason) => filler.refuse(in_port, reason),
             }
             at = stop;
