@@ -22,7 +22,7 @@ pub enum FailMode {
 }
 
 /// Configuration of a bridge. Its flow tables are apart: [`crate::Snapshot::tables_mut`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeConfig {
     /// Number by which everything else names the bridge; never reused for another one.
     pub id: u32,
@@ -65,7 +65,7 @@ impl BridgeConfig {
 }
 
 /// What a port leads to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortKind {
     /// A device of the datapath: network device, TAP, pcap…
     Device,
@@ -84,7 +84,7 @@ pub enum PortKind {
 }
 
 /// A port of a bridge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
     /// OpenFlow number.
     pub ofport: OfPort,
@@ -176,7 +176,7 @@ pub enum PriorityTags {
 }
 
 /// VLAN configuration of a port, as the `Port` table has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VlanConfig {
     /// Mode. The switch chooses access when `tag` is set and no mode given, else trunk.
     pub mode: VlanMode,

@@ -21,4 +21,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Virtual hosts, networks and workloads on this machine, from a file.
     Lab(commands::lab::Args),
+    /// The switch: in place of ovsdb-server and ovs-vswitchd.
+    Switch(commands::switch::Args),
+    /// What would happen to a packet, and why.
+    Trace(commands::trace::Args),
+    /// Why packets were dropped, and where.
+    Drops(commands::drops::Args),
+    /// Completions for a shell.
+    Completions(commands::completions::Args),
 }

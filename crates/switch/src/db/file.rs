@@ -61,7 +61,7 @@ pub enum DbFileError {
 
 /// The open, locked file, positioned at its end.
 #[derive(Debug)]
-pub struct DbFile {
+pub(crate) struct DbFile {
     path: PathBuf,
     file: File,
     len: u64,
@@ -71,7 +71,7 @@ pub struct DbFile {
 impl DbFile {
     /// Opens the database, or creates it with `schema`. A torn record at its end, as a crash leaves it, is cut off; a
     /// database of an older schema of the same name is converted.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         schema: &Arc<DatabaseSchema>,
         uuids: &mut UuidStream,
@@ -132,12 +132,12 @@ impl DbFile {
     }
 
     /// Bytes in the file.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// Appends records and makes them durable. On failure the file is as before, as far as the kernel allows.
-    pub fn append(&mut self, records: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let appended = self.file.write_all(records).and_then(|()| self.file.sync_data());
         match appended {
             Ok(()) => self.len += records.len() as u64,
@@ -150,14 +150,14 @@ impl DbFile {
     }
 
     /// Replaces the file by a snapshot; on failure the old file stays.
-    pub fn rewrite(&mut self, snapshot: &[u8]) -> io::Result<()> {
+    pub(crate) fn rewrite(&mut self, snapshot: &[u8]) -> io::Result<()> {
         (self.file, self.len) = replace(&self.path, snapshot)?;
         Ok(())
     }
 }
 
 /// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

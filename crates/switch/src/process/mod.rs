@@ -1,5 +1,5 @@
 //! How does the switch behave as a daemon: where its files are, how it detaches, how it logs?
 
 pub mod detach;
-pub mod paths;
-pub mod vlog;
+pub(crate) mod paths;
+pub(crate) mod vlog;

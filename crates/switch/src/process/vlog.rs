@@ -16,7 +16,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// Every module that logs.
-pub const MODULES: &[&str] = &[
+pub(crate) const MODULES: &[&str] = &[
     "bridge",
     "datapath",
     "daemon",
@@ -37,7 +37,7 @@ pub const MODULES: &[&str] = &[
 /// How much is told, in the words of `vlog/set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Severity {
+pub(crate) enum Severity {
     Off,
     Emer,
     Err,
@@ -87,7 +87,7 @@ struct State {
 
 /// The log: a `tracing` layer, and the handle to change what it tells.
 #[derive(Clone)]
-pub struct Vlog {
+pub(crate) struct Vlog {
     state: Arc<Mutex<State>>,
     sequence: Arc<AtomicU64>,
 }
@@ -104,7 +104,7 @@ impl Default for Vlog {
 
 impl Vlog {
     /// Makes this log the process's. Later calls have no effect.
-    pub fn install(&self) {
+    pub(crate) fn install(&self) {
         use tracing_subscriber::layer::SubscriberExt;
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(self.clone()));
     }
@@ -114,7 +114,7 @@ impl Vlog {
     }
 
     /// Logs into this file too, appending.
-    pub fn set_file(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn set_file(&self, path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let mut state = self.lock();
         state.file = Some(file);
@@ -123,7 +123,7 @@ impl Vlog {
     }
 
     /// Logs to the system log too, if there is one.
-    pub fn set_syslog(&self) {
+    pub(crate) fn set_syslog(&self) {
         let connect = || {
             let socket = std::os::unix::net::UnixDatagram::unbound()?;
             socket.connect("/dev/log")?;
@@ -134,7 +134,7 @@ impl Vlog {
     }
 
     /// Opens the log file again, as after log rotation.
-    pub fn reopen(&self) -> Result<(), String> {
+    pub(crate) fn reopen(&self) -> Result<(), String> {
         let Some(path) = self.lock().path.clone() else {
             return Err("Logging to file not configured".into());
         };
@@ -142,13 +142,13 @@ impl Vlog {
     }
 
     /// Closes the log file until it is opened again.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().file = None;
     }
 
     /// Changes levels by a specification of ovs-appctl(8): words of which at most one is a module, one a destination
     /// and one a level.
-    pub fn set(&self, spec: &str) -> Result<(), String> {
+    pub(crate) fn set(&self, spec: &str) -> Result<(), String> {
         let (mut module, mut destination, mut level) = (None, None, None);
         if ["PATTERN:", "FACILITY:"].iter().any(|p| spec.len() > p.len() && spec.starts_with(p)) {
             return Ok(());
@@ -179,7 +179,7 @@ impl Vlog {
     }
 
     /// The table of `vlog/list`.
-    pub fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         let mut out = String::from("                 console    syslog    file\n");
         out.push_str("                 -------    ------    ------\n");
         for (module, levels) in MODULES.iter().zip(&self.lock().levels) {
@@ -271,7 +271,7 @@ impl Visit for Text {
 }
 
 /// ISO 8601 in UTC with milliseconds.
-pub fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

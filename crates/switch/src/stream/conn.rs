@@ -24,27 +24,23 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// Names a connection for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(u64);
+pub(crate) struct ConnId(u64);
 
 impl ConnId {
     fn next() -> ConnId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ConnId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
-    /// The number, for protocol engines that name their sessions by one.
-    pub fn number(self) -> u64 {
-        self.0
-    }
 }
 
 /// The peer does not read what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MAX_QUEUED} bytes wait to be read by the peer")]
-pub struct Overflow;
+pub(crate) struct Overflow;
 
 /// The control task's end of a connection.
 #[derive(Debug)]
-pub struct Conn {
+pub(crate) struct Conn {
     /// Its number.
     pub id: ConnId,
     /// The peer's address, for people; empty for local sockets.
@@ -55,7 +51,7 @@ pub struct Conn {
 
 impl Conn {
     /// Queues bytes for the peer. What is sent to a peer that is gone vanishes.
-    pub fn send(&self, bytes: Vec<u8>) -> Result<(), Overflow> {
+    pub(crate) fn send(&self, bytes: Vec<u8>) -> Result<(), Overflow> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -65,10 +61,6 @@ impl Conn {
         self.gauge.queued.fetch_add(bytes.len(), Ordering::Relaxed);
         let _ = self.outbox.send(bytes);
         Ok(())
-    }
-    /// Bytes that wait to be written.
-    pub fn queued(&self) -> usize {
-        self.gauge.queued.load(Ordering::Relaxed)
     }
 }
 

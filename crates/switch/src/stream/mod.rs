@@ -13,8 +13,8 @@
 mod conn;
 mod dial;
 mod listen;
-pub mod target;
-pub mod tls;
+pub(crate) mod target;
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,17 +26,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-pub use conn::{Conn, ConnId, Overflow};
-pub use target::{Dial, Listen, Target};
-pub use tls::{Tls, TlsFiles};
+pub(crate) use conn::{Conn, ConnId};
+pub(crate) use target::{Dial, Listen, Target};
+pub(crate) use tls::{Tls, TlsFiles};
 
 /// Names an endpoint for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointId(u64);
+pub(crate) struct EndpointId(u64);
 
 /// What a dialler is doing, in the words of the `status:state` key of Manager and Controller rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialState {
+pub(crate) enum DialState {
     /// Waiting before the next attempt.
     Backoff,
     /// Connecting.
@@ -47,7 +47,7 @@ pub enum DialState {
 
 impl DialState {
     /// The word for the database.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             DialState::Backoff => "BACKOFF",
             DialState::Connecting => "CONNECTING",
@@ -58,7 +58,7 @@ impl DialState {
 
 /// Something that happened on a stream.
 #[derive(Debug)]
-pub enum StreamEvent {
+pub(crate) enum StreamEvent {
     /// A peer is there.
     Opened {
         /// Through which endpoint.
@@ -92,7 +92,7 @@ pub enum StreamEvent {
 }
 
 /// All endpoints of the switch.
-pub struct Streams {
+pub(crate) struct Streams {
     tls: Arc<Tls>,
     events: mpsc::Sender<StreamEvent>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
@@ -109,12 +109,12 @@ struct Endpoint {
 
 impl Streams {
     /// No endpoints yet; what happens on them is sent to `events`.
-    pub fn new(tls: Arc<Tls>, events: mpsc::Sender<StreamEvent>) -> Streams {
+    pub(crate) fn new(tls: Arc<Tls>, events: mpsc::Sender<StreamEvent>) -> Streams {
         Streams { tls, events, endpoints: BTreeMap::new(), next: 1 }
     }
 
     /// Opens an endpoint. Only listening can fail here; a dialler tries for ever.
-    pub fn open(&mut self, target: &Target, max_backoff: Duration) -> io::Result<EndpointId> {
+    pub(crate) fn open(&mut self, target: &Target, max_backoff: Duration) -> io::Result<EndpointId> {
         match target {
             Target::Passive(listen) => self.listen(listen),
             Target::Active(dial) => Ok(self.dial(dial, max_backoff)),
@@ -148,13 +148,13 @@ impl Streams {
     }
 
     /// The address a TCP listener was given.
-    pub fn address(&self, id: EndpointId) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, id: EndpointId) -> Option<SocketAddr> {
         self.endpoints.get(&id)?.addr
     }
 
     /// Stops an endpoint and removes its socket file. A dialler's connection ends with it; connections that came by
     /// a listener live on until their [`Conn`] is dropped.
-    pub fn close(&mut self, id: EndpointId) {
+    pub(crate) fn close(&mut self, id: EndpointId) {
         if let Some(endpoint) = self.endpoints.remove(&id) {
             endpoint.end();
         }

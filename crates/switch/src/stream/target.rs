@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Port that IANA gave to OVSDB.
-pub const OVSDB_PORT: u16 = 6640;
+pub(crate) const OVSDB_PORT: u16 = 6640;
 /// Port that IANA gave to OpenFlow.
-pub const OPENFLOW_PORT: u16 = 6653;
+pub(crate) const OPENFLOW_PORT: u16 = 6653;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listen {
+pub(crate) enum Listen {
     /// A socket file.
     Unix(PathBuf),
     /// A TCP address, with TLS or without.
@@ -24,7 +24,7 @@ pub enum Listen {
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Dial {
+pub(crate) enum Dial {
     /// A socket file.
     Unix(PathBuf),
     /// A host, with TLS or without.
@@ -40,7 +40,7 @@ pub enum Dial {
 
 /// A parsed connection string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
+pub(crate) enum Target {
     /// Wait for peers.
     Passive(Listen),
     /// Reach for a peer.
@@ -49,7 +49,7 @@ pub enum Target {
 
 /// Why a connection string was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
+pub(crate) enum TargetError {
     /// The part before the colon is no method we have.
     #[error("{0}: not a connection method (use punix:, ptcp:, pssl:, unix:, tcp: or ssl:)")]
     Method(String),
@@ -60,7 +60,7 @@ pub enum TargetError {
 
 impl Target {
     /// Reads a connection string. `port` stands in for one not given; a relative socket file is in `rundir`.
-    pub fn parse(text: &str, port: u16, rundir: &Path) -> Result<Target, TargetError> {
+    pub(crate) fn parse(text: &str, port: u16, rundir: &Path) -> Result<Target, TargetError> {
         let bad = || TargetError::Address(text.to_owned());
         let (method, rest) = text.split_once(':').ok_or_else(|| TargetError::Method(text.to_owned()))?;
         Ok(match method {
@@ -80,7 +80,7 @@ impl Target {
     }
 
     /// Whether peers are waited for.
-    pub fn is_passive(&self) -> bool {
+    pub(crate) fn is_passive(&self) -> bool {
         matches!(self, Target::Passive(_))
     }
 }

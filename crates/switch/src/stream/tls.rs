@@ -20,7 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 
 /// Files that say who we are and whom we trust: a row of the SSL table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// PEM private key.
     pub private_key: PathBuf,
     /// PEM certificate for it.
@@ -33,7 +33,7 @@ pub struct TlsFiles {
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The SSL table is empty.
     #[error("no private key, certificate and CA certificate are configured (ovs-vsctl set-ssl)")]
     NotConfigured,
@@ -60,13 +60,13 @@ struct Built {
 
 /// TLS for every stream of the switch. Files are read again when they have changed.
 #[derive(Default)]
-pub struct Tls {
+pub(crate) struct Tls {
     files: Mutex<(Option<TlsFiles>, Option<Built>)>,
 }
 
 impl Tls {
     /// Replaces the files.
-    pub fn set(&self, files: Option<TlsFiles>) {
+    pub(crate) fn set(&self, files: Option<TlsFiles>) {
         let mut state = self.lock();
         if state.0 != files {
             *state = (files, None);
@@ -74,17 +74,17 @@ impl Tls {
     }
 
     /// The configuration to accept connections with.
-    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         self.built()?.server.ok_or_else(|| TlsError::Config("the CA certificate is not known yet".into()))
     }
 
     /// The configuration to connect with.
-    pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
         Ok(self.built()?.client)
     }
 
     /// After a handshake with a server: keeps its CA certificate when that was to be learned. True: reconnect now.
-    pub fn bootstrap(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<bool, TlsError> {
+    pub(crate) fn bootstrap(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<bool, TlsError> {
         let state = self.lock();
         let Some(files) = state.0.as_ref().filter(|f| f.bootstrap && !f.ca_cert.exists()) else {
             return Ok(false);

@@ -1,6 +1,10 @@
 //! One file for each verb, each with one `exec`.
 
+pub(crate) mod completions;
+pub(crate) mod drops;
 pub(crate) mod lab;
+pub(crate) mod switch;
+pub(crate) mod trace;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -14,5 +18,9 @@ pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 pub(crate) fn exec(cli: Cli) -> Outcome {
     match cli.command {
         Command::Lab(args) => lab::exec(args, cli.output),
+        Command::Switch(args) => switch::exec(args),
+        Command::Trace(args) => trace::exec(&args, cli.output),
+        Command::Drops(args) => drops::exec(&args, cli.output),
+        Command::Completions(args) => completions::exec(&args),
     }
 }

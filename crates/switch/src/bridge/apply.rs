@@ -1,0 +1,380 @@
+//! How is reality made to match what is wanted?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::errno::Errno;
+use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec};
+use weft_flow::OfPort;
+use weft_host::tun::{Tap, TapOptions};
+
+use super::numbers::{Numbers, Wish};
+use super::{Bridge, Host, Iface, State, World};
+use crate::wanted::{self, IfaceKind, Wanted};
+
+impl World {
+    /// Opens and closes ports, and gives numbers and addresses, until everything is as wanted or has its error.
+    pub(crate) fn apply(&mut self, wanted: &Wanted, host: &mut Host<'_>) {
+        self.remove_unwanted(wanted, host);
+        for want in &wanted.bridges {
+            if !self.bridges.contains_key(&want.name) {
+                self.next_id += 1;
+                self.bridges.insert(want.name.clone(), Bridge::new(self.next_id, want));
+                tracing::info!(target: "bridge", "bridge {}: added", want.name);
+            }
+        }
+        for want in &wanted.bridges {
+            let elsewhere = self.names_elsewhere(&want.name);
+            if let Some(bridge) = self.bridges.get_mut(&want.name) {
+                bridge.apply(want, &elsewhere, host);
+            }
+        }
+        self.plug_patches();
+    }
+
+    /// Tries again what could not be opened.
+    pub(crate) fn retry(&mut self, host: &mut Host<'_>) {
+        for bridge in self.bridges.values_mut() {
+            bridge.open_ifaces(host);
+        }
+        self.plug_patches();
+    }
+
+    /// Devices of these names appeared, changed or went: closes and opens ports accordingly. Returns the ports whose
+    /// link went down.
+    pub(crate) fn follow_devices(
+        &mut self,
+        names: &BTreeSet<String>,
+        host: &mut Host<'_>,
+    ) -> Vec<(u32, OfPort)> {
+        let mut down = Vec::new();
+        for bridge in self.bridges.values_mut() {
+            let mut concerned = false;
+            for iface in bridge.ifaces.values_mut() {
+                if iface.has_device() && names.contains(&iface.wanted.name) {
+                    concerned = true;
+                    let was = iface.ofport.filter(|_| iface.state.link_up);
+                    iface.follow_device(host);
+                    down.extend(was.filter(|_| !iface.state.link_up).map(|port| (bridge.id, port)));
+                }
+            }
+            if concerned {
+                bridge.open_ifaces(host);
+            }
+        }
+        down
+    }
+
+    fn remove_unwanted(&mut self, wanted: &Wanted, host: &mut Host<'_>) {
+        let wants: BTreeMap<&str, &wanted::Bridge> =
+            wanted.bridges.iter().map(|b| (b.name.as_str(), b)).collect();
+        self.bridges.retain(|name, bridge| {
+            let keep = wants.get(name.as_str()).is_some_and(|want| want.uuid == bridge.uuid);
+            if !keep {
+                bridge.ifaces.values_mut().for_each(|iface| iface.remove(host));
+                tracing::info!(target: "bridge", "bridge {name}: removed");
+            }
+            keep
+        });
+        for bridge in self.bridges.values_mut() {
+            let want = wants[bridge.name.as_str()];
+            let ifaces: BTreeMap<&str, &wanted::Iface> =
+                want.ports.iter().flat_map(|p| &p.ifaces).map(|i| (i.name.as_str(), i)).collect();
+            bridge.ifaces.retain(|name, iface| {
+                let keep = ifaces.contains_key(name.as_str());
+                if !keep {
+                    iface.remove(host);
+                    tracing::info!(target: "bridge", "bridge {}: deleted interface {name}", bridge.name);
+                }
+                keep
+            });
+        }
+    }
+
+    /// Names of interfaces of all other bridges.
+    fn names_elsewhere(&self, bridge: &str) -> Vec<String> {
+        let others = self.bridges.values().filter(|b| b.name != bridge);
+        others
+            .flat_map(|b| b.ifaces.values())
+            .filter(|i| i.ofport.is_some())
+            .map(|i| i.wanted.name.clone())
+            .collect()
+    }
+
+    /// Notes as an error that a patch port has no other end.
+    fn plug_patches(&mut self) {
+        let peers: BTreeMap<String, String> = self
+            .ifaces()
+            .filter_map(|(_, iface)| match &iface.wanted.kind {
+                Ok(IfaceKind::Patch { peer }) => Some((iface.wanted.name.clone(), peer.clone())),
+                _ => None,
+            })
+            .collect();
+        for bridge in self.bridges.values_mut() {
+            let datapath = bridge.wanted.datapath_name();
+            for iface in bridge.ifaces.values_mut() {
+                if let Ok(IfaceKind::Patch { peer }) = &iface.wanted.kind {
+                    let plugged = peers.get(peer) == Some(&iface.wanted.name);
+                    iface.error = (!plugged)
+                        .then(|| format!("No usable peer '{peer}' exists in '{datapath}' datapath."));
+                }
+            }
+        }
+    }
+}
+
+impl wanted::Bridge {
+    /// The datapath type, as clients see it: never empty.
+    pub(crate) fn datapath_name(&self) -> &str {
+        if self.datapath_type.is_empty() { "system" } else { &self.datapath_type }
+    }
+}
+
+impl Bridge {
+    fn new(id: u32, want: &wanted::Bridge) -> Bridge {
+        Bridge {
+            id,
+            uuid: want.uuid,
+            name: want.name.clone(),
+            wanted: want.clone(),
+            ifaces: BTreeMap::new(),
+            mac: super::address::default_mac(want.uuid),
+            datapath_id: 0,
+            controller_connected: false,
+            miss_to_controller: false,
+            numbers: Numbers::default(),
+        }
+    }
+
+    fn apply(&mut self, want: &wanted::Bridge, elsewhere: &[String], host: &mut Host<'_>) {
+        self.wanted = want.clone();
+        for port in &want.ports {
+            for wanted in &port.ifaces {
+                let iface =
+                    self.ifaces.entry(wanted.name.clone()).or_insert_with(|| Iface::new(wanted, &port.name));
+                if !same_device(&iface.wanted, wanted) {
+                    iface.remove(host);
+                    iface.error = None;
+                }
+                iface.wanted = wanted.clone();
+                iface.port.clone_from(&port.name);
+                if elsewhere.contains(&wanted.name) {
+                    iface.remove(host);
+                    let why = "could not add network device {} to ofproto (File exists)";
+                    iface.error = Some(why.replace("{}", &wanted.name));
+                } else if iface.error.as_deref().is_some_and(|e| e.ends_with("(File exists)")) {
+                    iface.error = None;
+                }
+            }
+        }
+        self.open_ifaces(host);
+    }
+
+    fn open_ifaces(&mut self, host: &mut Host<'_>) {
+        for iface in self.ifaces.values_mut() {
+            let exists_elsewhere = iface.error.as_deref().is_some_and(|e| e.ends_with("(File exists)"));
+            if iface.dp_port.is_none() && !exists_elsewhere {
+                let had = iface.error.take();
+                if let Err(why) = iface.open(host) {
+                    if had.as_ref() != Some(&why) {
+                        tracing::warn!(target: "bridge", "{why}");
+                    }
+                    iface.error = Some(why);
+                }
+            }
+        }
+        self.number_ifaces();
+        self.choose_active_members();
+        self.choose_addresses(host);
+    }
+
+    fn number_ifaces(&mut self) {
+        let usable = |i: &Iface| i.dp_port.is_some() || matches!(i.wanted.kind, Ok(IfaceKind::Patch { .. }));
+        let wishes: BTreeMap<&str, Wish> = self
+            .ifaces
+            .values()
+            .filter(|i| usable(i))
+            .map(|i| {
+                let wish = Wish {
+                    is_local: i.wanted.is_local,
+                    request: i.wanted.ofport_request,
+                    current: i.ofport,
+                    last: i.wanted.last_ofport,
+                };
+                (i.wanted.name.as_str(), wish)
+            })
+            .collect();
+        let given: BTreeMap<String, _> =
+            self.numbers.assign(&wishes).into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+        for (name, iface) in &mut self.ifaces {
+            let number = given.get(name).copied();
+            if let (Some(new), true) = (number, iface.ofport != number) {
+                tracing::info!(target: "bridge", "bridge {}: added interface {name} on port {new}", self.name);
+            }
+            iface.ofport = number;
+        }
+    }
+}
+
+/// Whether an open port serves the new wish too.
+fn same_device(old: &wanted::Iface, new: &wanted::Iface) -> bool {
+    old.is_local == new.is_local
+        && match (&old.kind, &new.kind) {
+            (Ok(IfaceKind::Patch { .. }), Ok(IfaceKind::Patch { .. })) => true,
+            (Ok(a @ IfaceKind::Tunnel { .. }), Ok(b @ IfaceKind::Tunnel { .. })) => {
+                tunnel_spec(a) == tunnel_spec(b)
+            }
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        }
+}
+
+/// The part of a tunnel that its sockets depend on.
+fn tunnel_spec(kind: &IfaceKind) -> Option<TunnelSpec> {
+    match kind {
+        IfaceKind::Tunnel { config, mark } => Some(TunnelSpec {
+            kind: config.kind,
+            dst_port: config.dst_port,
+            gbp: config.gbp,
+            csum: config.csum,
+            seq: config.seq,
+            // Which local addresses are taken is for the pipeline to say.
+            local: None,
+            mark: *mark,
+        }),
+        _ => None,
+    }
+}
+
+impl Iface {
+    fn open(&mut self, host: &mut Host<'_>) -> Result<(), String> {
+        let name = self.wanted.name.clone();
+        let kind = match self.wanted.kind.clone()? {
+            IfaceKind::Patch { .. } => {
+                if self.opened_ms == 0 {
+                    self.opened_ms = crate::clock::now_ms();
+                }
+                return Ok(());
+            }
+            IfaceKind::Device => {
+                if host.links.refresh(&name).is_none() {
+                    return Err(format!("could not open network device {name} (No such device)"));
+                }
+                PortKind::Device
+            }
+            IfaceKind::Internal => {
+                if self.wanted.is_local {
+                    // The host's own addresses are on it: it outlives the switch.
+                    persist(&name);
+                }
+                PortKind::Internal { mac: self.wanted.mac, mtu: None }
+            }
+            IfaceKind::Tap => PortKind::Tap,
+            tunnel @ IfaceKind::Tunnel { .. } => match tunnel_spec(&tunnel) {
+                Some(spec) => PortKind::Tunnel(spec),
+                None => return Err(format!("{name}: no tunnel")),
+            },
+            IfaceKind::Pcap { file, loops } => {
+                PortKind::Pcap(PcapSpec::open(&file, loops).map_err(|e| format!("{name}: {e}"))?)
+            }
+            IfaceKind::Null => PortKind::Null,
+        };
+        let info =
+            host.datapath.add_port(&PortSpec::new(name.clone(), kind)).map_err(|e| failure(&name, &e))?;
+        self.dp_port = Some(info.number);
+        self.state = State::default();
+        self.opened_ms = crate::clock::now_ms();
+        self.refresh(host);
+        Ok(())
+    }
+
+    /// Closes the port; its device, if the switch made it, goes too.
+    fn remove(&mut self, host: &mut Host<'_>) {
+        let internal = matches!(self.wanted.kind, Ok(IfaceKind::Internal)) && self.dp_port.is_some();
+        self.close(host);
+        if internal
+            && self.wanted.is_local
+            && let Some(link) = host.links.refresh(&self.wanted.name)
+            && link.kind.as_deref() == Some("tun")
+        {
+            let index = link.index;
+            if let Err(e) = host.links.netlink().delete_link(index) {
+                tracing::warn!(target: "bridge", "{e}");
+            }
+        }
+    }
+
+    /// Closes the port.
+    pub(super) fn close(&mut self, host: &mut Host<'_>) {
+        if let Some(port) = self.dp_port.take()
+            && let Err(e) = host.datapath.del_port(port)
+        {
+            tracing::warn!(target: "bridge", "{}: {e}", self.wanted.name);
+        }
+        self.ofport = None;
+        self.state = State::default();
+        self.chosen_mtu = None;
+    }
+
+    /// The device behind an open port changed, went, or was replaced by another of the same name.
+    fn follow_device(&mut self, host: &mut Host<'_>) {
+        if self.dp_port.is_none() {
+            return;
+        }
+        match host.links.get(&self.wanted.name).map(|l| l.index) {
+            Some(index) if index == self.state.ifindex || self.state.ifindex == 0 => self.refresh(host),
+            Some(_) => self.close(host),
+            None if matches!(self.wanted.kind, Ok(IfaceKind::Device)) => self.close(host),
+            // The device end of a TAP was moved to another namespace, which is that one's to look after.
+            None => self.state = State { ifindex: 0, mac: self.state.mac, ..State::default() },
+        }
+    }
+
+    /// Reads anew what the device is like.
+    pub(super) fn refresh(&mut self, host: &mut Host<'_>) {
+        if !self.has_device() {
+            return;
+        }
+        let Some(link) = host.links.refresh(&self.wanted.name) else { return };
+        let link_up = link.carrier && link.admin_up;
+        if self.state.ifindex != 0 && self.state.link_up != link_up {
+            self.link_resets += 1;
+        }
+        self.state = State {
+            ifindex: link.index,
+            mac: link.mac,
+            mtu: Some(link.mtu),
+            admin_up: link.admin_up,
+            link_up,
+            driver: link.kind.clone(),
+            speed_mbps: self.state.speed_mbps,
+            full_duplex: self.state.full_duplex,
+        };
+        if let Ok(speed) = weft_host::ethtool::speed(&self.wanted.name) {
+            (self.state.speed_mbps, self.state.full_duplex) = (speed.mbps, speed.full_duplex);
+        }
+    }
+}
+
+/// Makes a TAP that stays when the switch ends; there may be one already.
+fn persist(name: &str) {
+    if let Ok(tap) = Tap::open(name, &TapOptions::default())
+        && let Err(e) = tap.set_persistent(true)
+    {
+        tracing::warn!(target: "bridge", "{e}");
+    }
+}
+
+/// The text of the `error` column.
+fn failure(name: &str, error: &weft_datapath::Error) -> String {
+    let errno = match error {
+        weft_datapath::Error::Host(e) => e.errno(),
+        weft_datapath::Error::Os { source, .. } => source.raw_os_error(),
+        _ => None,
+    };
+    let why = match errno {
+        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    };
+    tracing::debug!(target: "bridge", "{name}: {error}");
+    format!("could not add network device {name} to ofproto ({why})")
+}

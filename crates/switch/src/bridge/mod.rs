@@ -1,0 +1,215 @@
+//! What is there now? The bridges and interfaces of the switch as they are, beside what was asked for.
+//!
+//! ```text
+//!   wanted ──apply──▶ World + datapath ──compile──▶ BridgeConfig ─▶ snapshot
+//!                        │    ▲
+//!                        │    └── links (netlink)
+//!                        └──report──▶ database
+//! ```
+
+mod address;
+mod apply;
+mod bond;
+mod compile;
+mod numbers;
+mod report;
+mod statistics;
+
+use std::collections::BTreeMap;
+
+use weft_datapath::{Datapath, PortStats};
+use weft_flow::{DpPort, OfPort};
+use weft_ovsdb::Uuid;
+use weft_pipeline::PortFlags;
+use weft_wire::Mac;
+
+use crate::net::Links;
+use crate::wanted;
+use numbers::Numbers;
+
+pub(crate) use report::{COMPATIBLE_WITH, Static, report};
+pub(crate) use report::{put, virtual_mac};
+
+/// Everything that exists.
+#[derive(Default)]
+pub(crate) struct World {
+    /// Bridges, by name.
+    pub bridges: BTreeMap<String, Bridge>,
+    next_id: u32,
+}
+
+/// A bridge.
+pub(crate) struct Bridge {
+    /// Number for the pipeline.
+    pub id: u32,
+    /// Row.
+    pub uuid: Uuid,
+    /// Name.
+    pub name: String,
+    /// What was asked for last.
+    pub wanted: wanted::Bridge,
+    /// Interfaces, by name.
+    pub ifaces: BTreeMap<String, Iface>,
+    /// Address of the local port.
+    pub mac: Mac,
+    /// OpenFlow datapath identifier.
+    pub datapath_id: u64,
+    /// Whether a controller is connected.
+    pub controller_connected: bool,
+    /// Whether one of them expects packets that match no rule.
+    pub miss_to_controller: bool,
+    numbers: Numbers,
+}
+
+/// An interface.
+pub(crate) struct Iface {
+    /// What was asked for last.
+    pub wanted: wanted::Iface,
+    /// Its port.
+    pub port: String,
+    /// OpenFlow number; `None`: could not be opened.
+    pub ofport: Option<OfPort>,
+    /// Datapath port; `None` for patch ports and those that could not be opened.
+    pub dp_port: Option<DpPort>,
+    /// What its device is like.
+    pub state: State,
+    /// When it was opened, milliseconds.
+    pub opened_ms: u64,
+    /// How often the link went up or down.
+    pub link_resets: i64,
+    /// Why it could not be opened, or is not usable.
+    pub error: Option<String>,
+    /// Configuration that controllers set by port-mod.
+    pub flags: PortFlags,
+    /// Whether a bond keeps it in reserve.
+    pub standby: bool,
+    /// Way that a tunnel's packets take out of the host.
+    pub egress: Option<Egress>,
+    /// Traffic as last read.
+    pub stats: PortStats,
+    /// MTU the switch chose last.
+    chosen_mtu: Option<u32>,
+}
+
+/// What an interface's device is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Index of the device; 0: none.
+    pub ifindex: u32,
+    /// Address.
+    pub mac: Option<Mac>,
+    /// Largest layer-3 packet.
+    pub mtu: Option<u32>,
+    /// Set up by the administrator.
+    pub admin_up: bool,
+    /// Has a carrier.
+    pub link_up: bool,
+    /// Driver of the device.
+    pub driver: Option<String>,
+    /// Speed, Mbit/s.
+    pub speed_mbps: Option<u32>,
+    /// Whether it is full duplex.
+    pub full_duplex: Option<bool>,
+}
+
+impl Default for State {
+    /// That of a virtual port, which is always up.
+    fn default() -> State {
+        State {
+            ifindex: 0,
+            mac: None,
+            mtu: None,
+            admin_up: true,
+            link_up: true,
+            driver: None,
+            speed_mbps: None,
+            full_duplex: None,
+        }
+    }
+}
+
+/// Way that a tunnel's packets take out of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Egress {
+    /// Device.
+    pub device: String,
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// Source address.
+    pub source: Option<std::net::IpAddr>,
+}
+
+/// What applying needs besides what is wanted.
+pub(crate) struct Host<'a> {
+    /// Where ports are opened.
+    pub datapath: &'a dyn Datapath,
+    /// What devices there are.
+    pub links: &'a mut Links,
+}
+
+impl World {
+    /// The bridge with this number.
+    pub(crate) fn by_id(&self, id: u32) -> Option<&Bridge> {
+        self.bridges.values().find(|b| b.id == id)
+    }
+
+    /// The bridge with this number, to change.
+    pub(crate) fn by_id_mut(&mut self, id: u32) -> Option<&mut Bridge> {
+        self.bridges.values_mut().find(|b| b.id == id)
+    }
+
+    /// Every interface with its bridge.
+    pub(crate) fn ifaces(&self) -> impl Iterator<Item = (&Bridge, &Iface)> {
+        self.bridges.values().flat_map(|b| b.ifaces.values().map(move |i| (b, i)))
+    }
+}
+
+impl Bridge {
+    /// The interface with this OpenFlow number.
+    pub(crate) fn by_ofport(&self, ofport: OfPort) -> Option<&Iface> {
+        self.ifaces.values().find(|i| i.ofport == Some(ofport))
+    }
+
+    /// The interface with this OpenFlow number, to change.
+    pub(crate) fn by_ofport_mut(&mut self, ofport: OfPort) -> Option<&mut Iface> {
+        self.ifaces.values_mut().find(|i| i.ofport == Some(ofport))
+    }
+
+    /// The local port.
+    pub(crate) fn local(&self) -> Option<&Iface> {
+        self.ifaces.get(&self.name)
+    }
+
+    /// Interfaces that are open, by OpenFlow number.
+    pub(crate) fn open(&self) -> Vec<&Iface> {
+        let mut open: Vec<&Iface> = self.ifaces.values().filter(|i| i.ofport.is_some()).collect();
+        open.sort_by_key(|i| i.ofport);
+        open
+    }
+}
+
+impl Iface {
+    fn new(wanted: &wanted::Iface, port: &str) -> Iface {
+        Iface {
+            wanted: wanted.clone(),
+            port: port.to_owned(),
+            ofport: None,
+            dp_port: None,
+            state: State::default(),
+            opened_ms: 0,
+            link_resets: 0,
+            error: None,
+            flags: PortFlags::default(),
+            standby: false,
+            egress: None,
+            stats: PortStats::default(),
+            chosen_mtu: None,
+        }
+    }
+
+    /// Whether there is a device of the kernel behind it.
+    pub(crate) fn has_device(&self) -> bool {
+        use wanted::IfaceKind::{Device, Internal, Tap};
+        matches!(self.wanted.kind, Ok(Device | Internal | Tap))
+    }
+}

@@ -1,0 +1,487 @@
+//! What does the switch do about each thing that happens? The owner of all control state, and its handlers by cause.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_datapath::{Datapath, PacketIn};
+use weft_host::netlink::Event;
+use weft_ovsdb::Commit;
+use weft_pipeline::Pipeline;
+
+use crate::bridge::{Host, Static, World, report};
+use crate::clock::now_ms;
+use crate::db::{Db, Written};
+use crate::net::{Links, Native, Noticed};
+use crate::openflow::{OpenFlow, Target};
+use crate::process::paths::{Daemon, Paths};
+use crate::process::vlog::Vlog;
+use crate::remotes::Remotes;
+use crate::stream::{Conn, ConnId, EndpointId, StreamEvent, Streams, Tls};
+use crate::unixctl::Unixctl;
+use crate::wanted::Wanted;
+
+/// Time between retries of what could not be opened.
+const RETRY_MS: u64 = 5_000;
+/// Time between looks at time-outs and ages.
+const TICK_MS: u64 = 1_000;
+/// Time between looks for neighbours that packets wait for, while there are native tunnels.
+const RESOLVE_MS: u64 = 50;
+
+/// Columns whose change asks for something to be done, by table. Others are ours, or nobody's.
+const WATCHED: &[(&str, &[&str])] = &[
+    ("Open_vSwitch", &["bridges", "manager_options", "ssl", "other_config", "next_cfg"]),
+    (
+        "Bridge",
+        &[
+            "name",
+            "datapath_type",
+            "ports",
+            "controller",
+            "fail_mode",
+            "protocols",
+            "other_config",
+            "flood_vlans",
+        ],
+    ),
+    (
+        "Port",
+        &[
+            "name",
+            "interfaces",
+            "trunks",
+            "cvlans",
+            "tag",
+            "vlan_mode",
+            "mac",
+            "bond_mode",
+            "protected",
+            "other_config",
+        ],
+    ),
+    ("Interface", &["name", "type", "options", "mac", "ofport_request", "mtu_request"]),
+    (
+        "Controller",
+        &["target", "max_backoff", "inactivity_probe", "enable_async_messages", "type", "other_config"],
+    ),
+    ("Manager", &["target", "max_backoff", "inactivity_probe"]),
+    ("SSL", &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"]),
+];
+
+/// Who speaks on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Ovsdb,
+    Unixctl(Daemon),
+    OpenFlow,
+}
+
+/// How the switch is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Internal devices of bridges stay, with the host's addresses on them.
+    Keep,
+    /// Everything the switch made goes.
+    Cleanup,
+}
+
+/// The switch: everything but packets.
+pub(crate) struct Control {
+    /// Where its files are.
+    pub paths: Paths,
+    /// The log.
+    pub vlog: Vlog,
+    /// Sockets.
+    pub streams: Streams,
+    /// Keys.
+    pub tls: Arc<Tls>,
+    /// The database.
+    pub db: Db,
+    /// Where database clients come from.
+    pub remotes: Remotes,
+    /// What is asked for.
+    pub wanted: Wanted,
+    /// What there is.
+    pub world: World,
+    /// The host's network.
+    pub links: Links,
+    /// Tunnels through our own bridges.
+    pub native: Native,
+    /// Decisions.
+    pub pipeline: Arc<Pipeline>,
+    /// Packets.
+    pub datapath: Arc<dyn Datapath>,
+    /// Controllers.
+    pub openflow: OpenFlow,
+    /// Set when the switch is to end.
+    pub exit: Option<Exit>,
+    pub(crate) unixctl: Unixctl,
+    /// The daemon whose socket the command being run came by.
+    pub(crate) unixctl_daemon: Daemon,
+    facts: Static,
+    services: HashMap<EndpointId, Service>,
+    talking: HashMap<ConnId, (Service, EndpointId)>,
+    todo: Todo,
+    due: Due,
+}
+
+/// What [`Control::settle`] has to do.
+#[derive(Default)]
+struct Todo {
+    /// The database asks for something else.
+    wishes: bool,
+    /// What exists changed.
+    world: bool,
+    /// Devices changed.
+    devices: BTreeSet<String>,
+    /// The host's routes or addresses changed.
+    routes: bool,
+    /// The database is to be told what there is.
+    report: bool,
+    /// Counters are to be told too.
+    statistics: bool,
+}
+
+/// When the next of each is to be done, in milliseconds of the clock.
+struct Due {
+    tick: u64,
+    retry: u64,
+    statistics: u64,
+    resolve: u64,
+}
+
+/// The parts a [`Control`] is made of.
+pub(crate) struct Parts {
+    /// Where its files are.
+    pub paths: Paths,
+    /// The log.
+    pub vlog: Vlog,
+    /// Sockets.
+    pub streams: Streams,
+    /// Keys.
+    pub tls: Arc<Tls>,
+    /// The database.
+    pub db: Db,
+    /// Where database clients come from.
+    pub remotes: Remotes,
+    /// The host's network.
+    pub links: Links,
+    /// Decisions.
+    pub pipeline: Arc<Pipeline>,
+    /// Packets.
+    pub datapath: Arc<dyn Datapath>,
+}
+
+impl Control {
+    /// A switch that has read nothing yet.
+    pub(crate) fn new(parts: Parts) -> Control {
+        let now = now_ms();
+        let facts = Static::read(&parts.db.database().schema().version);
+        Control {
+            openflow: OpenFlow::new(parts.paths.rundir.clone()),
+            paths: parts.paths,
+            vlog: parts.vlog,
+            streams: parts.streams,
+            tls: parts.tls,
+            db: parts.db,
+            remotes: parts.remotes,
+            wanted: Wanted::default(),
+            world: World::default(),
+            links: parts.links,
+            native: Native::default(),
+            pipeline: parts.pipeline,
+            datapath: parts.datapath,
+            exit: None,
+            unixctl: Unixctl::default(),
+            unixctl_daemon: Daemon::Vswitchd,
+            facts,
+            services: HashMap::new(),
+            talking: HashMap::new(),
+            todo: Todo { wishes: true, routes: true, statistics: true, ..Todo::default() },
+            due: Due { tick: now, retry: now + RETRY_MS, statistics: now, resolve: now },
+        }
+    }
+
+    /// Opens the control sockets of both daemons.
+    pub(crate) fn open_control_sockets(&mut self) -> std::io::Result<()> {
+        for daemon in Daemon::ALL {
+            let target =
+                crate::stream::Target::Passive(crate::stream::Listen::Unix(self.paths.unixctl(daemon)));
+            let endpoint = self.streams.open(&target, Duration::ZERO)?;
+            self.services.insert(endpoint, Service::Unixctl(daemon));
+        }
+        Ok(())
+    }
+
+    /// When something is to be done without anything happening.
+    pub(crate) fn deadline_ms(&self) -> u64 {
+        let mut next = self.due.tick;
+        if self.native.is_active() {
+            next = next.min(self.due.resolve);
+        }
+        next.min(self.db.deadline_ms().unwrap_or(u64::MAX))
+    }
+
+    /// Something happened on a stream.
+    pub(crate) fn on_stream(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { endpoint, conn } => self.on_opened(endpoint, conn),
+            StreamEvent::Data { conn, bytes } => self.on_data(conn, &bytes),
+            StreamEvent::Closed { conn, why } => self.on_closed(conn, &why),
+            StreamEvent::Dial { endpoint, state, error } => {
+                if let Some(remote) = self.remotes.by_endpoint(endpoint) {
+                    remote.status.dial(state, error);
+                } else {
+                    self.openflow.on_dial(endpoint, state, error);
+                }
+            }
+        }
+    }
+
+    fn on_opened(&mut self, endpoint: EndpointId, conn: Conn) {
+        let now = now_ms();
+        let service = match self.services.get(&endpoint) {
+            Some(service) => *service,
+            None if self.openflow.owns(endpoint) => Service::OpenFlow,
+            None => Service::Ovsdb,
+        };
+        self.talking.insert(conn.id, (service, endpoint));
+        match service {
+            Service::Unixctl(daemon) => self.unixctl.opened(conn, daemon),
+            Service::OpenFlow => self.openflow.on_opened(endpoint, conn, now),
+            Service::Ovsdb => {
+                // An endpoint closed in the meantime: dropping the connection ends it.
+                let Some(remote) = self.remotes.by_endpoint(endpoint) else { return };
+                remote.status.opened(now);
+                let probe = remote.probe_ms(conn.peer.is_empty());
+                self.db.connected(conn, probe, now);
+            }
+        }
+    }
+
+    fn on_data(&mut self, conn: ConnId, bytes: &[u8]) {
+        let now = now_ms();
+        match self.talking.get(&conn) {
+            Some((Service::Ovsdb, _)) => self.db.received(conn, bytes, now),
+            Some((Service::OpenFlow, _)) => self.openflow.on_data(conn, bytes, now),
+            Some((Service::Unixctl(_), _)) => {
+                for call in self.unixctl.received(conn, bytes) {
+                    let answer = crate::unixctl::execute(self, &call);
+                    self.unixctl.answer(conn, call, answer);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_closed(&mut self, conn: ConnId, why: &str) {
+        let now = now_ms();
+        match self.talking.remove(&conn) {
+            Some((Service::Ovsdb, endpoint)) => {
+                if let Some(remote) = self.remotes.by_endpoint(endpoint) {
+                    remote.status.closed(now);
+                }
+                self.db.disconnected(conn, now);
+            }
+            Some((Service::OpenFlow, _)) => self.openflow.on_closed(conn, why, now),
+            Some((Service::Unixctl(_), _)) => self.unixctl.closed(conn),
+            None => {}
+        }
+    }
+
+    /// The database writer finished a job.
+    pub(crate) fn on_written(&mut self, written: Written) {
+        self.db.written(written);
+    }
+
+    /// A packet for controllers.
+    pub(crate) fn on_packet_in(&mut self, packet: PacketIn) {
+        self.openflow.on_packet_in(&self.world, packet);
+    }
+
+    /// The kernel told of a change.
+    pub(crate) fn on_network(&mut self, event: Event) {
+        let name = match &event {
+            Event::Link(link) | Event::LinkGone(link) => Some(link.name.clone()),
+            _ => None,
+        };
+        match self.links.notice(event) {
+            Noticed::Device => {
+                self.todo.devices.extend(name);
+                self.todo.routes = true;
+            }
+            Noticed::Addresses | Noticed::Routes => self.todo.routes = true,
+            Noticed::Neighbour(index, ip, mac) => self.native.neighbour(index, ip, mac, &self.pipeline),
+            Noticed::All => {
+                if let Err(e) = self.links.relist() {
+                    tracing::warn!(target: "netlink", "{e}");
+                }
+                let all = self.world.ifaces().map(|(_, i)| i.wanted.name.clone());
+                self.todo.devices.extend(all);
+                self.todo.routes = true;
+            }
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn on_time(&mut self) {
+        let now = now_ms();
+        if self.db.deadline_ms().is_some_and(|at| at <= now) {
+            self.db.tick(now);
+        }
+        if now >= self.due.tick {
+            self.due.tick = now + TICK_MS;
+            self.db.tick(now);
+            self.pipeline.age(now);
+            self.openflow.on_tick(now);
+            self.expire_rules(now);
+            self.todo.world |= self.openflow.is_waiting_for_controllers();
+        }
+        if now >= self.due.retry {
+            self.due.retry = now + RETRY_MS;
+            self.remotes.retry(&mut self.streams);
+            if self.world.ifaces().any(|(_, i)| i.error.is_some()) {
+                self.world.retry(&mut Host { datapath: &*self.datapath, links: &mut self.links });
+                self.todo.world = true;
+            }
+        }
+        if now >= self.due.statistics {
+            self.due.statistics = now + self.wanted.stats_interval.as_millis() as u64;
+            self.todo.statistics = true;
+        }
+        if self.native.is_active() && now >= self.due.resolve {
+            self.due.resolve = now + RESOLVE_MS;
+            self.native.resolve(&mut self.links, &self.pipeline, now);
+        }
+    }
+
+    fn expire_rules(&mut self, now: u64) {
+        let snapshot = self.pipeline.snapshot();
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        if !snapshot.bridges().any(|b| due(b.tables.next_expiry())) {
+            return;
+        }
+        // Traffic that is still in the caches counts as use.
+        self.datapath.refresh();
+        self.openflow.expire(&self.pipeline, now);
+    }
+
+    /// Does what follows from everything that was taken in since the last call: makes reality match, publishes once,
+    /// answers, and tells the database.
+    pub(crate) fn settle(&mut self) {
+        self.read_changes();
+        self.openflow.execute(Target {
+            pipeline: &self.pipeline,
+            datapath: &*self.datapath,
+            world: &mut self.world,
+            links: &self.links,
+            now: now_ms(),
+        });
+        self.todo.world |= self.openflow.take_port_changes();
+        if self.todo.wishes {
+            self.todo.wishes = false;
+            self.make_match();
+        }
+        if !self.todo.devices.is_empty() {
+            self.follow_devices();
+        }
+        if std::mem::take(&mut self.todo.routes) {
+            self.follow_routes();
+        }
+        if std::mem::take(&mut self.todo.world) {
+            self.publish();
+            self.todo.report = true;
+        }
+        if self.todo.report || self.todo.statistics {
+            self.write_back();
+        }
+        self.openflow.flush(&*self.datapath);
+    }
+
+    /// Looks whether clients changed anything that asks for something.
+    fn read_changes(&mut self) {
+        for commit in self.db.take_changes() {
+            self.todo.wishes |= !commit.local && asks_for_something(&commit);
+        }
+    }
+
+    fn make_match(&mut self) {
+        self.wanted = Wanted::read(self.db.database());
+        self.tls.set(self.wanted.tls.clone());
+        self.remotes.reconcile(&self.wanted, &mut self.streams);
+        self.world.apply(&self.wanted, &mut Host { datapath: &*self.datapath, links: &mut self.links });
+        self.openflow.reconcile(&self.world, &mut self.streams);
+        self.todo.world = true;
+        self.todo.routes = true;
+    }
+
+    fn follow_devices(&mut self) {
+        let names = std::mem::take(&mut self.todo.devices);
+        let ours = names.iter().any(|n| self.world.ifaces().any(|(_, i)| i.wanted.name == *n));
+        if !ours {
+            return;
+        }
+        let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
+        for (bridge, port) in self.world.follow_devices(&names, &mut host) {
+            self.pipeline.fdb_flush_port(bridge, port);
+        }
+        self.todo.world = true;
+    }
+
+    fn follow_routes(&mut self) {
+        let routes = self.native.refresh(&mut self.world, &mut self.links);
+        if self.pipeline.snapshot().underlay().routes() != routes {
+            let _ = self.pipeline.update(|snapshot| {
+                snapshot.underlay_mut().set_routes(routes);
+                Ok::<_, std::convert::Infallible>(())
+            });
+            self.native.load_neighbours(&mut self.links, &self.pipeline);
+        }
+        // Addresses of internal ports are where native tunnels end.
+        self.todo.world = true;
+    }
+
+    /// Publishes the world if that changes anything, and tells controllers of ports that changed.
+    fn publish(&mut self) {
+        self.openflow.note_controllers(&mut self.world);
+        let (world, links, openflow) = (&self.world, &self.links, &mut self.openflow);
+        let published = self.pipeline.update(|snapshot| {
+            let changed = world.compile(snapshot, links);
+            if openflow.apply_fail_modes(snapshot, world, now_ms()) || changed { Ok(()) } else { Err(()) }
+        });
+        if published.is_ok() {
+            self.openflow.note_published();
+        }
+        self.openflow.tell_ports(&self.world);
+    }
+
+    /// One transaction with everything the database does not know yet.
+    fn write_back(&mut self) {
+        self.todo.report = false;
+        let traffic = std::mem::take(&mut self.todo.statistics);
+        if traffic {
+            self.world.read_statistics(&*self.datapath);
+        }
+        let (world, wanted, links, facts) = (&self.world, &self.wanted, &self.links, &self.facts);
+        let (remotes, streams, openflow) = (&self.remotes, &self.streams, &self.openflow);
+        let now = now_ms();
+        self.db.edit(now, |edit| {
+            report(edit, world, wanted, links, facts, traffic)?;
+            openflow.report(edit, streams, now, traffic)?;
+            if traffic { remotes.report(edit, streams, now) } else { Ok(()) }
+        });
+    }
+
+    /// Removes what is to go with the switch.
+    pub(crate) fn finish(&mut self, exit: Exit) {
+        if exit == Exit::Cleanup {
+            let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
+            self.world.apply(&Wanted::default(), &mut host);
+        }
+    }
+}
+
+/// Whether a commit touches a column that is watched.
+fn asks_for_something(commit: &Commit) -> bool {
+    WATCHED.iter().any(|(table, columns)| commit.touches(table, columns))
+}

@@ -1,0 +1,156 @@
+//! Which tunnels leave by one of our own bridges, and to which link-layer address do their packets go?
+//!
+//! The kernel is asked for routes and asked to resolve neighbours (it sends the ARP or ND query out of the bridge's
+//! internal port, and tells us the answer), so there is one truth for the host and for native tunnels.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use weft_flow::OfPort;
+use weft_host::netlink::Neighbour;
+use weft_pipeline::{Pipeline, Resolve, Route, TunnelAddr};
+
+use super::Links;
+use crate::bridge::{Egress, World};
+use crate::wanted::IfaceKind;
+
+/// The main routing table.
+const RT_TABLE_MAIN: u32 = 254;
+/// A neighbour in use is asked for again after this long, because native tunnels use it behind the kernel's back.
+const CONFIRM_MS: u64 = 30_000;
+
+/// Native tunnels: the bridges that lead to tunnel ends.
+#[derive(Default)]
+pub(crate) struct Native {
+    /// Our internal ports by device.
+    ports: HashMap<u32, (u32, OfPort)>,
+    /// Whether any route leads through them.
+    active: bool,
+    confirmed_ms: u64,
+}
+
+impl Native {
+    /// Whether packets may wait for neighbours.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Finds anew by which device each tunnel leaves, and the routes through our own bridges.
+    pub(crate) fn refresh(&mut self, world: &mut World, links: &mut Links) -> Vec<Route> {
+        self.ports = world
+            .ifaces()
+            .filter(|(_, i)| matches!(i.wanted.kind, Ok(IfaceKind::Internal)) && i.state.ifindex != 0)
+            .filter_map(|(b, i)| Some((i.state.ifindex, (b.id, i.ofport?))))
+            .collect();
+        let mut routes: Vec<Route> = Vec::new();
+        let mut by_flow = false;
+        for bridge in world.bridges.values_mut() {
+            for iface in bridge.ifaces.values_mut() {
+                iface.egress = None;
+                let Ok(IfaceKind::Tunnel { config, .. }) = &iface.wanted.kind else { continue };
+                let TunnelAddr::Addr(remote) = config.remote else {
+                    by_flow |= config.remote == TunnelAddr::Flow;
+                    continue;
+                };
+                let local = match config.local {
+                    TunnelAddr::Addr(local) => Some(local),
+                    TunnelAddr::Any | TunnelAddr::Flow => None,
+                };
+                let Some((egress, route)) = self.way_to(remote, local, links) else { continue };
+                iface.egress = Some(egress);
+                if let Some(route) = route.filter(|r| !routes.iter().any(|old| old.prefix == r.prefix)) {
+                    routes.push(route);
+                }
+            }
+        }
+        if by_flow {
+            routes.extend(self.all_routes(links));
+        }
+        self.active = !routes.is_empty();
+        routes
+    }
+
+    /// The device by which packets to `remote` leave, and the route if it is ours.
+    fn way_to(
+        &self,
+        remote: IpAddr,
+        local: Option<IpAddr>,
+        links: &mut Links,
+    ) -> Option<(Egress, Option<Route>)> {
+        let way = links.netlink().route_to(remote, local).ok()?;
+        let hop = way.hops.first()?;
+        let device = links.by_index(hop.ifindex)?;
+        let source = local.or(way.source);
+        let egress = Egress { device: device.name.clone(), carrier: device.carrier, source };
+        let ours = self.ports.get(&hop.ifindex).filter(|_| !way.local);
+        let route = ours.zip(source).map(|((bridge, port), src)| Route {
+            prefix: remote,
+            plen: if remote.is_ipv4() { 32 } else { 128 },
+            bridge: *bridge,
+            port: *port,
+            gateway: hop.gateway,
+            src,
+        });
+        Some((egress, route))
+    }
+
+    /// Every route through our own bridges, for tunnels whose remote address flows decide.
+    fn all_routes(&self, links: &mut Links) -> Vec<Route> {
+        let Ok(all) = links.netlink().routes() else { return Vec::new() };
+        let ours = all.into_iter().filter(|r| r.table == RT_TABLE_MAIN && !r.local).filter_map(|route| {
+            let hop = route.hops.first()?;
+            let (bridge, port) = *self.ports.get(&hop.ifindex)?;
+            let fits = |a: &&IpAddr| a.is_ipv4() == route.dst.is_ipv4();
+            let src = route.source.or_else(|| links.addresses(hop.ifindex).iter().find(fits).copied())?;
+            Some(Route { prefix: route.dst, plen: route.prefix, bridge, port, gateway: hop.gateway, src })
+        });
+        ours.collect()
+    }
+
+    /// Tells the pipeline every neighbour that is known on our bridges.
+    pub(crate) fn load_neighbours(&self, links: &mut Links, pipeline: &Pipeline) {
+        let Ok(neighbours) = links.netlink().neighbours() else { return };
+        for n in neighbours {
+            self.neighbour(n.ifindex, n.ip, n.mac.filter(|_| Neighbour::usable(&n)), pipeline);
+        }
+    }
+
+    /// A neighbour was learned or lost.
+    pub(crate) fn neighbour(
+        &self,
+        ifindex: u32,
+        ip: IpAddr,
+        mac: Option<weft_wire::Mac>,
+        pipeline: &Pipeline,
+    ) {
+        if let Some((bridge, _)) = self.ports.get(&ifindex) {
+            pipeline.set_neighbour(*bridge, ip, mac);
+        }
+    }
+
+    /// Has the kernel ask for neighbours that packets wait for, and now and then for those that are in use.
+    pub(crate) fn resolve(&mut self, links: &mut Links, pipeline: &Pipeline, now_ms: u64) {
+        let mut wanted: Vec<(u32, OfPort, IpAddr)> = pipeline
+            .take_resolves()
+            .into_iter()
+            .map(|Resolve { bridge, port, addr, .. }| (bridge, port, addr))
+            .collect();
+        if now_ms.saturating_sub(self.confirmed_ms) >= CONFIRM_MS {
+            self.confirmed_ms = now_ms;
+            let snapshot = pipeline.snapshot();
+            let used = snapshot.underlay().routes().iter();
+            wanted.extend(used.filter_map(|r| {
+                let hop = r.gateway.or_else(|| (r.plen == 32 || r.plen == 128).then_some(r.prefix))?;
+                snapshot.underlay().neighbour(r.bridge, hop).map(|_| (r.bridge, r.port, hop))
+            }));
+        }
+        for (bridge, port, addr) in wanted {
+            let device = self.ports.iter().find(|(_, at)| **at == (bridge, port)).map(|(index, _)| *index);
+            if let Some(index) = device
+                && let Err(e) = links.netlink().probe_neighbour(index, addr)
+            {
+                tracing::debug!(target: "tunnel", "{e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! How is everything that controllers asked carried out together?
+
+use std::sync::Arc;
+
+use weft_datapath::Datapath;
+use weft_openflow::ErrorCode;
+use weft_openflow::Message;
+use weft_openflow::msg::control::{Role, RoleMessage};
+use weft_openflow::msg::handshake::SwitchConfig;
+use weft_openflow::msg::port::PortMod;
+use weft_openflow::session::{BundleCommit, ReplyTo, Request};
+use weft_pipeline::{Pipeline, Removed, Snapshot};
+
+use super::stats::Sources;
+use super::{OpenFlow, flows, packets, ports, stats};
+use crate::bridge::World;
+use crate::net::Links;
+use crate::stream::ConnId;
+
+/// What requests are carried out on.
+pub(crate) struct Target<'a> {
+    /// Decisions.
+    pub pipeline: &'a Pipeline,
+    /// Packets.
+    pub datapath: &'a dyn Datapath,
+    /// What there is.
+    pub world: &'a mut World,
+    /// The host's network.
+    pub links: &'a Links,
+    /// The time.
+    pub now: u64,
+}
+
+/// Flow tables being changed: a copy of what is published, until something needs to be seen by packets.
+#[derive(Default)]
+struct Draft {
+    snapshot: Option<Snapshot>,
+    removed: Vec<(u32, Vec<Removed>)>,
+}
+
+impl Draft {
+    fn open(&mut self, pipeline: &Pipeline) -> &mut Snapshot {
+        self.snapshot.get_or_insert_with(|| Snapshot::clone(&pipeline.snapshot()))
+    }
+
+    /// What tables are like with the changes so far.
+    fn view(&self, pipeline: &Pipeline) -> Arc<Snapshot> {
+        self.snapshot.as_ref().map_or_else(|| pipeline.snapshot(), |s| Arc::new(s.clone()))
+    }
+}
+
+impl OpenFlow {
+    /// Carries out what was asked since the last call, in order. Flow-mods that follow each other are published
+    /// together.
+    pub(crate) fn execute(&mut self, mut target: Target<'_>) {
+        let mut draft = Draft::default();
+        for (conn, to, request) in std::mem::take(&mut self.pending) {
+            let Some(bridge) = self.connections.get(&conn).map(|c| c.bridge) else { continue };
+            if target.world.by_id(bridge).is_none() {
+                continue;
+            }
+            if let Err(code) = self.one(conn, bridge, &to, request, &mut draft, &mut target)
+                && let Some(connection) = self.connections.get_mut(&conn)
+            {
+                connection.session.refuse(&to, code);
+            }
+        }
+        self.publish(&mut draft, &target);
+    }
+
+    fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
+        if let Some(snapshot) = draft.snapshot.take() {
+            target.pipeline.publish(snapshot);
+            self.unsynced = true;
+        }
+        for (bridge, removed) in draft.removed.drain(..) {
+            self.tell_removed(bridge, &removed, target.now);
+        }
+    }
+
+    fn one(
+        &mut self,
+        conn: ConnId,
+        bridge: u32,
+        to: &ReplyTo,
+        request: Request,
+        draft: &mut Draft,
+        target: &mut Target<'_>,
+    ) -> Result<(), ErrorCode> {
+        match request {
+            Request::FlowMod(m) => self.flow_mod(conn, bridge, &m, draft, target),
+            Request::PacketOut(m) => {
+                self.publish(draft, target);
+                packets::packet_out(bridge, &m, target.pipeline, target.datapath, target.world, target.now)
+            }
+            Request::PortMod(change) => self.port_mod(bridge, &change, target),
+            Request::BundleCommit(commit) => {
+                self.commit(conn, bridge, to, &commit, draft, target);
+                Ok(())
+            }
+            Request::Role(message) => self.role(conn, bridge, to, message),
+            // Tables that miss drop, as OpenFlow 1.3 has it; rules may say otherwise.
+            Request::TableMod(_) => Err(ErrorCode::OFPTMFC_EPERM),
+            Request::SetConfig(config) => {
+                if let Some(bridge) = self.bridges.get_mut(&bridge) {
+                    bridge.config_flags = config.flags;
+                }
+                Ok(())
+            }
+            Request::Barrier => {
+                self.barrier = true;
+                self.session(conn, |session| session.reply_barrier(to));
+                Ok(())
+            }
+            Request::GetConfig => {
+                let flags = self.bridges.get(&bridge).map_or(0, |b| b.config_flags);
+                self.session(conn, |session| {
+                    let config = SwitchConfig { flags, miss_send_len: session.miss_send_len() };
+                    let _ = session.reply(to, &Message::GetConfigReply(config));
+                });
+                Ok(())
+            }
+            Request::Features => {
+                let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                let reply = Message::FeaturesReply(stats::features(live));
+                self.session(conn, |session| {
+                    let _ = session.reply(to, &reply);
+                });
+                Ok(())
+            }
+            Request::Stats(question) => {
+                let snapshot = draft.view(target.pipeline);
+                let bridge = target.world.by_id(bridge).zip(snapshot.bridge(bridge));
+                let (bridge, tables) = bridge.ok_or(ErrorCode::OFPBRC_EPERM)?;
+                let sources = Sources {
+                    bridge,
+                    tables: &tables.tables,
+                    links: target.links,
+                    datapath: target.datapath,
+                    now: target.now,
+                };
+                let connection = self.connections.get_mut(&conn).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                sources.answer(&mut connection.session, to, question)
+            }
+        }
+    }
+
+    fn session(&mut self, conn: ConnId, f: impl FnOnce(&mut weft_openflow::session::SwitchSession)) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            f(&mut connection.session);
+        }
+    }
+
+    fn flow_mod(
+        &mut self,
+        conn: ConnId,
+        bridge: u32,
+        m: &weft_openflow::msg::flow::FlowMod,
+        draft: &mut Draft,
+        target: &Target<'_>,
+    ) -> Result<(), ErrorCode> {
+        let version = self.connections.get(&conn).map(|c| c.session.version_or_oldest());
+        let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?)?;
+        if flows::is_about_groups(m) {
+            return Ok(());
+        }
+        let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
+        let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
+        if !outcome.removed.is_empty() {
+            draft.removed.push((bridge, outcome.removed));
+        }
+        Ok(())
+    }
+
+    fn port_mod(&mut self, bridge: u32, change: &PortMod, target: &mut Target<'_>) -> Result<(), ErrorCode> {
+        let live = target.world.by_id_mut(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?;
+        self.ports_changed |= ports::modify(live, change)?;
+        Ok(())
+    }
+
+    /// Applies a bundle whole or not at all.
+    fn commit(
+        &mut self,
+        conn: ConnId,
+        bridge: u32,
+        to: &ReplyTo,
+        commit: &BundleCommit,
+        draft: &mut Draft,
+        target: &mut Target<'_>,
+    ) {
+        let before = (draft.snapshot.clone(), draft.removed.len());
+        let mut failed = None;
+        let mut later = Vec::new();
+        for (inner, request) in commit.iter() {
+            let done = match request {
+                Request::FlowMod(m) => self.flow_mod(conn, bridge, &m, draft, target),
+                other => {
+                    later.push((inner.clone(), other));
+                    Ok(())
+                }
+            };
+            if let Err(code) = done {
+                failed = Some((inner, code));
+                break;
+            }
+        }
+        if failed.is_some() {
+            draft.snapshot = before.0;
+            draft.removed.truncate(before.1);
+        } else {
+            // Packets see the bundle's rules; ports change with them.
+            self.publish(draft, target);
+            for (inner, request) in later {
+                if let Err(code) = self.one(conn, bridge, &inner, request, draft, target) {
+                    failed = Some((inner, code));
+                    break;
+                }
+            }
+        }
+        self.barrier = true;
+        self.session(conn, |session| match &failed {
+            None => session.reply_commit(to, Ok(())),
+            Some((inner, code)) => session.reply_commit(to, Err((inner, *code))),
+        });
+    }
+
+    /// Elects (OpenFlow 1.5.1 §6.3.6): a new primary makes the one before it secondary.
+    fn role(
+        &mut self,
+        conn: ConnId,
+        bridge: u32,
+        to: &ReplyTo,
+        message: RoleMessage,
+    ) -> Result<(), ErrorCode> {
+        let state = self.bridges.get_mut(&bridge).ok_or(ErrorCode::OFPRRFC_UNSUP)?;
+        if let (Role::Primary | Role::Secondary, Some(new)) = (message.role, message.generation_id) {
+            let stale = |old: u64| (new.wrapping_sub(old) as i64) < 0;
+            if state.generation.is_some_and(stale) {
+                return Err(ErrorCode::OFPRRFC_STALE);
+            }
+            state.generation = Some(new);
+        }
+        let generation = state.generation.unwrap_or(u64::MAX);
+        for (id, connection) in self.connections.iter_mut().filter(|(_, c)| c.bridge == bridge) {
+            if *id == conn {
+                connection.session.set_role(message.role);
+            } else if message.role == Role::Primary && connection.session.role() == Role::Primary {
+                connection.session.set_role(Role::Secondary);
+            }
+        }
+        self.session(conn, |session| session.reply_role(to, generation));
+        Ok(())
+    }
+}

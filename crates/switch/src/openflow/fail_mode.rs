@@ -1,0 +1,100 @@
+//! What happens to packets when there are no controllers, or none answers?
+//!
+//! A bridge without controllers begins with one rule, NORMAL, unless it is fail-secure. When controllers are configured
+//! or taken away, or the mode changes, its tables are emptied and begin anew. When a bridge is not fail-secure and its
+//! controllers stay away, a rule above all others makes it a learning switch until one is back.
+
+use weft_flow::{Action, Match, OfPort};
+use weft_openflow::Version;
+use weft_pipeline::{ALL_TABLES, FailMode, FlowMod, FlowModCommand, Snapshot};
+
+use super::OpenFlow;
+use crate::bridge::World;
+
+/// Cookie of the rule of last resort.
+const COOKIE: u64 = 0xfa11_0be4_fa11_0be4;
+/// Milliseconds without any controller after which a bridge switches by itself.
+const PATIENCE_MS: u64 = 15_000;
+
+/// Where a bridge stands.
+pub(super) struct State {
+    has_controllers: bool,
+    secure: bool,
+    /// Since when no controller is connected.
+    alone_since: Option<u64>,
+    /// Whether the rule of last resort is in.
+    open: bool,
+}
+
+impl State {
+    /// A bridge just made, with the tables that [`Snapshot::set_bridge`] gives it.
+    pub(super) fn new(secure: bool) -> State {
+        State { has_controllers: false, secure, alone_since: None, open: false }
+    }
+}
+
+impl OpenFlow {
+    /// Notes for every bridge whether a controller is there.
+    pub(crate) fn note_controllers(&self, world: &mut World) {
+        for live in world.bridges.values_mut() {
+            let versions = self.controllers_of(live.id);
+            live.controller_connected = !versions.is_empty();
+            live.miss_to_controller = versions.iter().any(|v| *v < Version::V13);
+        }
+    }
+
+    /// Adjusts tables to the configuration and to whether controllers are there. True when tables changed.
+    pub(crate) fn apply_fail_modes(&mut self, snapshot: &mut Snapshot, world: &World, now: u64) -> bool {
+        let mut changed = false;
+        for live in world.bridges.values() {
+            let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
+            let state = &mut bridge.fail_mode;
+            let secure = live.wanted.fail_mode == FailMode::Secure;
+            let has = live.wanted.controllers.iter().any(|c| !c.service);
+            let Some(tables) = snapshot.tables_mut(live.id) else { continue };
+            let mut apply = |flow_mod: FlowMod| {
+                if let Err(e) = tables.apply(&flow_mod, now) {
+                    tracing::error!("{e}");
+                }
+                changed = true;
+            };
+            if has != state.has_controllers || secure != state.secure && !has {
+                apply(FlowMod::new(FlowModCommand::Delete { strict: false }, ALL_TABLES, 0, Match::any()));
+                if !has && !secure {
+                    apply(FlowMod::add(0, 0, Match::any(), vec![normal()]));
+                }
+                state.open = false;
+            }
+            (state.has_controllers, state.secure) = (has, secure);
+            let alone = has && !live.controller_connected;
+            state.alone_since = alone.then(|| state.alone_since.unwrap_or(now));
+            let open = !secure && state.alone_since.is_some_and(|since| now >= since + PATIENCE_MS);
+            if open != state.open {
+                state.open = open;
+                let mut rule = FlowMod::add(0, u16::MAX, Match::any(), vec![normal()]);
+                rule.cookie = COOKIE;
+                if !open {
+                    rule.command = FlowModCommand::Delete { strict: true };
+                    (rule.cookie_match, rule.cookie_mask) = (COOKIE, u64::MAX);
+                }
+                let what = if open {
+                    "no controller answers: switching by itself"
+                } else {
+                    "switching by rules again"
+                };
+                tracing::warn!("{}: {what}", live.name);
+                apply(rule);
+            }
+        }
+        changed
+    }
+
+    /// Whether time alone can change what [`OpenFlow::apply_fail_modes`] does.
+    pub(crate) fn is_waiting_for_controllers(&self) -> bool {
+        self.bridges.values().any(|b| b.fail_mode.alone_since.is_some() && !b.fail_mode.open)
+    }
+}
+
+fn normal() -> Action {
+    Action::Output { port: OfPort::NORMAL, max_len: 0 }
+}

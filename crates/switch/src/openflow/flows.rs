@@ -1,0 +1,160 @@
+//! How do flow-mods and what becomes of rules go between sessions and flow tables?
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use weft_openflow::msg::flow::{FlowCommand, GROUP_ANY, flow_flags};
+use weft_openflow::msg::flow_removed::{FlowRemoved, removed_reason};
+use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
+use weft_openflow::{ErrorCode, Version, msg};
+use weft_pipeline::{
+    ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, RemovedReason, Rule,
+    RuleFilter,
+};
+
+use super::OpenFlow;
+
+/// The change a message asks for.
+///
+/// # Errors
+/// What the message names does not exist.
+pub(super) fn flow_mod(m: &msg::flow::FlowMod, version: Version) -> Result<FlowMod, ErrorCode> {
+    if m.buffer_id.is_some() {
+        return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
+    }
+    let old = version <= Version::V11;
+    let command = match m.command {
+        FlowCommand::Add => FlowModCommand::Add,
+        FlowCommand::Modify => FlowModCommand::Modify { strict: false, or_add: old },
+        FlowCommand::ModifyStrict => FlowModCommand::Modify { strict: true, or_add: old },
+        FlowCommand::Delete => FlowModCommand::Delete { strict: false },
+        FlowCommand::DeleteStrict => FlowModCommand::Delete { strict: true },
+    };
+    let add = m.command == FlowCommand::Add;
+    let has = |bit: u16| m.flags & bit != 0;
+    Ok(FlowMod {
+        command,
+        table: m.table.unwrap_or(if add { 0 } else { ALL_TABLES }),
+        priority: m.priority,
+        matching: m.matching,
+        cookie: m.new_cookie.unwrap_or(if add { 0 } else { u64::MAX }),
+        cookie_match: m.cookie,
+        cookie_mask: if add { 0 } else { m.cookie_mask },
+        instructions: m.instructions.clone(),
+        idle_timeout: m.idle_timeout,
+        hard_timeout: m.hard_timeout,
+        importance: m.importance,
+        flags: FlowFlags {
+            send_flow_rem: has(flow_flags::SEND_FLOW_REM),
+            check_overlap: has(flow_flags::CHECK_OVERLAP),
+            reset_counts: has(flow_flags::RESET_COUNTS),
+            no_packet_counts: has(flow_flags::NO_PKT_COUNTS),
+            no_byte_counts: has(flow_flags::NO_BYT_COUNTS),
+        },
+        out_port: m.out_port,
+    })
+}
+
+/// Whether a delete can match anything: no rule of ours outputs to a group.
+pub(super) fn is_about_groups(m: &msg::flow::FlowMod) -> bool {
+    let delete = matches!(m.command, FlowCommand::Delete | FlowCommand::DeleteStrict);
+    delete && m.out_group != GROUP_ANY
+}
+
+pub(super) fn error_code(error: FlowModError) -> ErrorCode {
+    match error {
+        FlowModError::BadTableId(_) => ErrorCode::OFPFMFC_BAD_TABLE_ID,
+        FlowModError::Overlap { .. } => ErrorCode::OFPFMFC_OVERLAP,
+        FlowModError::TableFull { .. } => ErrorCode::OFPFMFC_TABLE_FULL,
+        FlowModError::BadGoto { .. } => ErrorCode::OFPBIC_BAD_TABLE_ID,
+    }
+}
+
+/// The rules that a question is about; `None`: none can be.
+pub(super) fn filter(request: &FlowStatsRequest) -> Option<RuleFilter> {
+    (request.out_group == GROUP_ANY).then_some(RuleFilter {
+        table: request.table,
+        matching: request.matching,
+        cookie: request.cookie,
+        cookie_mask: request.cookie_mask,
+        out_port: request.out_port,
+    })
+}
+
+fn bits(flags: FlowFlags) -> u16 {
+    let bit = |on: bool, bit: u16| if on { bit } else { 0 };
+    bit(flags.send_flow_rem, flow_flags::SEND_FLOW_REM)
+        | bit(flags.no_packet_counts, flow_flags::NO_PKT_COUNTS)
+        | bit(flags.no_byte_counts, flow_flags::NO_BYT_COUNTS)
+}
+
+/// A rule, as an answer tells of it.
+pub(super) fn stats(rule: &Rule, now: u64) -> FlowStats {
+    let age = |since: u64| u16::try_from(now.saturating_sub(since) / 1000).unwrap_or(u16::MAX);
+    let used = rule.stats.used_ms.load(Relaxed).max(rule.created_ms);
+    FlowStats {
+        table_id: rule.table,
+        priority: rule.priority,
+        duration: Duration::from_millis(now.saturating_sub(rule.created_ms)),
+        idle_timeout: rule.idle_timeout,
+        hard_timeout: rule.hard_timeout,
+        flags: bits(rule.flags),
+        importance: rule.importance,
+        cookie: rule.cookie,
+        packets: rule.stats.packets.load(Relaxed),
+        bytes: rule.stats.bytes.load(Relaxed),
+        idle_age: Some(age(used)),
+        hard_age: (rule.modified_ms != rule.created_ms).then(|| age(rule.modified_ms)),
+        matching: rule.matching.expand(),
+        instructions: (*rule.instructions).clone(),
+    }
+}
+
+impl OpenFlow {
+    /// Tells controllers of rules that went and were to be told of.
+    pub(super) fn tell_removed(&mut self, bridge: u32, removed: &[Removed], now: u64) {
+        for Removed { rule, reason } in removed.iter().filter(|r| r.rule.flags.send_flow_rem) {
+            let message = FlowRemoved {
+                matching: rule.matching.expand(),
+                cookie: rule.cookie,
+                priority: rule.priority,
+                reason: match reason {
+                    RemovedReason::IdleTimeout => removed_reason::IDLE_TIMEOUT,
+                    RemovedReason::HardTimeout => removed_reason::HARD_TIMEOUT,
+                    RemovedReason::Delete => removed_reason::DELETE,
+                },
+                table_id: rule.table,
+                duration: Duration::from_millis(now.saturating_sub(rule.created_ms)),
+                idle_timeout: rule.idle_timeout,
+                hard_timeout: rule.hard_timeout,
+                packets: rule.stats.packets.load(Relaxed),
+                bytes: rule.stats.bytes.load(Relaxed),
+            };
+            for session in self.sessions_of(bridge) {
+                session.flow_removed(message.clone());
+            }
+        }
+    }
+
+    /// Removes rules whose time is over.
+    pub(crate) fn expire(&mut self, pipeline: &Pipeline, now: u64) {
+        let mut gone: Vec<(u32, Vec<Removed>)> = Vec::new();
+        let _ = pipeline.update(|snapshot| {
+            let due = |b: &&std::sync::Arc<weft_pipeline::Bridge>| {
+                b.tables.next_expiry().is_some_and(|at| at <= now)
+            };
+            let bridges: Vec<u32> = snapshot.bridges().filter(due).map(|b| b.config.id).collect();
+            for id in bridges {
+                if let Some(tables) = snapshot.tables_mut(id) {
+                    gone.push((id, tables.expire(now)));
+                }
+            }
+            // Nothing to publish when traffic kept every rule alive.
+            if gone.iter().any(|(_, rules)| !rules.is_empty()) { Ok(()) } else { Err(()) }
+        });
+        self.unsynced |= !gone.is_empty();
+        for (bridge, removed) in gone {
+            self.tell_removed(bridge, &removed, now);
+        }
+    }
+}

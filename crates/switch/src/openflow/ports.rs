@@ -1,0 +1,124 @@
+//! Which ports has a bridge, as controllers see them, and what do controllers change about them?
+
+use std::collections::BTreeMap;
+
+use weft_flow::OfPort;
+use weft_openflow::ErrorCode;
+use weft_openflow::msg::port::{
+    PortDesc, PortMod, PortReason, PortStatus, port_config, port_feature, port_state,
+};
+use weft_pipeline::PortFlags;
+
+use super::OpenFlow;
+use crate::bridge::{Bridge, Iface, World, virtual_mac};
+
+/// Ports as controllers were told of them last.
+pub(super) type KnownPorts = BTreeMap<OfPort, PortDesc>;
+
+/// Longest name OpenFlow carries.
+const MAX_NAME: usize = 15;
+
+/// Every open port of a bridge.
+pub(super) fn describe(bridge: &Bridge) -> Vec<PortDesc> {
+    bridge.open().into_iter().filter_map(|iface| describe_one(bridge, iface)).collect()
+}
+
+fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
+    let mut name = iface.wanted.name.clone();
+    while name.len() > MAX_NAME {
+        name.pop();
+    }
+    let state = if iface.state.link_up { port_state::LIVE } else { port_state::LINK_DOWN };
+    let kbps = iface.state.speed_mbps.unwrap_or(0).saturating_mul(1000);
+    Some(PortDesc {
+        port_no: iface.ofport?,
+        hw_addr: iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge)),
+        name,
+        config: config_bits(&iface.flags) | if iface.state.admin_up { 0 } else { port_config::PORT_DOWN },
+        state,
+        curr: features(iface),
+        curr_speed: kbps,
+        ..PortDesc::default()
+    })
+}
+
+fn features(iface: &Iface) -> u32 {
+    let full = iface.state.full_duplex == Some(true);
+    let rate = match iface.state.speed_mbps {
+        None => return 0,
+        Some(10) => port_feature::MB10_HD << u32::from(full),
+        Some(100) if full => port_feature::MB100_FD,
+        Some(1_000) if full => port_feature::GB1_FD,
+        Some(10_000) => port_feature::GB10_FD,
+        Some(40_000) => port_feature::GB40_FD,
+        Some(100_000) => port_feature::GB100_FD,
+        Some(_) => port_feature::OTHER,
+    };
+    rate | port_feature::COPPER
+}
+
+fn config_bits(flags: &PortFlags) -> u32 {
+    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+    bit(flags.down, port_config::PORT_DOWN)
+        | bit(flags.no_receive, port_config::NO_RECV)
+        | bit(flags.no_flood, port_config::NO_FLOOD)
+        | bit(flags.no_forward, port_config::NO_FWD)
+        | bit(flags.no_packet_in, port_config::NO_PACKET_IN)
+}
+
+/// Carries out a port-mod. True when something changed.
+pub(super) fn modify(bridge: &mut Bridge, change: &PortMod) -> Result<bool, ErrorCode> {
+    let known = describe(bridge).into_iter().find(|p| p.port_no == change.port_no);
+    let known = known.ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
+    if known.hw_addr != change.hw_addr {
+        return Err(ErrorCode::OFPPMFC_BAD_HW_ADDR);
+    }
+    let iface = bridge.by_ofport_mut(change.port_no).ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
+    let before = iface.flags;
+    let set = |flag: &mut bool, bit: u32| {
+        if change.mask & bit != 0 {
+            *flag = change.config & bit != 0;
+        }
+    };
+    set(&mut iface.flags.down, port_config::PORT_DOWN);
+    set(&mut iface.flags.no_receive, port_config::NO_RECV);
+    set(&mut iface.flags.no_flood, port_config::NO_FLOOD);
+    set(&mut iface.flags.no_forward, port_config::NO_FWD);
+    set(&mut iface.flags.no_packet_in, port_config::NO_PACKET_IN);
+    Ok(iface.flags != before)
+}
+
+impl OpenFlow {
+    /// Tells controllers what changed about ports since they were told last.
+    pub(crate) fn tell_ports(&mut self, world: &World) {
+        let mut told = Vec::new();
+        for live in world.bridges.values() {
+            let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
+            let now: KnownPorts = describe(live).into_iter().map(|p| (p.port_no, p)).collect();
+            if now == bridge.known {
+                continue;
+            }
+            let before = std::mem::replace(&mut bridge.known, now.clone());
+            let tell = |reason, port: &PortDesc| (live.id, PortStatus { reason, port: port.clone() });
+            for (number, old) in &before {
+                match now.get(number) {
+                    // Another device under the same number is another port.
+                    Some(new) if new.name == old.name => {
+                        if new != old {
+                            told.push(tell(PortReason::Modify, new));
+                        }
+                    }
+                    _ => told.push(tell(PortReason::Delete, old)),
+                }
+            }
+            let is_new =
+                |(number, new): &(&OfPort, &PortDesc)| before.get(number).is_none_or(|o| o.name != new.name);
+            told.extend(now.iter().filter(is_new).map(|(_, new)| tell(PortReason::Add, new)));
+        }
+        for (bridge, status) in told {
+            for session in self.sessions_of(bridge) {
+                session.port_status(status.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! How are controllers' questions answered?
+
+use std::time::Duration;
+
+use weft_datapath::Datapath;
+use weft_flow::OfPort;
+use weft_openflow::msg::handshake::{Features, capability};
+use weft_openflow::session::{ReplyTo, SwitchSession};
+use weft_openflow::stats::flow::{AggregateStats, FlowStatsRequest};
+use weft_openflow::stats::port::PortStats;
+use weft_openflow::stats::table::{TableDesc, TableStats};
+use weft_openflow::stats::table_features::TableFeatures;
+use weft_openflow::stats::{StatsReply, StatsRequest, SwitchDesc};
+use weft_openflow::{ErrorCode, Version};
+use weft_pipeline::{Rule, TableSet};
+
+use super::{flows, ports};
+use crate::bridge::{Bridge, COMPATIBLE_WITH, Iface};
+use crate::net::Links;
+
+/// Tables that controllers see.
+const TABLES: u8 = 254;
+/// Rules a table takes.
+const MAX_RULES: u32 = 1_000_000;
+/// Rules in one part of an answer.
+const RULES_AT_ONCE: usize = 512;
+/// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports.
+const ACTIONS10: u32 = 0x7ff;
+/// A count that is not kept.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What the switch is and can do.
+pub(super) fn features(bridge: &Bridge) -> Features {
+    Features {
+        datapath_id: bridge.datapath_id,
+        n_buffers: 0,
+        n_tables: TABLES,
+        auxiliary_id: 0,
+        capabilities: capability::FLOW_STATS
+            | capability::TABLE_STATS
+            | capability::PORT_STATS
+            | capability::QUEUE_STATS
+            | capability::ARP_MATCH_IP,
+        actions: ACTIONS10,
+        ports: ports::describe(bridge),
+    }
+}
+
+/// What an answer is made from.
+pub(super) struct Sources<'a> {
+    pub(super) bridge: &'a Bridge,
+    pub(super) tables: &'a TableSet,
+    pub(super) links: &'a Links,
+    pub(super) datapath: &'a dyn Datapath,
+    pub(super) now: u64,
+}
+
+impl Sources<'_> {
+    /// Answers a question.
+    pub(super) fn answer(
+        &self,
+        session: &mut SwitchSession,
+        to: &ReplyTo,
+        request: StatsRequest,
+    ) -> Result<(), ErrorCode> {
+        let version = session.version().unwrap_or(Version::V10);
+        let reply = match request {
+            StatsRequest::Desc => StatsReply::Desc(self.description()),
+            StatsRequest::Flow(request) => {
+                self.flows(session, to, &request);
+                return Ok(());
+            }
+            StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)),
+            StatsRequest::Table => StatsReply::Table(self.table_stats()),
+            StatsRequest::TableFeatures(wanted) if wanted.is_empty() => {
+                for table in 0..TABLES {
+                    let one = TableFeatures::capable(version, table, TABLES, name(table), MAX_RULES);
+                    session.reply_stats(to, StatsReply::TableFeatures(vec![one]), table + 1 < TABLES);
+                }
+                return Ok(());
+            }
+            StatsRequest::TableFeatures(_) => return Err(ErrorCode::OFPTFFC_EPERM),
+            StatsRequest::TableDesc => {
+                StatsReply::TableDesc((0..TABLES).map(|table_id| TableDesc { table_id, config: 0 }).collect())
+            }
+            StatsRequest::Port(port) => StatsReply::Port(self.port_stats(port)?),
+            StatsRequest::PortDesc(port) => {
+                let mut all = ports::describe(self.bridge);
+                all.retain(|p| port == OfPort::ANY || p.port_no == port);
+                StatsReply::PortDesc(all)
+            }
+            StatsRequest::Queue { port, .. } => {
+                self.check_port(port)?;
+                StatsReply::Queue(Vec::new())
+            }
+        };
+        session.reply_stats(to, reply, false);
+        Ok(())
+    }
+
+    fn description(&self) -> SwitchDesc {
+        let weft = concat!("Weft ", env!("CARGO_PKG_VERSION"));
+        SwitchDesc {
+            manufacturer: "Weft".into(),
+            hardware: "Open vSwitch".into(),
+            software: format!("{COMPATIBLE_WITH} ({weft})"),
+            serial: "None".into(),
+            datapath: self.bridge.wanted.description.clone().unwrap_or_else(|| "None".into()),
+        }
+    }
+
+    fn rules(&self, request: &FlowStatsRequest) -> Vec<std::sync::Arc<Rule>> {
+        self.datapath.refresh();
+        flows::filter(request).map(|filter| self.tables.rules(&filter)).unwrap_or_default()
+    }
+
+    fn flows(&self, session: &mut SwitchSession, to: &ReplyTo, request: &FlowStatsRequest) {
+        let rules = self.rules(request);
+        let mut parts = rules.chunks(RULES_AT_ONCE).peekable();
+        if parts.peek().is_none() {
+            session.reply_stats(to, StatsReply::Flow(Vec::new()), false);
+        }
+        while let Some(part) = parts.next() {
+            let list = part.iter().map(|rule| flows::stats(rule, self.now)).collect();
+            session.reply_stats(to, StatsReply::Flow(list), parts.peek().is_some());
+        }
+    }
+
+    fn aggregate(&self, request: &FlowStatsRequest) -> AggregateStats {
+        let mut sum = AggregateStats::default();
+        for rule in self.rules(request) {
+            let one = flows::stats(&rule, self.now);
+            sum.packets += one.packets;
+            sum.bytes += one.bytes;
+            sum.flows += 1;
+        }
+        sum
+    }
+
+    fn table_stats(&self) -> Vec<TableStats> {
+        self.datapath.refresh();
+        let of = |table_id| {
+            let s = self.tables.stats(table_id);
+            TableStats {
+                table_id,
+                name: name(table_id),
+                max_entries: MAX_RULES,
+                active: u32::try_from(s.active).unwrap_or(u32::MAX),
+                lookups: s.lookups,
+                matched: s.matched,
+            }
+        };
+        (0..TABLES).map(of).collect()
+    }
+
+    fn check_port(&self, port: OfPort) -> Result<(), ErrorCode> {
+        if port == OfPort::ANY || self.bridge.by_ofport(port).is_some() {
+            Ok(())
+        } else {
+            Err(ErrorCode::OFPQOFC_BAD_PORT)
+        }
+    }
+
+    fn port_stats(&self, port: OfPort) -> Result<Vec<PortStats>, ErrorCode> {
+        if port != OfPort::ANY && self.bridge.by_ofport(port).is_none() {
+            return Err(ErrorCode::OFPBRC_BAD_PORT);
+        }
+        let open = self.bridge.open().into_iter();
+        Ok(open
+            .filter(|i| port == OfPort::ANY || i.ofport == Some(port))
+            .filter_map(|i| self.one_port(i))
+            .collect())
+    }
+
+    fn one_port(&self, iface: &Iface) -> Option<PortStats> {
+        let stats = iface.dp_port.and_then(|p| self.datapath.port_stats(p).ok()).unwrap_or_default();
+        let device = self.links.by_index(iface.state.ifindex).filter(|_| iface.has_device()).map(|l| l.stats);
+        let known = |n: u64| if device.is_some() { n } else { UNKNOWN };
+        Some(PortStats {
+            port_no: iface.ofport?,
+            rx_packets: stats.rx_packets,
+            tx_packets: stats.tx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_bytes: stats.tx_bytes,
+            rx_dropped: known(stats.rx_dropped),
+            tx_dropped: known(stats.tx_dropped),
+            rx_errors: known(stats.rx_errors),
+            tx_errors: known(stats.tx_errors),
+            rx_frame_err: device.map_or(UNKNOWN, |d| d.rx_frame_errors),
+            rx_over_err: device.map_or(UNKNOWN, |d| d.rx_over_errors),
+            rx_crc_err: device.map_or(UNKNOWN, |d| d.rx_crc_errors),
+            collisions: device.map_or(UNKNOWN, |d| d.collisions),
+            duration: Some(Duration::from_millis(self.now.saturating_sub(iface.opened_ms))),
+        })
+    }
+}
+
+fn name(table: u8) -> String {
+    match table {
+        0 => "classifier".to_owned(),
+        n => format!("table{n}"),
+    }
+}

@@ -1,0 +1,59 @@
+//! What would happen to a packet?
+
+use weft_flow::text::{Syntax, parse_key};
+use weft_flow::{FlowKey, OfPort};
+
+use super::{Answer, Command, SWITCH};
+use crate::clock::now_ms;
+use crate::control::Control;
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        daemons: SWITCH,
+        name: "ofproto/trace",
+        usage: "bridge br_flow",
+        arguments: (1, usize::MAX),
+        run: trace,
+    },
+    Command {
+        daemons: SWITCH,
+        name: "weft/trace",
+        usage: "bridge br_flow [--json]",
+        arguments: (2, 3),
+        run: weft_trace,
+    },
+];
+
+fn trace(control: &mut Control, args: &[String]) -> Answer {
+    let mut positional = args.iter().filter(|a| !a.starts_with('-'));
+    let (Some(bridge), Some(flow)) = (positional.next(), positional.next()) else {
+        return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
+    };
+    Ok(record(control, bridge, flow)?.to_string())
+}
+
+fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
+    let recorded = record(control, &args[0], &args[1])?;
+    match args.get(2).map(String::as_str) {
+        None => Ok(recorded.to_string()),
+        Some("--json") => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
+        Some(other) => Err(format!("{other}: unknown option, use --json")),
+    }
+}
+
+fn record(control: &Control, bridge: &str, flow: &str) -> Result<weft_pipeline::Trace, String> {
+    let found = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
+    let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
+    let syntax = Syntax::reading(&by_name);
+    let mut key: FlowKey =
+        parse_key(flow, &syntax).map_err(|e| format!("Bad openflow flow syntax: {flow}: {e}"))?;
+    let number = OfPort(key.pipeline.in_port);
+    let iface =
+        found.by_ofport(number).ok_or_else(|| format!("{bridge} has no port {number}: give in_port=PORT"))?;
+    let port = iface.dp_port.ok_or_else(|| {
+        format!("{} is a patch port: trace from the bridge where the packet enters", iface.wanted.name)
+    })?;
+    key.pipeline.in_port = 0;
+    key.packet.in_port = port.0;
+    Ok(control.pipeline.trace(&key, now_ms()).1)
+}

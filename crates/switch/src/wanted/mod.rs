@@ -1,0 +1,122 @@
+//! What does the database ask for? Rows become typed wishes; nothing is done about them here.
+
+mod bridge;
+mod iface;
+mod port;
+mod tunnel;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weft_ovsdb::Uuid;
+use weft_ovsdb::db::{Database, RowView};
+
+use crate::stream::TlsFiles;
+
+pub(crate) use bridge::{Bridge, Controller};
+pub(crate) use iface::TYPES;
+pub(crate) use iface::{Iface, IfaceKind};
+pub(crate) use port::Port;
+
+/// Shortest time between updates of statistics.
+const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Everything that is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// The only row of the Open_vSwitch table.
+    pub root: Option<Uuid>,
+    /// `next_cfg`: to be told in `cur_cfg` when this is reality.
+    pub next_cfg: i64,
+    /// Bridges, by name.
+    pub bridges: Vec<Bridge>,
+    /// Database managers.
+    pub managers: Vec<Manager>,
+    /// Keys for TLS.
+    pub tls: Option<TlsFiles>,
+    /// Time between updates of statistics.
+    pub stats_interval: Duration,
+}
+
+/// A row of the Manager table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manager {
+    /// Row.
+    pub uuid: Uuid,
+    /// Connection string.
+    pub target: String,
+    /// Longest wait between attempts.
+    pub max_backoff: Duration,
+    /// Time without a word after which the peer is asked for one; `None`: the default, zero: never.
+    pub probe: Option<Duration>,
+}
+
+impl Wanted {
+    /// Reads the whole database.
+    pub(crate) fn read(db: &Database) -> Wanted {
+        let Some(root) = db.only_row("Open_vSwitch") else {
+            return Wanted { stats_interval: MIN_STATS_INTERVAL, ..Wanted::default() };
+        };
+        let mut bridges: Vec<Bridge> =
+            rows(db, "Bridge", &root, "bridges").map(|row| Bridge::read(db, &row)).collect();
+        bridges.sort_by(|a, b| a.name.cmp(&b.name));
+        let interval = number(&root, "stats-update-interval").map(Duration::from_millis);
+        Wanted {
+            root: Some(root.uuid()),
+            next_cfg: root.int("next_cfg"),
+            bridges,
+            managers: rows(db, "Manager", &root, "manager_options").map(|row| Manager::read(&row)).collect(),
+            tls: rows(db, "SSL", &root, "ssl").next().map(|row| tls(&row)),
+            stats_interval: interval.unwrap_or_default().max(MIN_STATS_INTERVAL),
+        }
+    }
+}
+
+impl Manager {
+    fn read(row: &RowView<'_>) -> Manager {
+        Manager {
+            uuid: row.uuid(),
+            target: row.str("target").to_owned(),
+            max_backoff: max_backoff(row),
+            probe: probe(row),
+        }
+    }
+}
+
+fn tls(row: &RowView<'_>) -> TlsFiles {
+    TlsFiles {
+        private_key: PathBuf::from(row.str("private_key")),
+        certificate: PathBuf::from(row.str("certificate")),
+        ca_cert: PathBuf::from(row.str("ca_cert")),
+        bootstrap: row.bool("bootstrap_ca_cert"),
+    }
+}
+
+/// The rows of `table` that a column of `row` refers to.
+fn rows<'a>(
+    db: &'a Database,
+    table: &'a str,
+    row: &RowView<'a>,
+    column: &str,
+) -> impl Iterator<Item = RowView<'a>> {
+    row.refs(column).into_iter().filter_map(move |uuid| db.row(table, uuid))
+}
+
+/// A number in `other_config`.
+fn number(row: &RowView<'_>, key: &str) -> Option<u64> {
+    row.get("other_config", key)?.parse().ok()
+}
+
+/// A flag in `other_config`.
+fn flag(row: &RowView<'_>, key: &str) -> bool {
+    row.get("other_config", key) == Some("true")
+}
+
+fn max_backoff(row: &RowView<'_>) -> Duration {
+    let ms = row.opt_int("max_backoff").and_then(|ms| u64::try_from(ms).ok());
+    Duration::from_millis(ms.unwrap_or(8000).max(1000))
+}
+
+fn probe(row: &RowView<'_>) -> Option<Duration> {
+    row.opt_int("inactivity_probe").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
+}

@@ -1,0 +1,148 @@
+//! `weft drops`: why did packets die, where, and how many?
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weft_switch::{Daemon, Paths, call};
+
+use super::Outcome;
+use crate::output::{Format, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  weft drops                   every reason for which packets were dropped, with ports
+  weft drops --watch           what is dropped from now on, second by second
+  weft drops -o json           the same for programs
+
+A reason's name is stable; `weft trace` tells which rule or port gives it to a packet.";
+
+/// Arguments of `weft drops`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print what is dropped anew, as it happens, until interrupted.
+    #[arg(short, long)]
+    watch: bool,
+    /// Seconds between looks with --watch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, requires = "watch")]
+    interval: f64,
+    /// Run directory of the switch [default: $OVS_RUNDIR, or /var/run/openvswitch].
+    #[arg(long, value_name = "DIR")]
+    rundir: Option<PathBuf>,
+}
+
+/// Drops by reason.
+type Counts = BTreeMap<String, u64>;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Report {
+    total: Counts,
+    reasons: BTreeMap<String, String>,
+    ports: Vec<PortDrops>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PortDrops {
+    bridge: String,
+    port: String,
+    drops: Counts,
+}
+
+/// Runs `weft drops`.
+pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
+    let paths = Paths::resolve(args.rundir.as_deref(), None);
+    let report = read(&paths.rundir)?;
+    if !args.watch {
+        format.print(&report, human)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pause = Duration::try_from_secs_f64(args.interval.max(0.1))?;
+    let mut before = report;
+    loop {
+        std::thread::sleep(pause);
+        let now = read(&paths.rundir)?;
+        let new = now.since(&before);
+        before = now;
+        match format {
+            Format::Json => println!("{}", serde_json::to_string(&new)?),
+            Format::Table if new.total.is_empty() => {}
+            Format::Table => println!("{}\n", human(&new)),
+        }
+    }
+}
+
+fn read(rundir: &Path) -> Result<Report, Box<dyn std::error::Error>> {
+    let answer = call(rundir, Daemon::Vswitchd, "weft/drops", &["--json"])?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+impl Report {
+    /// What came since an earlier report.
+    fn since(&self, before: &Report) -> Report {
+        let earlier =
+            |p: &PortDrops| before.ports.iter().find(|b| (&b.bridge, &b.port) == (&p.bridge, &p.port));
+        let ports = self.ports.iter().map(|p| {
+            let old = earlier(p).map(|b| b.drops.clone()).unwrap_or_default();
+            PortDrops { bridge: p.bridge.clone(), port: p.port.clone(), drops: difference(&p.drops, &old) }
+        });
+        Report {
+            total: difference(&self.total, &before.total),
+            reasons: self.reasons.clone(),
+            ports: ports.filter(|p| !p.drops.is_empty()).collect(),
+        }
+    }
+}
+
+fn difference(now: &Counts, before: &Counts) -> Counts {
+    let new = now.iter().map(|(k, n)| (k.clone(), n.saturating_sub(before.get(k).copied().unwrap_or(0))));
+    new.filter(|(_, n)| *n > 0).collect()
+}
+
+fn human(report: &Report) -> String {
+    if report.total.is_empty() {
+        return "no drops".to_owned();
+    }
+    let mut rows = table(&["REASON", "PACKETS", "WHERE", "WHY"]);
+    for (reason, n) in &report.total {
+        let ports: Vec<String> = report
+            .ports
+            .iter()
+            .filter_map(|p| Some(format!("{}/{} {}", p.bridge, p.port, p.drops.get(reason)?)))
+            .collect();
+        let why = report.reasons.get(reason).map_or("", String::as_str);
+        rows.add_row([reason.clone(), n.to_string(), ports.join("\n"), why.to_owned()]);
+    }
+    rows.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(pairs: &[(&str, u64)]) -> Counts {
+        pairs.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect()
+    }
+
+    #[test]
+    fn a_watch_shows_what_is_new() {
+        let port = |n| PortDrops {
+            bridge: "br0".into(),
+            port: "vx".into(),
+            drops: counts(&[("tunnel-wrong-vni", n)]),
+        };
+        let reasons = BTreeMap::from([("tunnel-wrong-vni".to_owned(), "No tunnel.".to_owned())]);
+        let report = |n| Report {
+            total: counts(&[("tunnel-wrong-vni", n)]),
+            reasons: reasons.clone(),
+            ports: vec![port(n)],
+        };
+        let new = report(7).since(&report(5));
+        assert_eq!(new.total, counts(&[("tunnel-wrong-vni", 2)]));
+        assert!(human(&new).contains("br0/vx 2"), "{}", human(&new));
+        let none = report(5).since(&report(5));
+        assert_eq!(human(&none), "no drops");
+    }
+}
