@@ -356,7 +356,11 @@ fn serve(mut stream: UnixStream, switch: &Mutex<Switch>, packets: &Receiver<Pack
 
 fn main() -> io::Result<()> {
     let path = std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: ofserve SOCKET"))?;
-    let listener = UnixListener::bind(&path)?;
+    serve_all(&UnixListener::bind(&path)?)
+}
+
+/// Serves every connection in a thread of its own, for ever.
+pub(crate) fn serve_all(listener: &UnixListener) -> io::Result<()> {
     let switch = Arc::new(Mutex::new(Switch::new()));
     for stream in listener.incoming() {
         let (stream, switch) = (stream?, switch.clone());

@@ -175,15 +175,10 @@ fn read_field(r: &mut Reader<'_>) -> Result<Field, ErrorCode> {
 /// The run of bits, if the field has it.
 fn subfield(field: Field, start: u16, bits: u16) -> Result<weft_flow::Subfield, ErrorCode> {
     let end = u32::from(start) + u32::from(bits);
-    if bits == 0 || end > width(field) {
+    if bits == 0 || end > u32::from(field.bits()) {
         return Err(ErrorCode::OFPBAC_BAD_SET_LEN);
     }
     Ok(weft_flow::Subfield { field, start, bits })
-}
-
-/// Bits a subfield may address.
-fn width(field: Field) -> u32 {
-    128 - field.value_mask().leading_zeros()
 }
 
 /// The field, if actions may change it.

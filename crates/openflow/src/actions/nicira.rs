@@ -122,11 +122,13 @@ fn reg_load(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
     let dst = subfield(writable(read_field(r)?)?, start, bits)?;
     let value = u128::from(r.u64()?);
     let run = (1u128 << bits) - 1;
-    if value & !run != 0 {
+    // A field may be wider on the wire than what it may say.
+    let mask = run << start & dst.field.value_mask();
+    if value & !run != 0 || value << start & !mask != 0 {
         return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
     }
     must_be_zero(r)?;
-    Ok(Action::SetField { field: dst.field, value: value << start, mask: run << start })
+    Ok(Action::SetField { field: dst.field, value: value << start, mask })
 }
 
 fn output_reg(subtype: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {

@@ -87,7 +87,7 @@ fn start_and_bits(start: u32, bits: u32) -> u16 {
 }
 
 /// Whether the header that names a field takes 8 bytes.
-fn long_header(field: Field) -> bool {
+pub(super) fn long_header(field: Field) -> bool {
     field.nxm().is_some_and(|point| point.class == 0xffff)
 }
 

@@ -1,7 +1,8 @@
 //! Which of the four ways to change a field does a version use?
 //!
 //! OpenFlow 1.0 and 1.1 have an action per field for some fields; 1.2 to 1.4 set whole fields (`set_field`); 1.5
-//! sets any bits. Nicira's `reg_load` (a run of up to 64 bits) and `reg_load2` (any bits) serve where these do not.
+//! sets any bits. Nicira's `reg_load` (a run of up to 64 bits) and `reg_load2` (any bits, and fields that an experimenter
+//! numbers) serve where these do not.
 
 use weft_flow::{Action, Field};
 
@@ -62,11 +63,13 @@ pub(super) fn load(version: Version, field: Field, value: u128, mask: u128, out:
     let start = mask.trailing_zeros();
     let run = mask.checked_shr(start).unwrap_or(0);
     let bits = run.trailing_ones();
+    let exact = mask & field.value_mask() == field.value_mask();
     let dialect = if version >= Version::V12 { Dialect::Oxm(version) } else { Dialect::Nxm };
-    if bits > 0 && bits <= 64 && run.count_ones() == bits {
+    if bits > 0 && bits <= 64 && run.count_ones() == bits && !nicira_encode::long_header(field) {
+        // Setting all that the field may say sets all of it, also where it is wider on the wire.
+        let bits = if exact && start == 0 { bits.max(u32::from(field.bits()).min(64)) } else { bits };
         nicira_encode::reg_load(field, start, bits, (value >> start) as u64, out);
     } else {
-        let exact = mask & field.value_mask() == field.value_mask();
         nicira_encode::reg_load2(dialect, field, value, (!exact).then_some(mask), out);
     }
 }

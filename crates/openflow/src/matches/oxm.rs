@@ -18,15 +18,6 @@ pub(crate) enum Dialect {
 /// `NXM_NX_COOKIE`: class 1, number 30, shared with the one-byte `NXM_NX_MPLS_TTL`; told apart by its length.
 const NXM_NX_COOKIE: (u16, u8, usize) = (1, 30, 8);
 
-/// Every bit that the key can hold of a field.
-pub(super) fn full_mask(field: Field) -> u128 {
-    match field {
-        Field::ArpOp => 0xff,
-        Field::CtState => 0xffff,
-        _ => field.value_mask(),
-    }
-}
-
 /// Reads fields until the end of `bytes`. `cookie` takes value and mask of `NXM_NX_COOKIE` where it is allowed.
 /// Unknown fields are an error if `strict`, else skipped.
 pub(crate) fn decode_tlvs(
@@ -81,7 +72,7 @@ fn add_field(
     let value = body.number(bytes)?;
     let width_mask = if bytes == 16 { u128::MAX } else { (1 << (8 * bytes)) - 1 };
     let mask = if header.has_mask { body.number(bytes)? } else { width_mask };
-    let full = full_mask(field);
+    let full = field.value_mask();
     if value & !mask != 0 {
         return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
     }
@@ -123,7 +114,7 @@ pub(crate) fn encode_tlvs(dialect: Dialect, m: &Match, cookie: Option<(u64, u64)
             Dialect::Oxm(version) => field.oxm(version.wire()),
         };
         if let Some(point) = point {
-            let mask = (mask != full_mask(field)).then_some(mask);
+            let mask = (mask != field.value_mask()).then_some(mask);
             write_tlv(point, field.bytes(), value, mask, out);
         }
     }
@@ -140,7 +131,7 @@ fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u12
         if mask == 0 || !chosen(dialect, field, m) || !prereq::holds(field.prereq(), m) {
             return None;
         }
-        if !field.maskable() && mask != full_mask(field) {
+        if !field.maskable() && mask != field.value_mask() {
             return None;
         }
         Some((field, field.get(&m.key) & mask, mask))

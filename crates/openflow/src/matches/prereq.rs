@@ -24,12 +24,20 @@ pub fn holds(prereq: Prereq, m: &Match) -> bool {
         Prereq::NdSolicit => icmp6_type(m, &[135]),
         Prereq::NdAdvert => icmp6_type(m, &[136]),
         Prereq::Nd => icmp6_type(m, &[135, 136]),
-        Prereq::Ct => m.mask.0.ct.state & CT_TRACKED != 0 && m.key.ct.state & CT_TRACKED != 0,
+        Prereq::Ct => tracked(m),
     }
 }
 
-/// Bit of `ct_state`: the packet went through connection tracking.
+/// Bits of `ct_state` that only a packet of a known connection has: new, est, rel, rpl, snat, dnat.
+const CT_KNOWN: u16 = 0xcf;
+const CT_INVALID: u16 = 0x10;
 const CT_TRACKED: u16 = 0x20;
+
+/// Whether the original tuple is known: by a bit that says so, or by `+trk-inv`.
+fn tracked(m: &Match) -> bool {
+    let (state, mask) = (m.key.ct.state, m.mask.0.ct.state);
+    state & CT_KNOWN != 0 || state & CT_TRACKED != 0 && mask & CT_INVALID != 0 && state & CT_INVALID == 0
+}
 
 fn eth_type(m: &Match, any: &[EtherType]) -> bool {
     m.mask.0.packet.eth_type == u16::MAX && any.iter().any(|t| t.0 == m.key.packet.eth_type)

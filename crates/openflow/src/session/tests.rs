@@ -7,7 +7,7 @@ use crate::msg::control::{Role, RoleMessage};
 use crate::msg::flow::FlowMod;
 use crate::msg::handshake::SwitchConfig;
 use crate::msg::packet_in::{PacketIn, reason};
-use crate::stats::flow::{FlowStats, FlowStatsRequest};
+use crate::stats::flow::FlowStats;
 use crate::stats::{MultipartRequest, StatsReply, StatsRequest};
 use crate::{Codec, ErrorCode, Message, Version};
 use weft_flow::{Action, FlowKey, Instructions};
@@ -123,7 +123,7 @@ fn unknown_messages_are_refused_with_their_first_bytes() {
 fn answers_take_the_form_of_the_question() {
     for nicira in [false, true] {
         let mut pair = Pair::connected(Version::V10);
-        let body = StatsRequest::Flow(Box::new(FlowStatsRequest::default()));
+        let body = StatsRequest::Flow(Box::default());
         let (to, _) = pair.ask(&Message::MultipartRequest(MultipartRequest { more: false, nicira, body }));
         pair.switch.reply_stats(&to, StatsReply::Flow(vec![FlowStats::default()]), false);
         let Message::MultipartReply(reply) = pair.heard() else { panic!() };
@@ -135,7 +135,7 @@ fn answers_take_the_form_of_the_question() {
 fn long_answers_are_cut_into_messages() {
     for version in Version::ALL {
         let mut pair = Pair::connected(version);
-        let body = StatsRequest::Flow(Box::new(FlowStatsRequest::default()));
+        let body = StatsRequest::Flow(Box::default());
         let (to, _) =
             pair.ask(&Message::MultipartRequest(MultipartRequest { more: false, nicira: false, body }));
         let note = Instructions::apply(vec![Action::Note(vec![1; 1022])]);

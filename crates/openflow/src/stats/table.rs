@@ -25,7 +25,7 @@ pub struct TableStats {
 /// Every wildcard of OpenFlow 1.0.
 const WILDCARDS10: u32 = (1 << 22) - 1;
 /// Every field, action and wildcard of the fixed structure of OpenFlow 1.1.
-const FIELDS11: u64 = 0x3ff;
+const FIELDS11: u32 = 0x3ff;
 /// Actions of OpenFlow 1.1 and 1.2 that rules may use, a bit per number.
 const ACTIONS: u32 = 0x039e_1fff;
 /// Fields of OpenFlow 1.2: numbers 0 to 35.
@@ -45,7 +45,7 @@ impl TableStats {
             Version::V11 => {
                 r.skip(7)?;
                 t.name = r.text(NAME_LEN)?;
-                32
+                24
             }
             Version::V12 => {
                 r.skip(7)?;
@@ -73,9 +73,7 @@ impl TableStats {
             Version::V11 => {
                 out.zeros(7);
                 out.text(&self.name, NAME_LEN);
-                out.u64(FIELDS11);
-                out.u64(FIELDS11);
-                [INSTRUCTIONS, ACTIONS, ACTIONS, 0].into_iter().for_each(|n| out.u32(n));
+                [FIELDS11, FIELDS11, INSTRUCTIONS, ACTIONS, ACTIONS, 0].into_iter().for_each(|n| out.u32(n));
             }
             Version::V12 => {
                 out.zeros(7);

@@ -184,8 +184,9 @@ impl TableProperty {
         let (number, length) = (r.u16()?, usize::from(r.u16()?));
         let padded = length.next_multiple_of(8).checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
         let mut r = r.sub(padded)?.sub(length.checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?)?;
-        let miss = number & 1 != 0 && number < FeatureKind::Match as u16
-            || number & 1 != 0 && number > FeatureKind::Wildcards as u16;
+        // Matching has no property for misses of its own.
+        let split = number < FeatureKind::Match as u16 || number > FeatureKind::Wildcards as u16;
+        let miss = split && number & 1 != 0;
         let base = if miss { number - 1 } else { number };
         let Some(kind) = KINDS.into_iter().find(|k| *k as u16 == base) else {
             return Ok(TableProperty::Other(number, r.rest().to_vec()));
