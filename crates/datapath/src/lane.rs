@@ -86,6 +86,8 @@ impl Lane {
         while !self.stopped {
             self.now_ms = now_ms();
             self.obey();
+            // Also when nothing gets as far as a batch: what is refused on receipt is refused by the newest word.
+            self.follow_changes();
             self.poll_sources();
             self.sweep_some();
             round = round.wrapping_add(1);
