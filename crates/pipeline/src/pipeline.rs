@@ -67,8 +67,13 @@ impl Pipeline {
     /// Publishes a snapshot; all cached flows are to be walked again. Use [`Pipeline::update`] where several threads
     /// change things.
     pub fn publish(&self, snapshot: Snapshot) {
+        let old = self.snapshot.load();
         for bridge in snapshot.bridges() {
-            bridge.fdb.retain_ports(|port| bridge.port(port).is_some());
+            let unchanged =
+                old.bridge(bridge.config.id).is_some_and(|b| Arc::ptr_eq(&b.config, &bridge.config));
+            if !unchanged {
+                bridge.fdb.retain_ports(|port| bridge.port(port).is_some());
+            }
         }
         self.snapshot.store(Arc::new(snapshot));
         self.hub.announce(Changed { tables: true, tags: DepTags::default() });
@@ -131,6 +136,20 @@ impl Pipeline {
     /// The verdict on a packet, without learning, and how it came about.
     pub fn trace(&self, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
         let outcome = walk::received(&self.snapshot.load(), key, now_ms, Mode::Trace);
+        (outcome.verdict, outcome.trace.unwrap_or_default())
+    }
+
+    /// [`Pipeline::trace`] of a packet that comes in by a port of a bridge, a patch port perhaps, whatever
+    /// `key.packet.in_port` says.
+    pub fn trace_on(&self, bridge: u32, port: OfPort, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
+        let snapshot = self.snapshot.load();
+        let outcome = walk::received_on(&snapshot, Some((bridge, port)), key, now_ms, Mode::Trace);
+        (outcome.verdict, outcome.trace.unwrap_or_default())
+    }
+
+    /// The verdict on a packet-out, without learning, and how it came about.
+    pub fn trace_packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
+        let outcome = walk::packet_out(&self.snapshot.load(), out, key, now_ms, Mode::Trace);
         (outcome.verdict, outcome.trace.unwrap_or_default())
     }
 

@@ -22,7 +22,7 @@ impl<'a> Walk<'a> {
                 self.output(*port, u16::MAX, origin);
                 self.trunc = before;
             }
-            Action::Controller { max_len, id, reason } => self.to_controller(*max_len, *id, *reason, origin),
+            Action::Controller { max_len, id, reason } => self.packet_in(*max_len, *id, *reason, origin),
             Action::SetField { field, value, mask } => self.set_field(*field, *value, *mask),
             Action::Move { src, dst } => {
                 if self.meets(src.field.prereq()) && self.meets(dst.field.prereq()) {
@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
         }
         self.blame(DropReason::TtlExceeded);
         if self.bridge.config.controller_connected {
-            self.to_controller(u16::MAX, 0, reason::INVALID_TTL, origin);
+            self.packet_in(u16::MAX, 0, reason::INVALID_TTL, origin);
         }
         Next::Stop
     }

@@ -132,6 +132,8 @@ struct Walk<'a> {
     /// Tunnels that the packet at hand was encapsulated for.
     tunnels: Vec<DpPort>,
     packet_out: bool,
+    /// Where the packet came in.
+    first_port: OfPort,
     cacheable: bool,
     deps: DepTags,
     learned: DepTags,
@@ -143,11 +145,22 @@ struct Walk<'a> {
 
 /// Walks a packet that came in by `key.packet.in_port`.
 pub(crate) fn received(snapshot: &Snapshot, key: &FlowKey, now_ms: u64, mode: Mode) -> Outcome {
-    let port = snapshot.port_of(DpPort(key.packet.in_port));
+    received_on(snapshot, snapshot.port_of(DpPort(key.packet.in_port)), key, now_ms, mode)
+}
+
+/// Walks a packet that came in by a port of a bridge.
+pub(crate) fn received_on(
+    snapshot: &Snapshot,
+    port: Option<(u32, OfPort)>,
+    key: &FlowKey,
+    now_ms: u64,
+    mode: Mode,
+) -> Outcome {
     let Some((bridge, port)) = port.and_then(|(b, p)| Some((snapshot.bridge(b)?, p))) else {
         return unattached(key, mode);
     };
     let mut walk = Walk::new(snapshot, bridge, key, now_ms, mode);
+    walk.first_port = port;
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
     if walk.admit(port) {
         walk.enter(port);
@@ -168,6 +181,8 @@ pub(crate) fn packet_out(
     key.packet.in_port = bridge.port(out.in_port).and_then(|p| p.dp_port).map_or(u32::MAX, |p| p.0);
     let mut walk = Walk::new(snapshot, bridge, &key, now_ms, mode);
     walk.packet_out = true;
+    walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
+    walk.first_port = out.in_port;
     walk.cacheable = false;
     walk.packet.key.pipeline = key.pipeline;
     walk.packet.key.pipeline.in_port = out.in_port.0;
@@ -238,6 +253,7 @@ impl<'a> Walk<'a> {
             emitted: 0,
             tunnels: Vec::new(),
             packet_out: false,
+            first_port: OfPort::NONE,
             cacheable: true,
             deps: DepTags::default(),
             learned: DepTags::default(),
@@ -263,7 +279,12 @@ impl<'a> Walk<'a> {
             rules: self.rules,
             refresh: self.refresh,
         };
-        let trace = self.recorder.map(|r| r.finish(key, &self.packet.key, &verdict));
+        let trace = self.recorder.map(|recorder| {
+            let (mut first, mut last) = (*key, self.packet.key);
+            first.pipeline.in_port = self.first_port.0;
+            last.pipeline.actset_output = 0;
+            recorder.finish(&first, &last, &verdict)
+        });
         Outcome { verdict, learned: self.learned, resolves: self.resolves, trace }
     }
 
@@ -449,7 +470,7 @@ impl<'a> Walk<'a> {
         let wants = config.miss_to_controller && in_port.is_none_or(|p| !p.flags.no_packet_in);
         if !resubmit && wants {
             let origin = Origin { table, cookie: u64::MAX, reason: reason::NO_MATCH };
-            self.to_controller(u16::MAX, 0, origin.reason, origin);
+            self.packet_in(u16::MAX, 0, origin.reason, origin);
         } else if config.fail_mode == crate::FailMode::Secure && !config.controller_connected {
             self.blame(DropReason::FailSecure);
         } else {

@@ -35,7 +35,7 @@ impl<'a> Walk<'a> {
             OfPort::ALL => self.flood(true),
             OfPort::CONTROLLER => {
                 let reason = if self.packet_out { reason::PACKET_OUT } else { origin.reason };
-                self.to_controller(max_len, 0, reason, origin);
+                self.packet_in(max_len, 0, reason, origin);
             }
             OfPort::NONE | OfPort::TABLE | OfPort::UNSET | OfPort::ANY => self.blame(DropReason::RuleDrop),
             port if port == self.in_port() => {
@@ -144,7 +144,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Sends the packet as it is to controllers.
-    pub(super) fn to_controller(&mut self, max_len: u16, id: u16, reason: u8, origin: Origin) {
+    pub(super) fn packet_in(&mut self, max_len: u16, id: u16, reason: u8, origin: Origin) {
         // A packet-in holds more of the packet than the mask tells.
         self.cacheable = false;
         self.commit();

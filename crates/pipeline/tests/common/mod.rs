@@ -1,11 +1,13 @@
 //! What do tests of the pipeline share? Bridges in a line, frames in a line, verdicts as short text.
 #![allow(dead_code, unreachable_pub)]
 
+use weft_flow::text::{Syntax, parse_flow, parse_instructions, parse_key};
 use weft_flow::{
     Action, DpAction, DpPort, FlowKey, Match, OfPort, SetField, TunnelKind, VLAN_PRESENT, Verdict, Vlan,
 };
 use weft_pipeline::{
-    BridgeConfig, FlowMod, Pipeline, PortConfig, PortKind, Snapshot, TunnelAddr, TunnelConfig, VlanConfig,
+    BridgeConfig, FlowMod, FlowModCommand, Pipeline, PortConfig, PortKind, Snapshot, TableSet, TunnelAddr,
+    TunnelConfig, VlanConfig,
 };
 use weft_wire::Mac;
 
@@ -86,6 +88,47 @@ pub fn add(
     let rule = FlowMod::add(table, priority, matching, actions);
     let added = pipeline.update(|s| s.tables_mut(bridge).unwrap().apply(&rule, 0));
     assert_eq!(added.unwrap().added.len(), 1);
+}
+
+/// Replaces the rules of a bridge by these, one a line, as `ovs-ofctl add-flow` takes them.
+pub fn flows(pipeline: &Pipeline, bridge: u32, lines: &str) {
+    let done = pipeline.update(|s| {
+        let tables = s.tables_mut(bridge).unwrap();
+        *tables = TableSet::new();
+        for line in lines.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            tables.apply(&flow_mod(line), 0)?;
+        }
+        Ok::<_, weft_pipeline::FlowModError>(())
+    });
+    done.unwrap();
+}
+
+/// A flow-mod that adds the rule of a line.
+pub fn flow_mod(line: &str) -> FlowMod {
+    let syntax = Syntax::default();
+    // Read apart, so that actions may be tried on packets that they do not fit.
+    let (flow, actions) = line.split_once("actions=").unwrap_or_else(|| panic!("{line}: no actions"));
+    let flow = parse_flow(flow.trim_end_matches(','), &syntax).unwrap_or_else(|e| panic!("{line}: {e}"));
+    let instructions = parse_instructions(actions, &flow.matching, &syntax);
+    let instructions = instructions.unwrap_or_else(|e| panic!("{line}: {e}"));
+    FlowMod {
+        cookie: flow.cookie,
+        idle_timeout: flow.idle_timeout,
+        hard_timeout: flow.hard_timeout,
+        instructions,
+        ..FlowMod::new(FlowModCommand::Add, flow.table.unwrap_or(0), flow.priority, flow.matching)
+    }
+}
+
+/// A packet as a flow in text; `in_port` is the port's OpenFlow number on `bridge`.
+pub fn packet(bridge: u32, text: &str) -> FlowKey {
+    let mut key = parse_key(text, &Syntax::default()).unwrap_or_else(|e| panic!("{text}: {e}"));
+    key.packet.in_port = 100 * bridge + key.pipeline.in_port;
+    key.pipeline = Default::default();
+    if key.tunnel.is_present() {
+        key.packet.extras |= weft_flow::EXTRA_TUNNEL;
+    }
+    key
 }
 
 pub fn output(port: OfPort) -> Action {
