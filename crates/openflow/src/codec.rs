@@ -259,10 +259,6 @@ impl Codec {
     fn encode_body(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         use ofpt::*;
         let v = self.version;
-        let nicira = |subtype: u32, out: &mut Vec<u8>| {
-            out.u32(NICIRA);
-            out.u32(subtype);
-        };
         Some(match message {
             Message::Hello(m) => {
                 m.encode(out);
@@ -294,31 +290,8 @@ impl Codec {
                 m.encode(out);
                 SET_CONFIG
             }
-            Message::PacketIn(m) => match self.packet_in_format {
-                PacketInFormat::Standard => {
-                    m.encode(v, out);
-                    PACKET_IN
-                }
-                PacketInFormat::Nxt => {
-                    nicira(NXT_PACKET_IN, out);
-                    m.encode_nxt(v, out);
-                    EXPERIMENTER
-                }
-                PacketInFormat::Nxt2 => {
-                    nicira(NXT_PACKET_IN2, out);
-                    m.encode_nxt2(v, out);
-                    EXPERIMENTER
-                }
-            },
-            Message::FlowRemoved(m) if v == Version::V10 && self.flow_format == FlowFormat::Nxm => {
-                nicira(NXT_FLOW_REMOVED, out);
-                m.encode_nxt(out);
-                EXPERIMENTER
-            }
-            Message::FlowRemoved(m) => {
-                m.encode(v, out);
-                FLOW_REMOVED
-            }
+            Message::PacketIn(m) => self.encode_packet_in(m, out),
+            Message::FlowRemoved(m) => self.encode_flow_removed(m, out),
             Message::PortStatus(m) => {
                 m.encode(v, out);
                 PORT_STATUS
@@ -347,6 +320,34 @@ impl Codec {
         })
     }
 
+    fn encode_packet_in(&self, m: &PacketIn, out: &mut Vec<u8>) -> u8 {
+        match self.packet_in_format {
+            PacketInFormat::Standard => {
+                m.encode(self.version, out);
+                return ofpt::PACKET_IN;
+            }
+            PacketInFormat::Nxt => {
+                experimenter(NICIRA, NXT_PACKET_IN, out);
+                m.encode_nxt(self.version, out);
+            }
+            PacketInFormat::Nxt2 => {
+                experimenter(NICIRA, NXT_PACKET_IN2, out);
+                m.encode_nxt2(self.version, out);
+            }
+        }
+        ofpt::EXPERIMENTER
+    }
+
+    fn encode_flow_removed(&self, m: &FlowRemoved, out: &mut Vec<u8>) -> u8 {
+        if self.version == Version::V10 && self.flow_format == FlowFormat::Nxm {
+            let kind = experimenter(NICIRA, NXT_FLOW_REMOVED, out);
+            m.encode_nxt(out);
+            return kind;
+        }
+        m.encode(self.version, out);
+        ofpt::FLOW_REMOVED
+    }
+
     fn encode_flow_mod(&self, m: &FlowMod, out: &mut Vec<u8>) -> u8 {
         if self.version != Version::V10 {
             m.encode11(self.version, out);
@@ -358,21 +359,15 @@ impl Codec {
             m.encode10(self.table_ids, out);
             return ofpt::FLOW_MOD;
         }
-        out.u32(NICIRA);
-        out.u32(NXT_FLOW_MOD);
+        let kind = experimenter(NICIRA, NXT_FLOW_MOD, out);
         m.encode_nxt(self.table_ids, out);
-        ofpt::EXPERIMENTER
+        kind
     }
 
     /// Roles, asynchronous configuration, bundles and what only extensions have.
     fn encode_control(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         use ofpt::*;
         let v = self.version;
-        let experimenter = |vendor: u32, subtype: u32, out: &mut Vec<u8>| {
-            out.u32(vendor);
-            out.u32(subtype);
-            EXPERIMENTER
-        };
         Some(match message {
             Message::RoleRequest(m) | Message::RoleReply(m) => {
                 let reply = matches!(message, Message::RoleReply(_));
@@ -439,4 +434,11 @@ impl Codec {
             _ => return None,
         })
     }
+}
+
+/// Appends what an experimenter's message begins with and returns its type.
+fn experimenter(vendor: u32, subtype: u32, out: &mut Vec<u8>) -> u8 {
+    out.u32(vendor);
+    out.u32(subtype);
+    ofpt::EXPERIMENTER
 }
