@@ -18,7 +18,7 @@ use crate::process::paths::{Daemon, Paths};
 use crate::process::vlog::Vlog;
 use crate::remotes::Remotes;
 use crate::stream::{Conn, ConnId, EndpointId, StreamEvent, Streams, Tls};
-use crate::unixctl::Unixctl;
+use crate::unixctl::{Call, Unixctl};
 use crate::wanted::Wanted;
 
 /// Time between retries of what could not be opened.
@@ -118,6 +118,8 @@ pub(crate) struct Control {
     pub(crate) unixctl: Unixctl,
     /// The daemon whose socket the command being run came by.
     pub(crate) unixctl_daemon: Daemon,
+    /// Calls that are answered when the database is compacted.
+    compactions: Vec<(ConnId, Call)>,
     facts: Static,
     services: HashMap<EndpointId, Service>,
     talking: HashMap<ConnId, (Service, EndpointId)>,
@@ -194,6 +196,7 @@ impl Control {
             exit: None,
             unixctl: Unixctl::default(),
             unixctl_daemon: Daemon::Vswitchd,
+            compactions: Vec::new(),
             facts,
             services: HashMap::new(),
             talking: HashMap::new(),
@@ -266,9 +269,12 @@ impl Control {
             Some((Service::OpenFlow, _)) => self.openflow.on_data(conn, bytes, now),
             Some((Service::Unixctl(_), _)) => {
                 for call in self.unixctl.received(conn, bytes) {
-                    let answer = crate::unixctl::execute(self, &call);
-                    self.unixctl.answer(conn, call, answer);
+                    match crate::unixctl::execute(self, &call) {
+                        Some(answer) => self.unixctl.answer(conn, call, answer),
+                        None => self.compactions.push((conn, call)),
+                    }
                 }
+                self.answer_compactions();
             }
             None => {}
         }
@@ -289,9 +295,24 @@ impl Control {
         }
     }
 
+    /// Answers those who asked for a compaction that is done.
+    fn answer_compactions(&mut self) {
+        if !self.compactions.is_empty() && !self.db.is_compacting() {
+            for (conn, call) in std::mem::take(&mut self.compactions) {
+                self.unixctl.answer(conn, call, Ok(String::new()));
+            }
+        }
+    }
+
     /// The database writer finished a job.
     pub(crate) fn on_written(&mut self, written: Written) {
+        if written.result.is_err() {
+            // What the database says of reality is taken back with the rest.
+            self.world.forget_told();
+            self.todo.report = true;
+        }
         self.db.written(written);
+        self.answer_compactions();
     }
 
     /// A packet for controllers.
@@ -340,6 +361,7 @@ impl Control {
         if now >= self.due.retry {
             self.due.retry = now + RETRY_MS;
             self.remotes.retry(&mut self.streams);
+            self.openflow.retry(&mut self.streams);
             if self.world.ifaces().any(|(_, i)| i.error.is_some()) {
                 self.world.retry(&mut Host { datapath: &*self.datapath, links: &mut self.links });
                 self.todo.world = true;
@@ -406,6 +428,9 @@ impl Control {
     }
 
     fn make_match(&mut self) {
+        if self.db.database().only_row("Open_vSwitch").is_none() {
+            self.db.edit(now_ms(), |edit| edit.insert("Open_vSwitch", &[]).map(drop));
+        }
         self.wanted = Wanted::read(self.db.database());
         self.tls.set(self.wanted.tls.clone());
         self.remotes.reconcile(&self.wanted, &mut self.streams);
@@ -462,7 +487,7 @@ impl Control {
         if traffic {
             self.world.read_statistics(&*self.datapath);
         }
-        let (world, wanted, links, facts) = (&self.world, &self.wanted, &self.links, &self.facts);
+        let (world, wanted, links, facts) = (&mut self.world, &self.wanted, &self.links, &self.facts);
         let (remotes, streams, openflow) = (&self.remotes, &self.streams, &self.openflow);
         let now = now_ms();
         self.db.edit(now, |edit| {

@@ -8,7 +8,7 @@ use weft_ovsdb::{Datum, Edit, Result, Uuid};
 
 use crate::bridge::put;
 use crate::stream::target::OVSDB_PORT;
-use crate::stream::{DialState, EndpointId, Streams, Target};
+use crate::stream::{DialState, EndpointId, Streams, Target, words};
 use crate::wanted::{Manager, Wanted};
 
 /// The remote that stands for the Manager table.
@@ -56,6 +56,17 @@ impl Status {
             state: (!target.is_passive()).then_some(DialState::Backoff),
             connections: 0,
             last_error: None,
+            connected_ms: None,
+            disconnected_ms: None,
+        }
+    }
+
+    /// Of an endpoint that could not be opened.
+    pub(crate) fn failed(error: String) -> Status {
+        Status {
+            state: None,
+            connections: 0,
+            last_error: Some(error),
             connected_ms: None,
             disconnected_ms: None,
         }
@@ -165,9 +176,7 @@ impl Remotes {
     fn open(&self, text: &str, manager: Option<Manager>, streams: &mut Streams) -> Remote {
         let failed = |error: String, manager| {
             tracing::warn!(target: "stream", "{text}: {error}");
-            let mut status = Status::new(&Target::Passive(crate::stream::Listen::Unix(PathBuf::new())));
-            status.last_error = Some(error);
-            Remote { endpoint: None, manager, status }
+            Remote { endpoint: None, manager, status: Status::failed(error) }
         };
         let target = match Target::parse(text, OVSDB_PORT, &self.rundir) {
             Ok(target) => target,
@@ -176,7 +185,7 @@ impl Remotes {
         let max_backoff = manager.as_ref().map_or(MAX_BACKOFF, |m| m.max_backoff);
         match streams.open(&target, max_backoff) {
             Ok(endpoint) => Remote { endpoint: Some(endpoint), manager, status: Status::new(&target) },
-            Err(e) => failed(e.to_string(), manager),
+            Err(e) => failed(words(&e), manager),
         }
     }
 

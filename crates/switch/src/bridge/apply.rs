@@ -157,12 +157,13 @@ impl Bridge {
                 }
                 iface.wanted = wanted.clone();
                 iface.port.clone_from(&port.name);
-                if elsewhere.contains(&wanted.name) {
+                iface.taken = elsewhere.contains(&wanted.name);
+                if iface.taken {
                     iface.remove(host);
-                    let why = "could not add network device {} to ofproto (File exists)";
-                    iface.error = Some(why.replace("{}", &wanted.name));
-                } else if iface.error.as_deref().is_some_and(|e| e.ends_with("(File exists)")) {
-                    iface.error = None;
+                    iface.error = Some(format!(
+                        "could not add network device {} to ofproto (File exists)",
+                        wanted.name
+                    ));
                 }
             }
         }
@@ -171,8 +172,9 @@ impl Bridge {
 
     fn open_ifaces(&mut self, host: &mut Host<'_>) {
         for iface in self.ifaces.values_mut() {
-            let exists_elsewhere = iface.error.as_deref().is_some_and(|e| e.ends_with("(File exists)"));
-            if iface.dp_port.is_none() && !exists_elsewhere {
+            if matches!(iface.wanted.kind, Ok(IfaceKind::Patch { .. })) {
+                iface.opened_ms = if iface.opened_ms == 0 { crate::clock::now_ms() } else { iface.opened_ms };
+            } else if iface.dp_port.is_none() && !iface.taken {
                 let had = iface.error.take();
                 if let Err(why) = iface.open(host) {
                     if had.as_ref() != Some(&why) {
@@ -223,8 +225,7 @@ fn same_device(old: &wanted::Iface, new: &wanted::Iface) -> bool {
             (Ok(a @ IfaceKind::Tunnel { .. }), Ok(b @ IfaceKind::Tunnel { .. })) => {
                 tunnel_spec(a) == tunnel_spec(b)
             }
-            (Ok(a), Ok(b)) => a == b,
-            _ => false,
+            (a, b) => a == b,
         }
 }
 
@@ -249,12 +250,7 @@ impl Iface {
     fn open(&mut self, host: &mut Host<'_>) -> Result<(), String> {
         let name = self.wanted.name.clone();
         let kind = match self.wanted.kind.clone()? {
-            IfaceKind::Patch { .. } => {
-                if self.opened_ms == 0 {
-                    self.opened_ms = crate::clock::now_ms();
-                }
-                return Ok(());
-            }
+            IfaceKind::Patch { .. } => return Ok(()),
             IfaceKind::Device => {
                 if host.links.refresh(&name).is_none() {
                     return Err(format!("could not open network device {name} (No such device)"));

@@ -87,6 +87,10 @@ pub(crate) struct Iface {
     pub egress: Option<Egress>,
     /// Traffic as last read.
     pub stats: PortStats,
+    /// Whether a bridge before this one has an interface of the name.
+    taken: bool,
+    /// What the database was told of it last.
+    told: Option<report::Told>,
     /// MTU the switch chose last.
     chosen_mtu: Option<u32>,
 }
@@ -158,6 +162,13 @@ impl World {
         self.bridges.values_mut().find(|b| b.id == id)
     }
 
+    /// Forgets what the database was told: it has taken changes back.
+    pub(crate) fn forget_told(&mut self) {
+        for iface in self.bridges.values_mut().flat_map(|b| b.ifaces.values_mut()) {
+            iface.told = None;
+        }
+    }
+
     /// Every interface with its bridge.
     pub(crate) fn ifaces(&self) -> impl Iterator<Item = (&Bridge, &Iface)> {
         self.bridges.values().flat_map(|b| b.ifaces.values().map(move |i| (b, i)))
@@ -203,6 +214,8 @@ impl Iface {
             standby: false,
             egress: None,
             stats: PortStats::default(),
+            taken: false,
+            told: None,
             chosen_mtu: None,
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use weft_ovsdb::{Datum, Edit, ErrorKind, Result, Uuid};
+use weft_wire::Mac;
 
 use super::numbers::for_database;
-use super::{Bridge, Iface, World};
+use super::{Bridge, Iface, State, World};
 use crate::net::Links;
 use crate::wanted::{self, Wanted};
 
@@ -42,22 +43,26 @@ impl Static {
 /// Writes what is different from what the database has. `traffic`: statistics too.
 pub(crate) fn report(
     edit: &mut Edit<'_, '_>,
-    world: &World,
+    world: &mut World,
     wanted: &Wanted,
     links: &Links,
     facts: &Static,
     traffic: bool,
 ) -> Result<()> {
-    for bridge in world.bridges.values() {
+    for bridge in world.bridges.values_mut() {
         report_bridge(edit, bridge)?;
-        for iface in bridge.ifaces.values() {
-            if let Some(uuid) = iface.wanted.uuid {
-                report_iface(edit, uuid, iface, bridge)?;
-                if traffic && iface.ofport.is_some() {
-                    let statistics = Datum::map(iface.counters(links).pairs());
-                    put(edit, "Interface", uuid, "statistics", statistics)?;
-                }
+        let bridge_mac = bridge.mac;
+        for iface in bridge.ifaces.values_mut() {
+            let Some(told) = Told::of(iface, bridge_mac) else { continue };
+            let is_new = iface.told.as_ref().is_none_or(|old| old.row != told.row);
+            if iface.told.as_ref() != Some(&told) {
+                told.write(edit)?;
             }
+            if (traffic || is_new) && iface.ofport.is_some() {
+                let statistics = Datum::map(iface.counters(links).pairs());
+                put(edit, "Interface", told.row, "statistics", statistics)?;
+            }
+            iface.told = Some(told);
         }
     }
     let Some(root) = wanted.root else { return Ok(()) };
@@ -93,46 +98,79 @@ fn report_bridge(edit: &mut Edit<'_, '_>, bridge: &Bridge) -> Result<()> {
     Ok(())
 }
 
-fn report_iface(edit: &mut Edit<'_, '_>, uuid: Uuid, iface: &Iface, bridge: &Bridge) -> Result<()> {
-    let mut set = |column, datum| put(edit, "Interface", uuid, column, datum);
-    let open = iface.ofport.is_some();
-    set("ofport", Datum::scalar(iface.ofport.map_or(-1, for_database)))?;
-    set("error", optional(iface.error.as_deref()))?;
-    let state = Some(&iface.state).filter(|_| open);
-    let word = |up: bool| if up { "up" } else { "down" };
-    set("admin_state", optional(state.map(|s| word(s.admin_up))))?;
-    set("link_state", optional(state.map(|s| word(s.link_up))))?;
-    set("link_resets", optional(state.map(|_| iface.link_resets)))?;
-    set("ifindex", optional(state.map(|s| i64::from(s.ifindex))))?;
-    set("mtu", optional(state.and_then(|s| s.mtu).map(i64::from)))?;
-    let mac = state.map(|s| s.mac.unwrap_or_else(|| virtual_mac(iface, bridge)).to_string());
-    set("mac_in_use", optional(mac.as_deref()))?;
-    let bits = state.and_then(|s| s.speed_mbps).map(|m| i64::from(m) * 1_000_000);
-    set("link_speed", optional(bits))?;
-    let duplex = state.and_then(|s| s.full_duplex).map(|full| if full { "full" } else { "half" });
-    set("duplex", optional(duplex))?;
-    set("status", Datum::map(state.map(|_| status(iface)).unwrap_or_default()))
+/// What an Interface row is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    row: Uuid,
+    ofport: i64,
+    error: Option<String>,
+    /// Absent when the interface could not be opened.
+    state: Option<State>,
+    link_resets: i64,
+    status: BTreeMap<&'static str, String>,
+}
+
+impl Told {
+    fn of(iface: &Iface, bridge_mac: Mac) -> Option<Told> {
+        let open = iface.ofport.is_some();
+        let state = open.then(|| State {
+            mac: Some(iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge_mac))),
+            ..iface.state.clone()
+        });
+        Some(Told {
+            row: iface.wanted.uuid?,
+            ofport: iface.ofport.map_or(-1, for_database),
+            error: iface.error.clone(),
+            state,
+            link_resets: iface.link_resets,
+            status: if open { status(iface) } else { BTreeMap::new() },
+        })
+    }
+
+    fn write(&self, edit: &mut Edit<'_, '_>) -> Result<()> {
+        let mut set = |column, datum| put(edit, "Interface", self.row, column, datum);
+        let state = self.state.as_ref();
+        let word = |up: bool| if up { "up" } else { "down" };
+        set("ofport", Datum::scalar(self.ofport))?;
+        set("error", optional(self.error.as_deref()))?;
+        set("admin_state", optional(state.map(|s| word(s.admin_up))))?;
+        set("link_state", optional(state.map(|s| word(s.link_up))))?;
+        set("link_resets", optional(state.map(|_| self.link_resets)))?;
+        set("ifindex", optional(state.map(|s| i64::from(s.ifindex))))?;
+        set("mtu", optional(state.and_then(|s| s.mtu).map(i64::from)))?;
+        let mac = state.and_then(|s| s.mac).map(|m| m.to_string());
+        set("mac_in_use", optional(mac.as_deref()))?;
+        let bits = state.and_then(|s| s.speed_mbps).map(|m| i64::from(m) * 1_000_000);
+        set("link_speed", optional(bits))?;
+        let duplex = state.and_then(|s| s.full_duplex).map(|full| if full { "full" } else { "half" });
+        set("duplex", optional(duplex))?;
+        set("status", Datum::map(self.status.iter().map(|(k, v)| (*k, v.as_str()))))
+    }
 }
 
 fn optional(value: Option<impl Into<weft_ovsdb::Atom>>) -> Datum {
     value.map_or_else(Datum::empty, Datum::scalar)
 }
 
-fn status(iface: &Iface) -> BTreeMap<&str, &str> {
+fn status(iface: &Iface) -> BTreeMap<&'static str, String> {
     let mut status = BTreeMap::new();
     if iface.has_device() {
-        status.insert("driver_name", iface.state.driver.as_deref().unwrap_or("unknown"));
+        status.insert("driver_name", iface.state.driver.clone().unwrap_or_else(|| "unknown".into()));
     }
     if let Some(egress) = &iface.egress {
-        status.insert("tunnel_egress_iface", &egress.device);
-        status.insert("tunnel_egress_iface_carrier", if egress.carrier { "up" } else { "down" });
+        let carrier = if egress.carrier { "up" } else { "down" };
+        status.insert("tunnel_egress_iface", egress.device.clone());
+        status.insert("tunnel_egress_iface_carrier", carrier.into());
+        if let Some(source) = egress.source {
+            status.insert("source_ip", source.to_string());
+        }
     }
     status
 }
 
 /// The address of a port without device: the bridge's, made its own by the port's number.
-pub(crate) fn virtual_mac(iface: &Iface, bridge: &Bridge) -> weft_wire::Mac {
-    let mut mac = bridge.mac;
+pub(crate) fn virtual_mac(iface: &Iface, bridge_mac: Mac) -> Mac {
+    let mut mac = bridge_mac;
     let number = iface.ofport.map_or(0, |n| n.0) as u16;
     let [hi, lo] = number.to_be_bytes();
     mac.0[0] = mac.0[0] & !1 | 2;

@@ -33,6 +33,7 @@ pub(crate) struct Db {
     /// The batch that is being made durable.
     in_flight: Option<Batch>,
     compact_requested: bool,
+    compacting: bool,
     clients: HashMap<weft_ovsdb::ConnId, Conn>,
     by_stream: HashMap<ConnId, weft_ovsdb::ConnId>,
     changes: Vec<Arc<Commit>>,
@@ -54,6 +55,7 @@ impl Db {
             compaction,
             in_flight: None,
             compact_requested: false,
+            compacting: false,
             clients: HashMap::new(),
             by_stream: HashMap::new(),
             changes: Vec::new(),
@@ -116,6 +118,11 @@ impl Db {
         self.server.deadline_ms()
     }
 
+    /// Whether a compaction was asked for and is not done.
+    pub(crate) fn is_compacting(&self) -> bool {
+        self.compact_requested || self.compacting
+    }
+
     /// Rewrites the file as a snapshot, soon.
     pub(crate) fn compact(&mut self) {
         self.compact_requested = true;
@@ -151,6 +158,7 @@ impl Db {
     /// The writer thread finished a job.
     pub(crate) fn written(&mut self, written: Written) {
         let batch = self.in_flight.take();
+        self.compacting = false;
         match written.result {
             Ok(()) => {
                 if written.replaced {
@@ -184,6 +192,7 @@ impl Db {
                 let db = Box::new(self.database().clone());
                 self.writer.queue(Job::Compact { db, comment: "compacting database online" });
                 self.in_flight = Some(batch);
+                self.compacting = true;
             } else if steps.is_empty() {
                 self.deliver(batch);
             } else {

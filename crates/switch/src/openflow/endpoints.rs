@@ -11,7 +11,7 @@ use super::{Bridge, OpenFlow, fail_mode};
 use crate::bridge::World;
 use crate::remotes::Status;
 use crate::stream::target::OPENFLOW_PORT;
-use crate::stream::{Conn, EndpointId, Listen, Streams, Target};
+use crate::stream::{Conn, EndpointId, Listen, Streams, Target, words};
 use crate::wanted;
 
 /// Endpoints of a bridge.
@@ -25,7 +25,8 @@ pub(super) struct Endpoints {
 /// An endpoint of the Controller table.
 pub(super) struct Controller {
     pub(super) wanted: wanted::Controller,
-    pub(super) endpoint: EndpointId,
+    /// `None`: could not be opened.
+    pub(super) endpoint: Option<EndpointId>,
     pub(super) status: Status,
 }
 
@@ -36,7 +37,7 @@ impl Endpoints {
             let target = Target::Passive(Listen::Unix(path.clone()));
             streams
                 .open(&target, Duration::ZERO)
-                .inspect_err(|e| tracing::warn!("{}: {e}", path.display()))
+                .inspect_err(|e| tracing::warn!("{}: {}", path.display(), words(e)))
                 .ok()
         };
         Endpoints {
@@ -48,7 +49,7 @@ impl Endpoints {
     }
 
     fn close(self, streams: &mut Streams) {
-        let controllers = self.controllers.into_iter().map(|c| c.endpoint);
+        let controllers = self.controllers.into_iter().filter_map(|c| c.endpoint);
         for endpoint in controllers.chain(self.mgmt).chain(self.snoop) {
             streams.close(endpoint);
         }
@@ -57,7 +58,7 @@ impl Endpoints {
     pub(super) fn contains(&self, endpoint: EndpointId) -> bool {
         self.mgmt == Some(endpoint)
             || self.snoop == Some(endpoint)
-            || self.controllers.iter().any(|c| c.endpoint == endpoint)
+            || self.controllers.iter().any(|c| c.endpoint == Some(endpoint))
     }
 
     pub(super) fn is_snoop(&self, endpoint: EndpointId) -> bool {
@@ -69,7 +70,7 @@ impl Endpoints {
     }
 
     pub(super) fn controller_mut(&mut self, endpoint: EndpointId) -> Option<&mut Controller> {
-        self.controllers.iter_mut().find(|c| c.endpoint == endpoint)
+        self.controllers.iter_mut().find(|c| c.endpoint == Some(endpoint))
     }
 
     /// Shows bytes to those who look on; one who does not read is dropped.
@@ -87,32 +88,46 @@ impl Endpoints {
         let mut closed = Vec::new();
         self.controllers.retain(|c| {
             let keep = wanted.contains(&c.wanted);
-            if !keep {
-                streams.close(c.endpoint);
-                closed.push(c.endpoint);
+            if let Some(endpoint) = c.endpoint.filter(|_| !keep) {
+                streams.close(endpoint);
+                closed.push(endpoint);
             }
             keep
         });
         for want in wanted {
-            if self.controllers.iter().any(|c| c.wanted == *want) {
-                continue;
-            }
-            let opened = Target::parse(&want.target, OPENFLOW_PORT, rundir)
-                .map_err(|e| e.to_string())
-                .and_then(|t| Ok((streams.open(&t, want.max_backoff).map_err(|e| e.to_string())?, t)));
-            match opened {
-                Ok((endpoint, target)) => {
-                    let status = Status::new(&target);
-                    self.controllers.push(Controller { wanted: want.clone(), endpoint, status });
-                }
-                Err(e) => tracing::warn!("{}: {e}", want.target),
+            if !self.controllers.iter().any(|c| c.wanted == *want) {
+                self.controllers.push(Controller::open(want, rundir, streams));
             }
         }
         closed
     }
 }
 
+impl Controller {
+    fn open(wanted: &wanted::Controller, rundir: &Path, streams: &mut Streams) -> Controller {
+        let target = Target::parse(&wanted.target, OPENFLOW_PORT, rundir).map_err(|e| e.to_string());
+        let opened = target.and_then(|target| match streams.open(&target, wanted.max_backoff) {
+            Ok(endpoint) => Ok((endpoint, Status::new(&target))),
+            Err(e) => Err(words(&e)),
+        });
+        let (endpoint, status) = match opened {
+            Ok((endpoint, status)) => (Some(endpoint), status),
+            Err(e) => (None, Status::failed(e)),
+        };
+        Controller { wanted: wanted.clone(), endpoint, status }
+    }
+}
+
 impl OpenFlow {
+    /// Opens again listeners that could not be.
+    pub(crate) fn retry(&mut self, streams: &mut Streams) {
+        for bridge in self.bridges.values_mut() {
+            for controller in bridge.endpoints.controllers.iter_mut().filter(|c| c.endpoint.is_none()) {
+                *controller = Controller::open(&controller.wanted, &self.rundir, streams);
+            }
+        }
+    }
+
     /// Makes endpoints match: one set per bridge, controllers as wanted.
     pub(crate) fn reconcile(&mut self, world: &World, streams: &mut Streams) {
         let gone: Vec<u32> = self.bridges.keys().copied().filter(|id| world.by_id(*id).is_none()).collect();

@@ -18,6 +18,8 @@ const PATIENCE_MS: u64 = 15_000;
 
 /// Where a bridge stands.
 pub(super) struct State {
+    /// Whether the tables are those that a new bridge has by itself.
+    fresh: bool,
     has_controllers: bool,
     secure: bool,
     /// Since when no controller is connected.
@@ -29,7 +31,7 @@ pub(super) struct State {
 impl State {
     /// A bridge just made, with the tables that [`Snapshot::set_bridge`] gives it.
     pub(super) fn new(secure: bool) -> State {
-        State { has_controllers: false, secure, alone_since: None, open: false }
+        State { fresh: true, has_controllers: false, secure, alone_since: None, open: false }
     }
 }
 
@@ -58,14 +60,14 @@ impl OpenFlow {
                 }
                 changed = true;
             };
-            if has != state.has_controllers || secure != state.secure && !has {
+            if state.fresh || has != state.has_controllers || secure != state.secure && !has {
                 apply(FlowMod::new(FlowModCommand::Delete { strict: false }, ALL_TABLES, 0, Match::any()));
                 if !has && !secure {
                     apply(FlowMod::add(0, 0, Match::any(), vec![normal()]));
                 }
                 state.open = false;
             }
-            (state.has_controllers, state.secure) = (has, secure);
+            (state.fresh, state.has_controllers, state.secure) = (false, has, secure);
             let alone = has && !live.controller_connected;
             state.alone_since = alone.then(|| state.alone_since.unwrap_or(now));
             let open = !secure && state.alone_since.is_some_and(|since| now >= since + PATIENCE_MS);

@@ -229,8 +229,10 @@ impl OpenFlow {
         for (id, bridge) in &self.bridges {
             for controller in bridge.endpoints.controllers() {
                 let row = controller.wanted.uuid;
-                let connected =
-                    self.connections.values().find(|c| c.bridge == *id && c.endpoint == controller.endpoint);
+                let connected = self
+                    .connections
+                    .values()
+                    .find(|c| c.bridge == *id && Some(c.endpoint) == controller.endpoint);
                 let role = connected.map(|c| match c.session.role() {
                     Role::Equal | Role::NoChange => "other",
                     Role::Primary => "master",
@@ -238,7 +240,7 @@ impl OpenFlow {
                 });
                 put(edit, "Controller", row, "role", role.map_or_else(Datum::empty, Datum::scalar))?;
                 if statistics {
-                    let port = streams.address(controller.endpoint).map(|a| a.port());
+                    let port = controller.endpoint.and_then(|e| streams.address(e)).map(|a| a.port());
                     report_status(edit, "Controller", row, &controller.status, now, port)?;
                 } else {
                     let connected = Datum::scalar(controller.status.connections > 0);

@@ -32,7 +32,7 @@ fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
     let kbps = iface.state.speed_mbps.unwrap_or(0).saturating_mul(1000);
     Some(PortDesc {
         port_no: iface.ofport?,
-        hw_addr: iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge)),
+        hw_addr: iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge.mac)),
         name,
         config: config_bits(&iface.flags) | if iface.state.admin_up { 0 } else { port_config::PORT_DOWN },
         state,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
-use super::{EndpointId, StreamEvent};
+use super::{EndpointId, StreamEvent, words};
 
 /// Bytes waiting to be written above which nothing more is read from the peer.
 const PAUSE_READING: usize = 1 << 20;
@@ -110,14 +110,14 @@ pub(super) async fn carry(
                         return "the switch ends".into();
                     }
                 }
-                Err(e) => return e.to_string(),
+                Err(e) => return words(&e),
             }
         }
     };
     let write = async {
         while let Some(bytes) = inbox.recv().await {
             if let Err(e) = to.write_all(&bytes).await {
-                return e.to_string();
+                return words(&e);
             }
             gauge.written(bytes.len());
         }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::conn::{ByteStream, carry};
-use super::{Dial, DialState, EndpointId, StreamEvent, Tls};
+use super::{Dial, DialState, EndpointId, StreamEvent, Tls, words};
 
 /// First wait between attempts.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ async fn connect(dial: &Dial, tls: &Tls) -> Result<Connected, String> {
 }
 
 async fn try_connect(dial: &Dial, tls: &Tls) -> Result<Connected, String> {
-    let text = |e: io::Error| e.to_string();
+    let text = |e: io::Error| words(&e);
     match dial {
         Dial::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(text)?;

@@ -91,6 +91,14 @@ pub(crate) enum StreamEvent {
     },
 }
 
+/// An error in the kernel's words alone.
+pub(crate) fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
 /// All endpoints of the switch.
 pub(crate) struct Streams {
     tls: Arc<Tls>,

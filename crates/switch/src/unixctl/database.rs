@@ -5,6 +5,9 @@ use crate::control::Control;
 use crate::stream::Target;
 use crate::stream::target::OVSDB_PORT;
 
+/// Answered when it is done.
+pub(super) const COMPACT: &str = "ovsdb-server/compact";
+
 pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: DATABASE,
@@ -13,13 +16,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arguments: (1, 1),
         run: add_remote,
     },
-    Command {
-        daemons: DATABASE,
-        name: "ovsdb-server/compact",
-        usage: "[DB]",
-        arguments: (0, 1),
-        run: compact,
-    },
+    Command { daemons: DATABASE, name: COMPACT, usage: "[DB]", arguments: (0, 1), run: compact },
     Command { daemons: DATABASE, name: "ovsdb-server/list-dbs", usage: "", arguments: (0, 0), run: list_dbs },
     Command {
         daemons: DATABASE,

@@ -121,8 +121,15 @@ fn lines(mut text: String) -> String {
     text
 }
 
+/// Runs a call. `None`: it is answered when the database is compacted.
+pub(crate) fn execute(control: &mut Control, call: &Call) -> Option<Answer> {
+    let answer = run(control, call);
+    let later = call.method == database::COMPACT && answer.is_ok() && control.db.is_compacting();
+    (!later).then_some(answer)
+}
+
 /// Looks the command up, checks its arguments, and runs it.
-pub(crate) fn execute(control: &mut Control, call: &Call) -> Answer {
+fn run(control: &mut Control, call: &Call) -> Answer {
     let name = &call.method;
     let params: Option<Vec<String>> = call.params.iter().map(|p| p.as_str().map(str::to_owned)).collect();
     let Some(params) = params else { return Err(format!("\"{name}\" command has non-string argument")) };

@@ -149,9 +149,12 @@ mod tests {
         assert!(six.csum && six.seq && !six.df && six.tos == TunnelByte::Inherit);
     }
 
+    /// Type, options, and the error they give.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
     #[test]
     fn nonsense_is_refused() {
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        let cases: &[Case] = &[
             ("vxlan", &[], "vxlan type requires valid 'remote_ip' argument"),
             ("vxlan", &[("remote_ip", "host")], "bad vxlan 'remote_ip'"),
             ("vxlan", &[("remote_ip", "224.0.0.1")], "bad vxlan 'remote_ip'"),

@@ -1,0 +1,92 @@
+//! Does the switch follow devices that come, change and go?
+
+use crate::harness::Switch;
+
+#[test]
+fn a_port_waits_for_its_device_and_outlives_it() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let b = s.workload("b", "10.1.0.2/24");
+    s.vsctl("add-port br0 b");
+    assert!(s.run("ovs-vsctl --timeout=5 add-port br0 a").err.contains("No such device"));
+    assert_eq!(s.vsctl("get interface a ofport"), "-1");
+    for round in 0..3 {
+        let a = s.workload("a", "10.1.0.1/24");
+        s.vsctl("wait-until interface a ofport>0 link_state=up");
+        assert_eq!(s.vsctl("get interface a error"), "[]");
+        assert!(s.pings(&a, "10.1.0.2"), "round {round}");
+        let number = s.vsctl("get interface a ofport");
+        assert_eq!(number, "2", "the number stays");
+        s.ok("ip link del a");
+        s.vsctl("wait-until interface a ofport=-1");
+        assert!(s.vsctl("get interface a error").contains("No such device"));
+        drop(a);
+    }
+    drop(b);
+}
+
+#[test]
+fn state_mtu_and_names_are_followed() {
+    let s = Switch::start();
+    s.ok("ip link add d0 type veth peer name e0");
+    s.vsctl("add-br br0 -- add-port br0 d0");
+    assert_eq!(s.vsctl("get interface d0 admin_state link_state"), "down\ndown");
+    s.ok("ip link set d0 up");
+    s.vsctl("wait-until interface d0 admin_state=up link_state=down");
+    s.ok("ip link set e0 up");
+    s.vsctl("wait-until interface d0 link_state=up");
+    let resets: i64 = s.vsctl("get interface d0 link_resets").parse().expect("a number");
+    assert!(resets >= 1);
+    s.ok("ip link set d0 mtu 1400");
+    s.vsctl("wait-until interface d0 mtu=1400");
+    // The bridge's own port has the least MTU of the others.
+    s.vsctl("set interface d0 mtu_request=1300");
+    s.vsctl("wait-until interface d0 mtu=1300 -- wait-until interface br0 mtu=1300");
+    // A bridge takes the address of its hardware, which has no local bit.
+    s.ok("ip link set d0 down");
+    s.ok("ip link set d0 address 00:16:3e:00:00:07");
+    s.ok("ip link set d0 up");
+    s.vsctl("wait-until interface br0 mac_in_use='\"00:16:3e:00:00:07\"'");
+    s.ok("ip link set d0 down");
+    s.ok("ip link set d0 name renamed");
+    s.vsctl("wait-until interface d0 ofport=-1");
+    s.ok("ip link set renamed name d0");
+    s.vsctl("wait-until interface d0 ofport=1");
+}
+
+#[test]
+fn an_internal_port_works_in_another_namespace() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- add-port br0 in0 -- set interface in0 type=internal");
+    let (a, b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.9.0.1/24"));
+    s.vsctl("add-port br0 a");
+    s.ok(&format!("ip link set in0 netns {}", b.ns));
+    s.ok(&format!("ip -n {} addr add 10.1.0.2/24 dev in0", b.ns));
+    s.ok(&format!("ip -n {} link set in0 up", b.ns));
+    assert!(s.pings(&a, "10.1.0.2"));
+    assert_eq!(s.vsctl("get interface in0 ofport"), "1");
+    s.vsctl("del-port in0");
+    assert_ne!(s.run(&format!("ip -n {} link show in0", b.ns)).code, 0);
+}
+
+#[test]
+fn a_bond_moves_to_the_member_that_is_up() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- add-br br1");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    for i in 0..2 {
+        s.ok(&format!("ip link add m{i} type veth peer name n{i}"));
+        s.ok(&format!("ip link set m{i} up"));
+        s.ok(&format!("ip link set n{i} up"));
+    }
+    s.vsctl("add-port br0 a -- add-bond br0 bond0 m0 m1 bond_mode=active-backup");
+    s.vsctl("add-port br1 b -- add-port br1 n0 -- add-port br1 n1");
+    assert!(s.pings(&a, "10.1.0.2"));
+    let active = s.ok("ovs-appctl bond/show bond0");
+    assert!(active.contains("member m0: enabled\n  active member"), "{active}");
+    s.ok("ip link set m0 down");
+    s.wait_for("the other member takes over", || {
+        s.ok("ovs-appctl bond/show bond0").contains("member m1: enabled\n  active member")
+    });
+    assert!(s.pings(&a, "10.1.0.2"));
+}

@@ -1,0 +1,129 @@
+//! Does `ovs-ofctl` work, in every version of OpenFlow?
+
+use crate::harness::Switch;
+
+#[test]
+fn every_version_shows_and_dumps() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- add-port br0 t0 -- set interface t0 type=tap");
+    for version in ["OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"] {
+        let of = |args: &str| s.ok(&format!("ovs-ofctl -O {version} {args}"));
+        assert!(of("show br0").contains("1(t0): addr:"), "{version}");
+        assert!(of("dump-flows br0").contains("actions=NORMAL"), "{version}");
+        assert!(of("dump-ports br0").contains("rx pkts="), "{version}");
+        assert!(of("dump-ports-desc br0").contains("LOCAL(br0)"), "{version}");
+        assert!(of("dump-desc br0").contains("Weft"), "{version}");
+        assert!(of("dump-tables br0").contains("table 0"), "{version}");
+        assert!(of("dump-aggregate br0").contains("flow_count=1"), "{version}");
+        of("add-flow br0 table=3,priority=5,tcp,tcp_dst=80,actions=output:1");
+        assert!(of("dump-flows br0 table=3").contains("tp_dst=80 actions=output:1"), "{version}");
+        of("mod-flows br0 table=3,tcp,actions=drop");
+        assert!(of("dump-flows br0 table=3").contains("actions=drop"), "{version}");
+        of("del-flows br0 table=3");
+        assert!(!of("dump-flows br0").contains("tp_dst"), "{version}");
+        assert!(of("probe br0").is_empty() || version.is_empty());
+    }
+    s.vsctl("set bridge br0 protocols=OpenFlow13");
+    assert_ne!(s.run("ovs-ofctl -O OpenFlow10 show br0").code, 0);
+    s.ok("ovs-ofctl -O OpenFlow13 show br0");
+}
+
+#[test]
+fn rules_decide_and_time_out() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    assert!(s.pings(&a, "10.1.0.2"));
+    // What a barrier has answered is in force: the very next packet is dropped.
+    for _ in 0..10 {
+        s.ok("ovs-ofctl add-flow br0 priority=9,icmp,actions=drop");
+        assert_ne!(s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns)).code, 0);
+        s.ok("ovs-ofctl --strict del-flows br0 priority=9,icmp");
+        assert_eq!(s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns)).code, 0);
+    }
+    let drops = s.ok("ovs-appctl weft/drops --json");
+    assert!(drops.contains("\"rule-drop\":10"), "{drops}");
+    s.ok("ovs-ofctl add-flow br0 hard_timeout=1,priority=9,icmp,actions=drop");
+    s.ok("ovs-ofctl -OOpenFlow13 add-flow br0 idle_timeout=1,priority=8,actions=normal");
+    s.wait_for("rules time out", || !s.ok("ovs-ofctl dump-flows br0").contains("timeout"));
+    assert!(s.pings(&a, "10.1.0.2"));
+    s.ok("ovs-ofctl mod-port br0 b down");
+    assert!(s.ok("ovs-ofctl show br0").contains("PORT_DOWN"));
+    assert!(s.silent(&a, "10.1.0.2"));
+    s.ok("ovs-ofctl mod-port br0 b up");
+    assert!(s.pings(&a, "10.1.0.2"));
+}
+
+#[test]
+fn many_rules_in_a_file_and_a_bundle() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let rules: String = (0..2000u32)
+        .map(|i| {
+            format!("table=1,priority={},ip,nw_dst=10.{}.{}.0/24,actions=drop\n", i % 7, i / 256, i % 256)
+        })
+        .collect();
+    std::fs::write(s.path("rules"), rules).expect("write the rules");
+    let file = s.path("rules");
+    s.ok(&format!("ovs-ofctl add-flows br0 {}", file.display()));
+    assert!(s.ok("ovs-ofctl dump-aggregate br0 table=1").contains("flow_count=2000"));
+    s.ok("ovs-ofctl del-flows br0 table=1");
+    s.ok(&format!("ovs-ofctl -OOpenFlow14 --bundle add-flows br0 {}", file.display()));
+    assert!(s.ok("ovs-ofctl dump-aggregate br0 table=1").contains("flow_count=2000"));
+    s.ok(&format!("ovs-ofctl -OOpenFlow14 --bundle replace-flows br0 {}", file.display()));
+    assert!(s.ok("ovs-ofctl dump-aggregate br0").contains("flow_count=2000"));
+    assert_eq!(s.ok(&format!("ovs-ofctl diff-flows br0 {}", file.display())), "");
+    // A bundle with one bad message changes nothing.
+    let said = s
+        .run("ovs-ofctl -OOpenFlow14 --bundle add-flow br0 table=1,check_overlap,priority=0,ip,actions=drop");
+    assert_ne!(said.code, 0, "{said:?}");
+    assert!(s.ok("ovs-ofctl dump-aggregate br0").contains("flow_count=2000"));
+}
+
+#[test]
+fn packets_go_to_controllers_and_come_from_them() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let (a, b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    let log = s.path("monitor");
+    s.ok(&format!(
+        "ovs-ofctl monitor br0 65534 --detach --pidfile={}/m.pid --log-file={} -vfile:info --no-chdir -P standard",
+        s.dir.path().display(),
+        log.display()
+    ));
+    s.ok("ovs-ofctl add-flow br0 priority=9,icmp,actions=controller");
+    s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns));
+    // A frame from nobody, sent out of b's port.
+    let frame = "ffffffffffff0200000000010806000108000604000102000000000a0a010063000000000000";
+    let frame = format!("{frame}0a010002");
+    s.ok(&format!("ovs-ofctl packet-out br0 in_port=controller,packet={frame},actions=output:2"));
+    s.wait_for("the neighbour is learned from the packet-out", || {
+        s.run(&format!("ip -n {} neigh show 10.1.0.99", b.ns)).out.contains("02:00:00:00:00:0a")
+            || s.ok("ovs-ofctl dump-ports br0 2").contains("tx pkts=")
+    });
+    s.vsctl("add-port br0 late -- set interface late type=tap");
+    let pid = std::fs::read_to_string(s.path("m.pid")).expect("the monitor's pid file");
+    let socket = format!("/tmp/{}.ctl", s.ns);
+    let _ = socket;
+    s.ok(&format!("ovs-appctl -t {}/ovs-ofctl.{}.ctl exit", s.dir.path().display(), pid.trim()));
+}
+
+#[test]
+fn fail_modes() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    assert!(s.pings(&a, "10.1.0.2"));
+    s.vsctl("set-fail-mode br0 secure");
+    assert!(!s.ok("ovs-ofctl dump-flows br0").contains("NORMAL"));
+    assert!(s.silent(&a, "10.1.0.2"));
+    assert!(s.ok("ovs-appctl weft/drops").contains("fail-secure"));
+    s.ok("ovs-ofctl add-flow br0 actions=normal");
+    assert!(s.pings(&a, "10.1.0.2"));
+    s.vsctl("del-fail-mode br0");
+    assert!(s.ok("ovs-ofctl dump-flows br0").contains("priority=0 actions=NORMAL"));
+    assert!(s.pings(&a, "10.1.0.2"));
+}

@@ -1,0 +1,122 @@
+//! Do the database's other remotes work: TCP, TLS, listening and reaching out?
+
+use std::process::Command;
+
+use crate::harness::Switch;
+
+/// A CA in `dir`, and a key and certificate signed by it under `name`.
+fn certificates(s: &Switch, names: &[&str]) {
+    let openssl = |args: &[&str]| {
+        let output =
+            Command::new("openssl").args(args).current_dir(s.dir.path()).output().expect("run openssl");
+        assert!(output.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let subject = |name: &str| format!("/C=XX/O=weft/CN={name}");
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        &subject("ca"),
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ]);
+    for name in names {
+        let (key, request, cert) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
+        std::fs::write(s.path("ext"), format!("subjectAltName=DNS:{name}\n")).expect("write");
+        openssl(&[
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            &subject(name),
+            "-keyout",
+            &key,
+            "-out",
+            &request,
+        ]);
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            "ext",
+            "-out",
+            &cert,
+        ]);
+    }
+}
+
+#[test]
+fn tls_both_ways() {
+    let s = Switch::start();
+    certificates(&s, &["switch", "client"]);
+    let file = |name: &str| s.path(name).display().to_string();
+    s.vsctl("add-br br0");
+    s.vsctl(&format!("set-ssl {} {} {}", file("switch.key"), file("switch.pem"), file("ca.pem")));
+    s.vsctl("set-manager pssl:16640:127.0.0.1 -- set-controller br0 pssl:16653:127.0.0.1");
+    let keys = format!("-p {} -c {} -C {}", file("client.key"), file("client.pem"), file("ca.pem"));
+    assert_eq!(s.ok(&format!("ovs-vsctl --timeout=10 {keys} --db=ssl:127.0.0.1:16640 list-br")), "br0");
+    assert!(s.ok(&format!("ovs-ofctl {keys} show ssl:127.0.0.1:16653")).contains("n_tables"));
+    // Somebody whom our CA does not know is refused.
+    let other = Switch::prepare();
+    certificates(&other, &["stranger"]);
+    let theirs = |name: &str| other.path(name).display().to_string();
+    let keys = format!("-p {} -c {} -C {}", theirs("stranger.key"), theirs("stranger.pem"), file("ca.pem"));
+    assert_ne!(s.run(&format!("ovs-vsctl --timeout=3 {keys} --db=ssl:127.0.0.1:16640 list-br")).code, 0);
+    // The switch reaches out, and learns the CA from the first peer.
+    let keys = format!("-p {} -c {} -C {}", file("client.key"), file("client.pem"), file("ca.pem"));
+    s.vsctl(&format!(
+        "--bootstrap set-ssl {} {} {}",
+        file("switch.key"),
+        file("switch.pem"),
+        file("learned.pem")
+    ));
+    s.vsctl("set-manager ssl:127.0.0.1:16641");
+    let listed = s.ok(&format!("ovs-vsctl --timeout=15 {keys} --db=pssl:16641:127.0.0.1 list-br"));
+    assert_eq!(listed, "br0");
+    // Debian's tools do not send their CA along, so there is none to learn from them; the file is then the peer's own.
+    assert!(s.path("learned.pem").exists());
+}
+
+#[test]
+fn managers_by_tcp_both_ways() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set-manager tcp:127.0.0.1:16642 ptcp:16643:[::1]");
+    assert_eq!(s.ok("ovs-vsctl --timeout=15 --db=ptcp:16642:127.0.0.1 list-br"), "br0");
+    assert_eq!(s.ok("ovs-vsctl --timeout=10 --db=tcp:[::1]:16643 list-br"), "br0");
+    s.wait_for("the active manager's state is told", || {
+        let status = s.vsctl("--columns=status find manager target='\"tcp:127.0.0.1:16642\"'");
+        status.contains("state=BACKOFF") || status.contains("state=CONNECTING")
+    });
+}
+
+#[test]
+fn clients_of_the_database() {
+    let s = Switch::start();
+    assert_eq!(s.ok("ovsdb-client list-dbs"), "Open_vSwitch\n_Server");
+    assert_eq!(s.ok("ovsdb-client get-schema-version"), "8.3.1");
+    assert!(s.ok("ovsdb-client list-tables").contains("Interface"));
+    assert!(s.ok("ovsdb-client dump Open_vSwitch").contains("Open_vSwitch table"));
+    assert_eq!(s.ok("ovsdb-client needs-conversion /usr/share/openvswitch/vswitch.ovsschema"), "no");
+    s.ok("ovsdb-client backup");
+    assert!(s.run("ovsdb-client -t 2 lock weft").out.contains("acquired"));
+    // A file that another process has open is not opened twice.
+    let said = s.run(&format!("ovsdb-tool compact {}", s.path("conf.db").display()));
+    assert_ne!(said.code, 0, "{said:?}");
+}
