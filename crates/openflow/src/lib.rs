@@ -26,6 +26,5 @@ mod version;
 pub use codec::{Codec, EncodeError};
 pub use error::{ERROR_DATA, ErrorCode, ErrorKind, ErrorMessage, NICIRA, ONF, WireError};
 pub use frame::{FrameError, Framer, HEADER_LEN, Header, MAX_MESSAGE};
-pub use matches::prereq_holds;
 pub use message::Message;
 pub use version::{Version, VersionSet};

@@ -1,63 +1,38 @@
-//! Do the actions of a rule fit the packets that it matches?
+//! Do the actions of a rule fit the packets that it matches, as strictly as the version asks?
 
-use weft_flow::{Action, Field, Instructions, Match, Prereq, Subfield, VLAN_PRESENT};
+use weft_flow::{Action, ActionError, Instructions, Match};
 
-use crate::matches::prereq_holds;
 use crate::{ErrorCode, Version};
 
-/// Checks that fields which actions read and change are there in what `m` matches (OpenFlow 1.3 §6.4).
+/// Checks that what actions read and change is there in what `m` matches (OpenFlow 1.3 §6.4).
 ///
-/// OpenFlow 1.0 lets a rule set what its packets may lack, which then does nothing; so it is not checked there.
+/// OpenFlow 1.0 lets a rule set what its packets may lack, which then does nothing; Nicira's actions that read or move
+/// fields are checked there too.
 ///
 /// # Errors
-/// `OFPBAC_MATCH_INCONSISTENT`.
+/// `OFPBAC_MATCH_INCONSISTENT`, or what is wrong with the argument of an action.
 pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) -> Result<(), ErrorCode> {
-    let mut now = *m;
-    check_list(version, &mut now, &instructions.apply)?;
-    check_list(version, &mut now, &instructions.write)
-}
-
-fn check_list(version: Version, now: &mut Match, actions: &[Action]) -> Result<(), ErrorCode> {
-    let lenient = version == Version::V10;
-    for action in actions {
-        let fits = match action {
-            Action::SetField { field, .. } => lenient || settable(*field, now),
-            Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
-                set_vlan(now, VLAN_PRESENT);
-                true
-            }
-            Action::PopVlan => {
-                let tagged = prereq_holds(Prereq::Vlan, now);
-                set_vlan(now, 0);
-                lenient || tagged
-            }
-            Action::DecTtl => lenient || prereq_holds(Prereq::Ip, now),
-            Action::Move { src, dst } => there(src, now) && there(dst, now),
-            Action::StackPush(what) | Action::StackPop(what) => there(what, now),
-            Action::OutputReg { src, .. } => there(src, now),
-            Action::Clone(actions) => {
-                check_list(version, &mut now.clone(), actions)?;
-                true
-            }
-            _ => true,
-        };
-        if !fits {
-            return Err(ErrorCode::OFPBAC_MATCH_INCONSISTENT);
+    let checked = match instructions.check(m) {
+        Err(ActionError::Prerequisite(_)) if version == Version::V10 => {
+            Instructions::apply(strict(&instructions.apply)).check(m)
         }
-    }
-    Ok(())
+        other => other,
+    };
+    checked.map_err(|error| match error {
+        ActionError::Prerequisite(_) => ErrorCode::OFPBAC_MATCH_INCONSISTENT,
+        ActionError::BadSubfield(_) => ErrorCode::OFPBAC_BAD_SET_LEN,
+        ActionError::ReadOnly(_) | ActionError::VlanNotPresent | ActionError::BadValue(_) => {
+            ErrorCode::OFPBAC_BAD_SET_ARGUMENT
+        }
+    })
 }
 
-fn settable(field: Field, now: &Match) -> bool {
-    let vlan = field != Field::VlanVid || prereq_holds(Prereq::Vlan, now);
-    vlan && prereq_holds(field.prereq(), now)
-}
-
-fn there(what: &Subfield, now: &Match) -> bool {
-    prereq_holds(what.field.prereq(), now)
-}
-
-fn set_vlan(now: &mut Match, tci: u16) {
-    now.key.packet.vlan[0].tci = tci;
-    now.mask.0.packet.vlan[0].tci |= VLAN_PRESENT;
+/// The actions that OpenFlow 1.0 is strict about, and those that change what they find.
+fn strict(actions: &[Action]) -> Vec<Action> {
+    let lenient = |a: &&Action| matches!(a, Action::SetField { .. } | Action::DecTtl);
+    let keep = |a: &Action| match a {
+        Action::Clone(inner) => Action::Clone(strict(inner)),
+        other => other.clone(),
+    };
+    actions.iter().filter(|a| !lenient(a)).map(keep).collect()
 }

@@ -18,7 +18,7 @@ use weft_flow::{Action, Field, Match, OfPort};
 
 use crate::bytes::{Put, Reader};
 use crate::error::{NICIRA, ONF};
-use crate::matches::{prereq_holds, read_header};
+use crate::matches::read_header;
 use crate::{ErrorCode, Version};
 
 /// Type of actions of a vendor or experimenter.
@@ -40,9 +40,9 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn new(version: Version, m: &Match) -> Self {
-        let ports = if prereq_holds(Field::UdpSrc.prereq(), m) {
+        let ports = if m.meets(Field::UdpSrc.prereq()) {
             (Field::UdpSrc, Field::UdpDst)
-        } else if prereq_holds(Field::SctpSrc.prereq(), m) {
+        } else if m.meets(Field::SctpSrc.prereq()) {
             (Field::SctpSrc, Field::SctpDst)
         } else {
             (Field::TcpSrc, Field::TcpDst)
@@ -131,7 +131,7 @@ pub(crate) struct Track {
 
 impl Track {
     pub(crate) fn new(version: Version, m: &Match) -> Self {
-        Track { version, has_vlan: prereq_holds(weft_flow::Prereq::Vlan, m) }
+        Track { version, has_vlan: m.meets(weft_flow::Prereq::Vlan) }
     }
 }
 

@@ -6,12 +6,10 @@
 mod of10;
 mod of11;
 mod oxm;
-mod prereq;
 mod tlv;
 
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
 pub(crate) use oxm::{Dialect, decode_tlvs, encode_tlvs};
-pub use prereq::holds as prereq_holds;
 pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv};
 
 use weft_flow::Match;

@@ -3,7 +3,6 @@
 use weft_flow::{Field, Match, OfPort, Prereq, VLAN_PRESENT};
 use weft_wire::Mac;
 
-use super::prereq::holds;
 use crate::ErrorCode;
 use crate::bytes::{Put, Reader};
 
@@ -25,7 +24,7 @@ pub(super) const OFP_VLAN_NONE: u16 = 0xffff;
 
 /// Sets a field of the match exactly if the match allows it; OpenFlow 1.0 ignores fields that cannot be there.
 pub(super) fn set(m: &mut Match, field: Field, value: u128, mask: u128) {
-    if mask != 0 && holds(field.prereq(), m) {
+    if mask != 0 && m.meets(field.prereq()) {
         field.set(&mut m.key, value & mask);
         field.mask_add(&mut m.mask, mask);
     }
@@ -41,7 +40,7 @@ pub(super) fn transport_field(m: &Match, first: bool) -> Option<Field> {
         (Field::Icmpv6Type, Field::Icmpv6Code),
     ]
     .into_iter()
-    .find(|(src, _)| holds(src.prereq(), m))?;
+    .find(|(src, _)| m.meets(src.prereq()))?;
     Some(if first { src } else { dst })
 }
 
@@ -98,14 +97,14 @@ fn set_vlan(m: &mut Match, vid: u16, match_vid: bool, pcp: u8, match_pcp: bool) 
 /// Sets the IP protocol, or in ARP the opcode.
 pub(super) fn set_proto(m: &mut Match, proto: u8, exact: bool) {
     if exact {
-        let field = if holds(Prereq::Arp, m) { Field::ArpOp } else { Field::NwProto };
+        let field = if m.meets(Prereq::Arp) { Field::ArpOp } else { Field::NwProto };
         set(m, field, proto.into(), 0xff);
     }
 }
 
 /// Sets the IPv4 addresses, or in ARP the protocol addresses: value and mask of source and destination.
 pub(super) fn set_addresses(m: &mut Match, src: (u32, u32), dst: (u32, u32)) {
-    let arp = holds(Prereq::Arp, m);
+    let arp = m.meets(Prereq::Arp);
     let (s, d) = if arp { (Field::ArpSpa, Field::ArpTpa) } else { (Field::IpSrc, Field::IpDst) };
     set(m, s, src.0.into(), src.1.into());
     set(m, d, dst.0.into(), dst.1.into());
@@ -127,9 +126,9 @@ pub(crate) fn encode_match10(m: &Match, out: &mut Vec<u8>) {
     let vid = keep(untagged || tci_mask & 0x1fff == 0x1fff, OFPFW_DL_VLAN);
     let pcp = keep(!untagged && tci_mask & 0xf000 == 0xf000, OFPFW_DL_VLAN_PCP);
     let eth_type = keep(mask.eth_type == u16::MAX, OFPFW_DL_TYPE);
-    let ip = eth_type && (holds(Prereq::Ip, m) || holds(Prereq::Arp, m));
-    let v4 = holds(Prereq::Ipv4, m) || holds(Prereq::Arp, m);
-    let tos = keep(holds(Prereq::Ip, m) && mask.ip_tos & 0xfc == 0xfc, OFPFW_NW_TOS);
+    let ip = eth_type && (m.meets(Prereq::Ip) || m.meets(Prereq::Arp));
+    let v4 = m.meets(Prereq::Ipv4) || m.meets(Prereq::Arp);
+    let tos = keep(m.meets(Prereq::Ip) && mask.ip_tos & 0xfc == 0xfc, OFPFW_NW_TOS);
     let proto = keep(ip && mask.ip_proto == 0xff, OFPFW_NW_PROTO);
     let tp = |value: u16| if transport_field(m, true).is_some() { value } else { 0 };
     let (tp_src_mask, tp_dst_mask) = (tp(mask.tp_src), tp(mask.tp_dst));

@@ -5,7 +5,6 @@
 use weft_flow::{Field, Match, OfPort, Prereq, VLAN_PRESENT};
 
 use super::of10::{OFP_VLAN_NONE, set, set_addresses, set_proto, set_transport, transport_field};
-use super::prereq::holds;
 use crate::ErrorCode;
 use crate::bytes::{Put, Reader};
 
@@ -48,7 +47,7 @@ pub(super) fn decode_match11(r: &mut Reader<'_>) -> Result<Match, ErrorCode> {
     }
     set(&mut m, Field::EthType, r.u16()?.into(), exact(OFPFW_DL_TYPE));
     let (tos, proto) = (r.u8()?, r.u8()?);
-    if wild & OFPFW_NW_TOS == 0 && holds(Prereq::Ip, &m) {
+    if wild & OFPFW_NW_TOS == 0 && m.meets(Prereq::Ip) {
         if tos & 3 != 0 {
             return Err(ErrorCode::OFPBMC_BAD_VALUE);
         }
@@ -103,15 +102,15 @@ pub(super) fn encode_match11(m: &Match, out: &mut Vec<u8>) {
     let tagged = vlan.is_some_and(|v| v != OFP_VLAN_NONE);
     let pcp = keep(tagged && tci_mask & 0xe000 == 0xe000, OFPFW_DL_VLAN_PCP);
     let eth_type = keep(mask.eth_type == u16::MAX, OFPFW_DL_TYPE);
-    let (ip, arp) = (holds(Prereq::Ip, m), holds(Prereq::Arp, m));
+    let (ip, arp) = (m.meets(Prereq::Ip), m.meets(Prereq::Arp));
     let tos = keep(ip && mask.ip_tos & 0xfc == 0xfc, OFPFW_NW_TOS);
     let proto = keep((ip || arp) && mask.ip_proto == 0xff, OFPFW_NW_PROTO);
     let whole = transport_field(m, true).map_or(0, |f| f.value_mask() as u16);
     let tp_src = keep(whole != 0 && mask.tp_src & whole == whole, OFPFW_TP_SRC);
     let tp_dst = keep(whole != 0 && mask.tp_dst & whole == whole, OFPFW_TP_DST);
-    let v4 = arp || holds(Prereq::Ipv4, m);
+    let v4 = arp || m.meets(Prereq::Ipv4);
     let (src_mask, dst_mask) = if v4 { (mask.ipv4_src, mask.ipv4_dst) } else { (0, 0) };
-    let mpls = holds(Prereq::Mpls, m);
+    let mpls = m.meets(Prereq::Mpls);
     let label = keep(mpls && Field::MplsLabel.mask_of(&m.mask) == 0xf_ffff, OFPFW_MPLS_LABEL);
     let tc = keep(mpls && Field::MplsTc.mask_of(&m.mask) == 7, OFPFW_MPLS_TC);
 

@@ -2,7 +2,7 @@
 
 use weft_flow::{Field, Match};
 
-use super::{TlvHeader, prereq, read_header, write_tlv};
+use super::{TlvHeader, read_header, write_tlv};
 use crate::bytes::{Put, Reader};
 use crate::{ErrorCode, Version};
 
@@ -82,7 +82,7 @@ fn add_field(
     if value & !full != 0 {
         return Err(ErrorCode::OFPBMC_BAD_VALUE);
     }
-    if !prereq::holds(field.prereq(), m) {
+    if !m.meets(field.prereq()) {
         return Err(ErrorCode::OFPBMC_BAD_PREREQ);
     }
     if field.mask_of(&m.mask) != 0 {
@@ -128,7 +128,7 @@ fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u12
     let rest = Field::ALL.iter().filter(|f| !FIRST.contains(f));
     FIRST.iter().chain(rest).filter_map(move |&field| {
         let mask = field.mask_of(&m.mask);
-        if mask == 0 || !chosen(dialect, field, m) || !prereq::holds(field.prereq(), m) {
+        if mask == 0 || !chosen(dialect, field, m) || !m.meets(field.prereq()) {
             return None;
         }
         if !field.maskable() && mask != field.value_mask() {

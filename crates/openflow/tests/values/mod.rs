@@ -14,7 +14,7 @@ use weft_openflow::msg::handshake::{Features, SwitchConfig};
 use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::msg::port::{PortDesc, PortMod, PortReason, PortStatus};
-use weft_openflow::{ErrorCode, ErrorMessage, Message, Version, prereq_holds};
+use weft_openflow::{ErrorCode, ErrorMessage, Message, Version};
 use weft_wire::{EtherType, Mac};
 
 pub(crate) fn version() -> impl Strategy<Value = Version> {
@@ -60,6 +60,8 @@ fn free(field: Field) -> bool {
         Field::CtState,
         Field::IpFrag,
         Field::ArpOp,
+        // A solicitation has code 0.
+        Field::Icmpv6Code,
     ];
     !set.contains(&field) && field.supported() && field.bytes() <= 16 && field.nxm().is_some()
 }
@@ -117,7 +119,7 @@ pub(crate) fn matching(version: Version) -> impl Strategy<Value = Match> + Clone
             if !free(field) || version == Version::V11 && !in_match11(field) {
                 continue;
             }
-            if field.mask_of(&m.mask) != 0 || !prereq_holds(field.prereq(), &m) {
+            if field.mask_of(&m.mask) != 0 || !m.meets(field.prereq()) {
                 continue;
             }
             let maskable = field.maskable() && !(version == Version::V11 && transport(field));
