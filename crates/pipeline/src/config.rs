@@ -98,6 +98,9 @@ pub struct PortConfig {
     pub vlan: VlanConfig,
     /// OpenFlow configuration and the like.
     pub flags: PortFlags,
+    /// Bond that the port is a member of; members have the same number. NORMAL treats them as one port, and sends and
+    /// receives by the first one whose link is up (active-backup).
+    pub bond: Option<u32>,
     /// Link state. Nothing is sent to a port whose link is down.
     pub link_up: bool,
     /// Largest frame without the Ethernet header, bytes; 0: not known.
@@ -116,6 +119,7 @@ impl PortConfig {
             kind,
             vlan: VlanConfig::default(),
             flags: PortFlags::default(),
+            bond: None,
             link_up: true,
             mtu: 0,
             mac: Mac::ZERO,

@@ -28,6 +28,15 @@ impl Bridge {
     pub fn port(&self, ofport: OfPort) -> Option<&PortConfig> {
         self.config.ports.get(*self.ports.get(&ofport)?)
     }
+    /// The member that carries the traffic of the bond to which `port` belongs: the first whose link is up. The port
+    /// itself when it is in no bond, or when all members are down.
+    pub fn active_member<'a>(&'a self, port: &'a PortConfig) -> &'a PortConfig {
+        if port.bond.is_none() {
+            return port;
+        }
+        let up = |p: &&PortConfig| p.bond == port.bond && p.link_up && !p.flags.down;
+        self.config.ports.iter().find(up).unwrap_or(port)
+    }
 }
 
 /// Everything that is configured. Published by [`crate::Pipeline::publish`].

@@ -22,7 +22,7 @@ fn matches() -> impl Strategy<Value = Match> {
         (0u8..4).prop_map(|a| format!("reg0={a}")),
         Just(String::new()),
     ];
-    text.prop_map(|t| flow_mod(&format!("{t},actions=drop").trim_start_matches(',')).matching)
+    text.prop_map(|t| flow_mod(format!("{t},actions=drop").trim_start_matches(',')).matching)
 }
 
 fn keys() -> impl Strategy<Value = FlowKey> {

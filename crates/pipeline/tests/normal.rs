@@ -165,6 +165,33 @@ fn port_flags() {
     );
 }
 
+#[test]
+fn a_bond_is_one_port() {
+    let member = |n, link_up| PortConfig { bond: Some(7), link_up, ..device(1, n) };
+    let with = |first_up| bridge(1, vec![device(1, 1), member(2, first_up), member(3, true), device(1, 4)]);
+    let pipeline = pipeline(vec![with(true)]);
+    check(
+        &pipeline,
+        &[
+            (101, 1, 255, "102,104"),
+            (102, 2, 1, "101"),
+            (103, 9, 255, "drop:loop-suspected"),
+            (102, 3, 2, "drop:hairpin-refused"),
+            (101, 1, 2, "102"),
+        ],
+    );
+    pipeline.update(|s| Ok::<_, ()>(s.set_bridge(with(false)))).unwrap();
+    check(
+        &pipeline,
+        &[
+            (101, 1, 2, "103"),
+            (101, 1, 255, "103,104"),
+            (103, 2, 1, "101"),
+            (103, 3, 2, "drop:hairpin-refused"),
+        ],
+    );
+}
+
 /// One port of each kind in VLAN 10, and some that are not.
 fn vlan_bridge() -> Pipeline {
     let mode = |n, mode, tag, trunks: &[u16]| vlan_port(1, n, VlanConfig::new(mode, tag, trunks));

@@ -198,7 +198,8 @@ fn the_most_specific_port_takes_the_packet() {
     ];
     let pipeline = pipeline(vec![bridge(1, ports)]);
     let snapshot = pipeline.snapshot();
-    let cases: &[(TunnelKind, u16, u64, &str, &str, Result<u32, DropReason>)] = &[
+    type Case = (TunnelKind, u16, u64, &'static str, &'static str, Result<u32, DropReason>);
+    let cases: &[Case] = &[
         (Vxlan, 4789, 7, "1.1.1.2", "1.1.1.1", Ok(101)),
         (Vxlan, 4789, 7, "1.1.1.2", "1.1.1.5", Ok(102)),
         (Vxlan, 4789, 0, "1.1.1.2", "1.1.1.1", Ok(103)),

@@ -63,6 +63,11 @@ impl<'a> Walk<'a> {
     pub(super) fn normal(&mut self) {
         let bridge = self.bridge;
         let input = bridge.port(self.in_port());
+        if let Some(input) = input
+            && bridge.active_member(input).ofport != input.ofport
+        {
+            return self.blame(DropReason::LoopSuspected);
+        }
         let Some(frame) = self.classify(input) else { return };
         let src = Mac::from_u64(self.get(Field::EthSrc) as u64);
         let dst = Mac::from_u64(self.get(Field::EthDst) as u64);
@@ -85,10 +90,13 @@ impl<'a> Walk<'a> {
             return self.flood_vlan(frame, input);
         };
         self.note(|| format!("{dst} was learned on port {port} in VLAN {}", frame.vlan));
-        if input.is_some_and(|i| i.ofport == port) {
+        let output = bridge.port(port).map(|port| bridge.active_member(port));
+        if let (Some(input), Some(output)) = (input, output)
+            && one_port(input, output)
+        {
             return self.blame(DropReason::HairpinRefused);
         }
-        match bridge.port(port) {
+        match output {
             Some(output) if carries(output, frame.vlan) && !both_protected(input, output) => {
                 if let Some(change) = self.change_for(frame, output) {
                     self.send_changed(change, output);
@@ -161,11 +169,16 @@ impl<'a> Walk<'a> {
 
     /// To every other port that carries the VLAN.
     fn flood_vlan(&mut self, frame: Frame, input: Option<&PortConfig>) {
-        let bridge = self.bridge;
+        let (bridge, before) = (self.bridge, self.emitted);
         let mut outputs: Vec<(Change, &'a PortConfig)> = Vec::new();
         for port in &bridge.config.ports {
-            let same = input.is_some_and(|i| i.ofport == port.ofport);
-            if same || port.flags.no_flood || both_protected(input, port) || !carries(port, frame.vlan) {
+            let elsewhere = bridge.active_member(port).ofport != port.ofport;
+            if elsewhere
+                || input.is_some_and(|i| one_port(i, port))
+                || port.flags.no_flood
+                || both_protected(input, port)
+                || !carries(port, frame.vlan)
+            {
                 continue;
             }
             if let Some(change) = self.change_for(frame, port) {
@@ -176,7 +189,9 @@ impl<'a> Walk<'a> {
         for (change, port) in outputs {
             self.send_changed(change, port);
         }
-        self.blame.get_or_insert(DropReason::NoOtherPort);
+        if self.emitted == before {
+            self.blame(DropReason::NoOtherPort);
+        }
     }
 
     /// How the frame's tags change on the way out by a port that carries its VLAN; `None`: it may not leave there.
@@ -250,6 +265,11 @@ impl<'a> Walk<'a> {
         }
         self.packet.set_tags(tags);
     }
+}
+
+/// Whether two ports are the same, or members of one bond.
+fn one_port(a: &PortConfig, b: &PortConfig) -> bool {
+    a.ofport == b.ofport || a.bond.is_some() && a.bond == b.bond
 }
 
 /// Whether a port carries a VLAN.

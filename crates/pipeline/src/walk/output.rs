@@ -60,11 +60,13 @@ impl<'a> Walk<'a> {
 
     /// To all ports but the one it came from; without `all` not to those that are excluded from flooding.
     fn flood(&mut self, all: bool) {
-        let (bridge, in_port) = (self.bridge, self.in_port());
+        let (bridge, in_port, before) = (self.bridge, self.in_port(), self.emitted);
         for port in bridge.config.ports.iter().filter(|p| p.ofport != in_port && (all || !p.flags.no_flood)) {
             self.send(port);
         }
-        self.blame.get_or_insert(DropReason::NoOtherPort);
+        if self.emitted == before {
+            self.blame(DropReason::NoOtherPort);
+        }
     }
 
     pub(super) fn output_to(&mut self, port: OfPort) {
