@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use weft_ovsdb::db::HistoryLimits;
 use weft_ovsdb::log;
-use weft_ovsdb::rpc::FrameLimits;
 use weft_ovsdb::schema::DatabaseSchema;
 use weft_ovsdb::txn::Access;
 use weft_ovsdb::{
@@ -201,6 +200,58 @@ fn limits_of_one_client() {
         let reply = rig.call(client, "lock", json!([format!("l{i}")]));
         assert_eq!(reply["error"].is_null(), i < 2, "{reply}");
     }
+}
+
+#[test]
+fn what_a_client_keeps_and_selects_is_bounded() {
+    let limits = ServerLimits { kept: 10_000, ..ServerLimits::default() };
+    let mut rig = Rig::new(limits);
+    let client = rig.connect();
+    let names: Vec<Value> = (0..200).map(|n| json!(["name", "==", format!("a-long-name-{n}")])).collect();
+    let many = json!({"Bridge": [{"where": names}]});
+    let error = |reply: &Value| reply["error"]["error"].clone();
+    let big = rig.call(client, "monitor_cond", json!([DB, "big", many]));
+    assert_eq!(error(&big), "resources exhausted");
+    let small = rig.call(client, "monitor_cond", json!([DB, "small", {"Bridge": [{"where": [false]}]}]));
+    assert_eq!(error(&small), Value::Null);
+    let grown = rig.call(client, "monitor_cond_change", json!(["small", "small", many]));
+    assert_eq!(error(&grown), "resources exhausted");
+    // Changing conditions back and forth takes nothing more.
+    for n in 0..500 {
+        let change = json!({"Bridge": [{"where": [["name", "==", format!("br{n}")]]}]});
+        let reply = rig.call(client, "monitor_cond_change", json!(["small", "small", change]));
+        assert_eq!(error(&reply), Value::Null);
+    }
+    rig.transact(client, &[root()]);
+    rig.transact(client, &[wait(9), json!({"op": "comment", "comment": "x".repeat(10_000)})]);
+    let heard = Rig::heard(&rig.server.take_batch(), client);
+    assert_eq!(error(&heard[1]), "resources exhausted");
+    let select = json!({"op": "select", "table": "Open_vSwitch", "where": []});
+    let reply = rig.call(client, "transact", {
+        let mut params = vec![json!(DB)];
+        params.resize(60_001, select);
+        Value::Array(params)
+    });
+    let results = reply["result"].as_array().expect("results");
+    assert_eq!(results.last(), Some(&Value::Null));
+    assert!(results.iter().any(|r| r["error"] == "resources exhausted"));
+}
+
+#[test]
+fn locks_are_told_for_the_manager_table() {
+    let mut rig = Rig::new(ServerLimits::default());
+    let (a, b) = (rig.connect(), rig.connect());
+    for (client, method, lock) in [(a, "lock", "x"), (b, "lock", "x"), (a, "steal", "y"), (b, "steal", "y")] {
+        rig.call(client, method, json!([lock]));
+    }
+    let status = |id| rig.server.lock_status(id);
+    let text = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((status(a).held, status(a).waiting, status(a).lost), (text(&["x"]), vec![], text(&["y"])));
+    assert_eq!((status(b).held, status(b).waiting, status(b).lost), (text(&["y"]), text(&["x"]), vec![]));
+    // The owner goes: the next in the queue is told.
+    rig.server.disconnect(a, rig.now);
+    let heard = Rig::heard(&rig.server.take_batch(), b);
+    assert_eq!(heard, vec![json!({"id": null, "method": "locked", "params": ["x"]})]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct HistoryLimits {
 
 impl Default for HistoryLimits {
     fn default() -> Self {
-        Self { commits: 1000, rows: 50_000 }
+        Self { commits: 200, rows: 50_000 }
     }
 }
 

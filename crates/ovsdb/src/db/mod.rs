@@ -111,14 +111,13 @@ impl Database {
             for change in changes.values() {
                 if let Some(old) = &change.old {
                     table.remove(schema, old);
-                    self.links.remove(position, schema, old);
                 }
             }
             for change in changes.values() {
                 if let Some(new) = &change.new {
                     table.insert(schema, Arc::clone(new));
-                    self.links.insert(position, schema, new);
                 }
+                self.links.change(position, schema, change);
             }
         }
     }

@@ -34,6 +34,15 @@ impl Monitor {
         Ok(Self { flavor, tables })
     }
 
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let table = |t: &TableMonitor| {
+            let conditions: usize = t.conditions.iter().map(Condition::weight).sum();
+            64 + 24 * t.columns.len() + conditions
+        };
+        self.tables.values().map(table).sum()
+    }
+
     /// The dialect it speaks.
     pub(crate) fn flavor(&self) -> Flavor {
         self.flavor

@@ -12,6 +12,8 @@ pub(super) struct Blocked {
     /// Name of the database.
     pub(super) db: String,
     pub(super) ops: Vec<Value>,
+    /// Length of the operations as JSON text; known once the transaction has blocked.
+    pub(super) size: usize,
     /// When it was first tried.
     pub(super) started_ms: u64,
     /// Position of the table whose change may let it go on.

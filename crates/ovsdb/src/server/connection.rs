@@ -39,13 +39,22 @@ pub struct ServerLimits {
     pub blocked: usize,
     /// Monitors of one client.
     pub monitors: usize,
+    /// Bytes that the waiting transactions and monitors of one client may take, roughly.
+    pub kept: usize,
     /// Locks one client may hold or wait for.
     pub locks: usize,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { frame: FrameLimits::default(), backlog: 32 << 20, blocked: 100, monitors: 1000, locks: 1000 }
+        Self {
+            frame: FrameLimits::default(),
+            backlog: 32 << 20,
+            blocked: 100,
+            monitors: 1000,
+            kept: 8 << 20,
+            locks: 1000,
+        }
     }
 }
 
@@ -57,6 +66,8 @@ pub(super) struct MonitorEntry {
     /// Name of the database.
     pub(super) db: String,
     pub(super) monitor: Monitor,
+    /// About how many bytes it takes.
+    pub(super) size: usize,
 }
 
 /// What a probe's time has come to.
@@ -113,6 +124,13 @@ impl Connection {
             }
             _ => Probe::Quiet,
         }
+    }
+
+    /// True when the client may keep `more` bytes.
+    pub(super) fn has_room(&self, more: usize, limit: usize) -> bool {
+        let blocked: usize = self.blocked.iter().map(|b| b.size).sum();
+        let monitors: usize = self.monitors.values().map(|m| m.size).sum();
+        blocked.saturating_add(monitors).saturating_add(more) <= limit
     }
 
     /// When a wait runs out or a probe is due.

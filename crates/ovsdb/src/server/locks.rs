@@ -9,6 +9,20 @@ use crate::error::{ErrorKind, OvsdbError, Result};
 use crate::json;
 use crate::rpc::Message;
 
+/// Longest name of a lock.
+const MAX_NAME: usize = 1024;
+
+/// What one client has to do with locks, as the `status` column of `Manager` tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockStatus {
+    /// Locks it owns.
+    pub held: Vec<String>,
+    /// Locks it waits for.
+    pub waiting: Vec<String>,
+    /// Locks that were stolen from it.
+    pub lost: Vec<String>,
+}
+
 /// How a client came to stand in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
@@ -74,6 +88,21 @@ impl Locks {
 }
 
 impl Server {
+    /// A client's locks.
+    pub fn lock_status(&self, id: ConnId) -> LockStatus {
+        let mut status = LockStatus::default();
+        for name in self.locks.of(id) {
+            if self.locks.owner(&name) == Some(id) {
+                status.held.push(name);
+            } else if self.locks.queued(&name, id) {
+                status.waiting.push(name);
+            } else {
+                status.lost.push(name);
+            }
+        }
+        status
+    }
+
     /// `lock` and `steal`.
     pub(super) fn lock(&mut self, id: ConnId, params: &[Value], steal: bool) -> Result<Value> {
         let name = lock_name(params)?;
@@ -128,7 +157,7 @@ impl Server {
 
 fn lock_name(params: &[Value]) -> Result<&str> {
     match params {
-        [Value::String(name)] if json::is_id(name) => Ok(name),
+        [Value::String(name)] if json::is_id(name) && name.len() <= MAX_NAME => Ok(name),
         _ => Err(OvsdbError::syntax(&Value::Array(params.to_vec()), "the parameter is the <id> of a lock")),
     }
 }

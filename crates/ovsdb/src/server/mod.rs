@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 pub use batch::{Batch, Persist};
 pub use connection::{ConnId, ConnOptions, ServerLimits};
+pub use locks::LockStatus;
 
 use batch::Undo;
 use connection::Connection;

@@ -35,7 +35,7 @@ impl Server {
             }
             _ => return Err(OvsdbError::syntax(&whole(), "wrong number of parameters")),
         };
-        let limit = self.limits.monitors;
+        let limits = self.limits;
         let (Some(db), Some(connection)) = (self.databases.get(&name), self.connections.get_mut(&id)) else {
             return Ok(Answer::Sent);
         };
@@ -44,11 +44,12 @@ impl Server {
             let details = "this client has a monitor of that id";
             return Err(OvsdbError::syntax(monitor_id, details));
         }
-        if connection.monitors.len() >= limit {
+        let monitor = Monitor::from_json(db.schema(), requests, flavor)?;
+        let size = key.len() + monitor.weight();
+        if connection.monitors.len() >= limits.monitors || !connection.has_room(size, limits.kept) {
             let details = "this client has too many monitors";
             return Err(OvsdbError::new(ErrorKind::ResourcesExhausted, details));
         }
-        let monitor = Monitor::from_json(db.schema(), requests, flavor)?;
         let result = match last_id {
             None => monitor.initial(db),
             Some(last) => {
@@ -66,7 +67,7 @@ impl Server {
                 Value::Array(vec![found.into(), id, updates])
             }
         };
-        let entry = MonitorEntry { id: monitor_id.clone(), db: name, monitor };
+        let entry = MonitorEntry { id: monitor_id.clone(), db: name, monitor, size };
         connection.monitors.insert(key, entry);
         Ok(Answer::Now(result))
     }
@@ -91,10 +92,15 @@ impl Server {
             return Err(OvsdbError::syntax(old_id, details));
         }
         let monitor = entry.monitor.with_conditions(db.schema(), requests)?;
+        let size = new_key.len() + monitor.weight();
+        if !connection.has_room(size.saturating_sub(entry.size), self.limits.kept) {
+            let details = "the monitors of this client take too much";
+            return Err(OvsdbError::new(ErrorKind::ResourcesExhausted, details));
+        }
         let updates = monitor.condition_update(&entry.monitor, db);
         let flavor = monitor.flavor();
         let last_id = db.last_id();
-        let entry = MonitorEntry { id: new_id.clone(), db: entry.db.clone(), monitor };
+        let entry = MonitorEntry { id: new_id.clone(), db: entry.db.clone(), monitor, size };
         connection.monitors.shift_remove(&old_key);
         connection.monitors.insert(new_key, entry);
         if let Some(updates) = updates {

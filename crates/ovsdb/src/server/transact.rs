@@ -21,17 +21,20 @@ impl Server {
             request,
             db,
             ops: params.into_iter().skip(1).collect(),
+            size: 0,
             started_ms: self.now.mono_ms,
             waits_on: 0,
             timeout_ms: None,
         };
-        if let Some(blocked) = self.attempt(id, transaction) {
-            let limit = self.limits.blocked;
+        if let Some(mut blocked) = self.attempt(id, transaction) {
+            let limits = self.limits;
             let Some(connection) = self.connections.get_mut(&id) else {
                 return Ok(Answer::Sent);
             };
-            if connection.blocked.len() >= limit {
-                let details = format!("{limit} transactions of this client are waiting already");
+            blocked.size = blocked.ops.iter().map(|op| op.to_string().len()).sum();
+            let room = connection.has_room(blocked.size, limits.kept);
+            if connection.blocked.len() >= limits.blocked || !room {
+                let details = "too many transactions of this client are waiting already";
                 return Err(OvsdbError::new(ErrorKind::ResourcesExhausted, details));
             }
             connection.blocked.push(blocked);

@@ -163,6 +163,15 @@ impl Condition {
         self.clauses.is_empty() || self.clauses.iter().any(|c| c.matches(row))
     }
 
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let clause = |clause: &Clause| match clause {
+            Clause::Constant(_) => 64,
+            Clause::Compare { argument, .. } => 64 + argument.weight(),
+        };
+        24 + self.clauses.iter().map(clause).sum::<usize>()
+    }
+
     /// The only row that can match, when a clause fixes `_uuid`.
     pub(crate) fn only_uuid(&self) -> Option<Uuid> {
         self.clauses.iter().find_map(|clause| match clause {

@@ -80,7 +80,8 @@ pub fn execute(db: &Database, ops: &[Value], context: &Context<'_>, uuids: &mut 
     let id = uuids.draw();
     let mut symbols = Symbols::new(uuids);
     preset_names(&mut symbols, ops);
-    let mut executor = Executor { overlay: Overlay::new(db), symbols, comments: Vec::new(), context };
+    let mut executor =
+        Executor { overlay: Overlay::new(db), symbols, comments: Vec::new(), selected: 0, context };
     let mut results = Vec::with_capacity(ops.len() + 1);
     for (i, op) in ops.iter().enumerate() {
         let what = format!("operation {} of {}", i + 1, ops.len());

@@ -25,11 +25,16 @@ pub(crate) enum Step {
     Block { table: usize, timeout_ms: Option<u64> },
 }
 
+/// Most cells one transaction may select: a small request can ask for a table many times.
+const MAX_SELECTED: usize = 1 << 20;
+
 /// The state the operations of one transaction share.
 pub(crate) struct Executor<'a, 'u> {
     pub(crate) overlay: Overlay<'a>,
     pub(crate) symbols: Symbols<'u>,
     pub(crate) comments: Vec<String>,
+    /// Cells selected so far.
+    pub(crate) selected: usize,
     pub(crate) context: &'a Context<'a>,
 }
 
@@ -129,6 +134,11 @@ impl<'a> Executor<'a, '_> {
         let mut out = Vec::new();
         for row in rows {
             if columns.contains(&ColumnRef::Uuid) || seen.insert(project(&row, &columns)) {
+                self.selected += columns.len() + 1;
+                if self.selected > MAX_SELECTED {
+                    let details = "the transaction selects too much";
+                    return Err(OvsdbError::new(ErrorKind::ResourcesExhausted, details));
+                }
                 out.push(row_to_json(schema, &row, &columns));
             }
         }

@@ -14,7 +14,7 @@ use crate::schema::{ColumnSchema, RefKind, Reference, TableSchema};
 use crate::uuids::Uuid;
 use crate::value::{Atom, Datum};
 
-use crate::db::links::{RowKey, for_each_reference};
+use crate::db::links::{RowKey, for_each_step};
 use crate::db::table::{IndexKey, index_key};
 
 /// Brings the overlay to the state to commit.
@@ -43,12 +43,7 @@ impl StrongCounts {
         let changes = overlay.changes();
         let mut delta = BTreeMap::new();
         for (table, schema, change) in each_change(overlay, &changes) {
-            if let Some(old) = &change.old {
-                add_strong(&mut delta, table, schema, old, -1);
-            }
-            if let Some(new) = &change.new {
-                add_strong(&mut delta, table, schema, new, 1);
-            }
+            add_strong(&mut delta, table, schema, change);
         }
         Self { changes, delta }
     }
@@ -61,7 +56,7 @@ impl StrongCounts {
     fn check(&self, overlay: &Overlay<'_>) -> Result<()> {
         for (table, schema, change) in each_change(overlay, &self.changes) {
             match &change.new {
-                Some(row) => check_targets(overlay, table, schema, row)?,
+                Some(row) => check_targets(overlay, table, schema, change, row.uuid)?,
                 None => {
                     let uuid = change.old.as_ref().map_or(Uuid::nil(), |row| row.uuid);
                     let count = self.count(overlay, (table, uuid));
@@ -97,10 +92,11 @@ impl StrongCounts {
                 continue;
             };
             overlay.delete(table, uuid);
-            add_strong(&mut self.delta, table, schema, &row, -1);
-            for_each_reference(schema, &row, |_, reference, target| {
-                if reference.kind == RefKind::Strong {
-                    suspects.push((reference.table, target));
+            let gone = RowChange { old: Some(row), new: None };
+            add_strong(&mut self.delta, table, schema, &gone);
+            for_each_step(schema, &gone, |step| {
+                if step.reference.kind == RefKind::Strong {
+                    suspects.push((step.reference.table, step.target));
                 }
             });
         }
@@ -119,11 +115,13 @@ fn each_change<'a>(
     })
 }
 
-fn add_strong(delta: &mut BTreeMap<RowKey, i64>, table: usize, schema: &TableSchema, row: &Row, step: i64) {
-    for_each_reference(schema, row, |_, reference, target| {
-        let to_itself = (reference.table, target) == (table, row.uuid);
-        if reference.kind == RefKind::Strong && !to_itself {
-            *delta.entry((reference.table, target)).or_insert(0) += step;
+fn add_strong(delta: &mut BTreeMap<RowKey, i64>, table: usize, schema: &TableSchema, change: &RowChange) {
+    let row = change.old.as_ref().or(change.new.as_ref());
+    let holder = row.map(|row| (table, row.uuid));
+    for_each_step(schema, change, |step| {
+        let target = (step.reference.table, step.target);
+        if step.reference.kind == RefKind::Strong && Some(target) != holder {
+            *delta.entry(target).or_insert(0) += if step.added { 1 } else { -1 };
         }
     });
 }
@@ -132,11 +130,21 @@ fn table_name<'a>(overlay: &Overlay<'a>, table: usize) -> &'a str {
     overlay.db.schema().table_at(table).map_or("", |(name, _)| name)
 }
 
-fn check_targets(overlay: &Overlay<'_>, table: usize, schema: &TableSchema, row: &Row) -> Result<()> {
+/// New references must lead somewhere; that old ones still do, the counts of deleted rows
+/// tell.
+fn check_targets(
+    overlay: &Overlay<'_>,
+    table: usize,
+    schema: &TableSchema,
+    change: &RowChange,
+    uuid: Uuid,
+) -> Result<()> {
     let mut missing = None;
-    for_each_reference(schema, row, |column, reference, target| {
-        if reference.kind == RefKind::Strong && overlay.get(reference.table, target).is_none() {
-            missing.get_or_insert((column, reference.table, target));
+    for_each_step(schema, change, |step| {
+        let to = step.reference.table;
+        let strong = step.added && step.reference.kind == RefKind::Strong;
+        if strong && overlay.get(to, step.target).is_none() {
+            missing.get_or_insert((step.column, to, step.target));
         }
     });
     let Some((column, wanted, target)) = missing else {
@@ -145,7 +153,7 @@ fn check_targets(overlay: &Overlay<'_>, table: usize, schema: &TableSchema, row:
     let details = format!(
         "column {} of row {} of {} refers to row {target}, which {} does not have",
         schema.column_at(column).map_or("", |(name, _)| name),
-        row.uuid,
+        uuid,
         table_name(overlay, table),
         table_name(overlay, wanted),
     );

@@ -68,6 +68,18 @@ impl Datum {
         self.len() == 0
     }
 
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let atom = |atom: &Atom| match atom {
+            Atom::String(s) => 40 + s.len(),
+            _ => 24,
+        };
+        match self {
+            Self::Set(atoms) => atoms.iter().map(atom).sum(),
+            Self::Map(pairs) => pairs.iter().map(|(k, v)| atom(k) + atom(v)).sum(),
+        }
+    }
+
     /// The atoms of a set; nothing for a map.
     pub fn atoms(&self) -> &[Atom] {
         match self {
