@@ -372,6 +372,8 @@ fn a_conversion_tells_those_who_follow_and_closes_the_rest() {
     let [Persist::Replace { file, .. }] = batch.persist.as_slice() else {
         panic!("a new file: {:?}", batch.persist);
     };
+    let (_, everything) = batch.changes.iter().find(|(name, _)| name == DB).expect("told");
+    assert_eq!((everything.row_count(), everything.schema.version.as_str()), (1, "8.9.0"));
     let loaded = log::load(file, rig.server.uuids()).expect("loads");
     assert_eq!(loaded.db.schema().version, "8.9.0");
     assert_eq!(loaded.db.row_count(), 1);

@@ -7,6 +7,7 @@ mod row;
 pub(crate) mod table;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use commit::{Commit, RowChange};
@@ -49,6 +50,20 @@ impl Database {
         let mut db = Self::new(Arc::clone(&commit.schema), commit.id);
         db.apply_rows(commit);
         db
+    }
+
+    /// Every row as if it had just been inserted: what a follower is told when the whole
+    /// database has been replaced.
+    pub(crate) fn as_commit(&self) -> Commit {
+        let mut tables = BTreeMap::new();
+        for (position, table) in self.tables.iter().enumerate() {
+            let inserted = |row: &Arc<Row>| RowChange { old: None, new: Some(Arc::clone(row)) };
+            let rows: BTreeMap<_, _> = table.rows.iter().map(|(u, r)| (*u, inserted(r))).collect();
+            if !rows.is_empty() {
+                tables.insert(position, rows);
+            }
+        }
+        Commit::new(self.last_id(), Arc::clone(&self.schema), tables)
     }
 
     /// The schema.

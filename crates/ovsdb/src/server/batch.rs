@@ -34,7 +34,8 @@ pub struct Batch {
     pub sends: Vec<(ConnId, Vec<u8>)>,
     /// Then close these clients, after their sends.
     pub closes: Vec<ConnId>,
-    /// What changed in which database, for the parts of this process that follow it.
+    /// What changed in which database, for the parts of this process that follow it. After
+    /// a conversion every row is told as inserted, under the new schema.
     pub changes: Vec<(String, Arc<Commit>)>,
     pub(super) undo: Vec<Undo>,
 }
@@ -79,7 +80,11 @@ impl Server {
                         self.batch.changes.push((name, undone));
                     }
                 }
-                Undo::Convert(name, db) => drop(self.databases.insert(name, *db)),
+                Undo::Convert(name, db) => {
+                    let restored = Arc::new(db.as_commit());
+                    self.databases.insert(name.clone(), *db);
+                    self.batch.changes.push((name, restored));
+                }
             }
         }
         for id in self.connections.keys().copied().collect::<Vec<_>>() {

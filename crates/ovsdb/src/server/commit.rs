@@ -59,6 +59,7 @@ impl Server {
             return Err(OvsdbError::new(ErrorKind::UnknownDatabase, details));
         };
         let new = log::convert(db, Arc::clone(&schema), &mut self.uuids)?;
+        let replaced = Arc::new(new.as_commit());
         let comment = format!("converted to schema version {}", schema.version);
         let file = log::snapshot(&new, self.now.unix_ms, &comment);
         if let Some(old) = self.databases.insert(name.to_owned(), new) {
@@ -67,6 +68,7 @@ impl Server {
         }
         let db = name.to_owned();
         self.batch.persist.push(Persist::Replace { db, file });
+        self.batch.changes.push((name.to_owned(), replaced));
         self.catalog_convert(name, &schema)?;
         if let Some((id, request)) = asked_by {
             self.reply(id, request.clone(), Ok(Value::Object(Map::new())));

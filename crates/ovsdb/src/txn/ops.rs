@@ -89,6 +89,8 @@ impl<'a> Executor<'a, '_> {
             None => None,
             Some(text) => Some(
                 parse_uuid(text)
+                    // A reference column's default must not come to mean a row.
+                    .filter(|uuid| !uuid.is_nil())
                     .ok_or_else(|| OvsdbError::syntax(&Value::from(text), "this is not a UUID"))?,
             ),
         };
