@@ -118,8 +118,18 @@ impl Fdb {
         }
     }
 
-    /// Notes that `mac` sends from `port`. Returns what changed besides the time.
+    /// Notes that a packet of `mac` came in by `port`. Returns what changed besides the time.
     pub(crate) fn learn(&self, vlan: u16, mac: Mac, port: OfPort, now_ms: u64) -> DepTags {
+        self.note(vlan, mac, port, now_ms, false)
+    }
+
+    /// Notes that a cached flow was used by which `mac` sends from `port`. A report that is older than what is known of
+    /// the entry does not move it back. Returns what changed besides the time.
+    pub(crate) fn report(&self, vlan: u16, mac: Mac, port: OfPort, used_ms: u64) -> DepTags {
+        self.note(vlan, mac, port, used_ms, true)
+    }
+
+    fn note(&self, vlan: u16, mac: Mac, port: OfPort, now_ms: u64, late: bool) -> DepTags {
         let mut tags = DepTags::default();
         let mut inner = self.inner.lock();
         if let Some(&at) = inner.index.get(&(vlan, mac)) {
@@ -128,8 +138,7 @@ impl Fdb {
                 return tags;
             }
             if slot.port != port {
-                // A report that is older than what is known of the entry, from a cached flow, must not move it back.
-                if now_ms < slot.used_ms {
+                if late && now_ms < slot.used_ms {
                     return tags;
                 }
                 inner.stats.moved += 1;
@@ -338,15 +347,18 @@ mod tests {
         assert!(fdb.would_learn(5, mac(1), OfPort(2)) && !fdb.would_learn(5, mac(1), OfPort(1)));
         assert_ne!(fdb.learn(5, mac(1), OfPort(2), 2_000), DepTags::default());
         // A late report of the old place.
-        assert_eq!(fdb.learn(5, mac(1), OfPort(1), 1_500), DepTags::default());
+        assert_eq!(fdb.report(5, mac(1), OfPort(1), 1_500), DepTags::default());
         assert_eq!(fdb.lookup(5, mac(1)), Some(OfPort(2)));
+        // A packet is always right, even if its lane's clock is behind.
+        assert_ne!(fdb.learn(5, mac(1), OfPort(1), 1_999), DepTags::default());
+        assert_ne!(fdb.report(5, mac(1), OfPort(2), 2_000), DepTags::default());
         fdb.learn(5, mac(2), OfPort(2), 10_000);
         assert_eq!(fdb.age(16_999), DepTags::default());
         assert_eq!(fdb.age(17_000), DepTags::of(fdb.tag(5, mac(1))));
         assert_eq!(fdb.entries(17_000).len(), 1);
         assert_eq!(fdb.entries(17_000)[0].age_ms, 7_000);
         let stats = fdb.stats();
-        assert_eq!((stats.learned, stats.moved, stats.expired, stats.entries), (2, 1, 1, 1));
+        assert_eq!((stats.learned, stats.moved, stats.expired, stats.entries), (2, 3, 1, 1));
     }
 
     #[test]

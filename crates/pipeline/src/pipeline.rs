@@ -185,7 +185,7 @@ impl Pipeline {
         if let Some(bridge) = snapshot.bridge(fdb.bridge)
             && bridge.port(fdb.port).is_some()
         {
-            self.announce(bridge.fdb.learn(fdb.vlan, fdb.mac, fdb.port, used_ms));
+            self.announce(bridge.fdb.report(fdb.vlan, fdb.mac, fdb.port, used_ms));
         }
     }
 

@@ -70,12 +70,7 @@ fn entries_age_unless_used() {
     let pipeline = three_ports();
     let mut config = bridge(1, vec![device(1, 1), device(1, 2)]);
     config.mac_aging_ms = 20_000;
-    pipeline
-        .update(|s| {
-            s.set_bridge(config);
-            Ok::<_, ()>(())
-        })
-        .unwrap();
+    common::configure(&pipeline, config);
     let one = pipeline.walk(&frame(101, 1, 255, &[]), 0);
     pipeline.walk(&frame(102, 2, 255, &[]), 0);
     pipeline.refresh(&one.refresh[0], 15_000);
@@ -93,12 +88,7 @@ fn a_port_that_goes_takes_its_addresses_along() {
     let pipeline = three_ports();
     pipeline.walk(&frame(103, 3, 255, &[]), 0);
     let config = bridge(1, vec![device(1, 1), device(1, 2)]);
-    pipeline
-        .update(|s| {
-            s.set_bridge(config);
-            Ok::<_, ()>(())
-        })
-        .unwrap();
+    common::configure(&pipeline, config);
     assert!(pipeline.fdb_entries(1, 0).is_empty());
     assert_eq!(outcome(&pipeline.walk(&frame(101, 1, 3, &[]), 0)), "102");
 }
@@ -180,7 +170,7 @@ fn a_bond_is_one_port() {
             (101, 1, 2, "102"),
         ],
     );
-    pipeline.update(|s| Ok::<_, ()>(s.set_bridge(with(false)))).unwrap();
+    common::configure(&pipeline, with(false));
     check(
         &pipeline,
         &[
@@ -298,12 +288,7 @@ fn a_secure_bridge_has_no_rules() {
     let pipeline = pipeline(vec![config.clone()]);
     assert_eq!(outcome(&pipeline.walk(&frame(101, 1, 2, &[]), 0)), "drop:fail-secure");
     config.controller_connected = true;
-    pipeline
-        .update(|s| {
-            s.set_bridge(config);
-            Ok::<_, ()>(())
-        })
-        .unwrap();
+    common::configure(&pipeline, config);
     assert_eq!(outcome(&pipeline.walk(&frame(101, 1, 2, &[]), 0)), "drop:table-miss");
 }
 

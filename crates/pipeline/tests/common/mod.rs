@@ -76,6 +76,15 @@ pub fn pipeline(bridges: Vec<BridgeConfig>) -> Pipeline {
     pipeline
 }
 
+/// Gives a bridge another configuration.
+pub fn configure(pipeline: &Pipeline, config: BridgeConfig) {
+    let set = |s: &mut Snapshot| {
+        s.set_bridge(config);
+        Ok::<_, ()>(())
+    };
+    pipeline.update(set).unwrap();
+}
+
 /// Adds a rule.
 pub fn add(
     pipeline: &Pipeline,
