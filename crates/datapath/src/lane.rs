@@ -83,9 +83,12 @@ impl Lane {
     /// Works until told to stop.
     pub(crate) fn run(mut self) {
         let mut round = 0u32;
-        while !self.stopped {
+        loop {
             self.now_ms = now_ms();
             self.obey();
+            if self.stopped {
+                break;
+            }
             // Also when nothing gets as far as a batch: what is refused on receipt is refused by the newest word.
             self.follow_changes();
             self.poll_sources();
@@ -144,6 +147,11 @@ impl Lane {
             if self.begin_popped(depth <= MAX_DEPTH) {
                 self.decide();
             }
+        }
+        // Errors about errors are never sent, so this ends.
+        while !self.exec.tunnel.mtus.answers.is_empty() {
+            self.begin_answers();
+            self.decide();
         }
         self.exec.flush();
     }

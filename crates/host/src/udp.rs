@@ -5,7 +5,7 @@
 //! port pool (RFC 7348 §5: the outer source port carries the inner flow's hash) are opened with `receive: false`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::Result;
@@ -13,7 +13,7 @@ use crate::cmsg;
 use crate::error::Context;
 use crate::inet::{MtuDiscovery, Name, RxInfo, TxInfo, in_addr, in6_addr, ipv4, ipv6};
 use crate::mmsg::Headers;
-use crate::sys::{cvt, set_buffer, setsockopt, socket};
+use crate::sys::{cvt, getsockopt_int, set_buffer, setsockopt, socket};
 
 const SOL_UDP: libc::c_int = 17;
 const UDP_NO_CHECK6_RX: libc::c_int = 102;
@@ -197,6 +197,22 @@ pub(crate) fn drop_all_input(fd: BorrowedFd<'_>) -> io::Result<()> {
         libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &raw mut accept_nothing };
     setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+}
+
+/// Largest IP packet that the kernel would send to `dst` whole, in bytes: the route's MTU, or what a router on the
+/// way has said (RFC 1191, RFC 8201). `src`: the source address packets will have, if it is not the kernel's choice.
+///
+/// # Errors
+/// ENETUNREACH or EHOSTUNREACH without a route; EADDRNOTAVAIL if `src` is not the host's.
+pub fn path_mtu(dst: IpAddr, src: Option<IpAddr>) -> io::Result<u32> {
+    let any: IpAddr = if dst.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let probe = std::net::UdpSocket::bind((src.unwrap_or(any), 0))?;
+    // Nothing is sent: connecting a datagram socket looks up the route.
+    probe.connect((dst, 9))?;
+    let (level, name) =
+        if dst.is_ipv4() { (libc::IPPROTO_IP, libc::IP_MTU) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU) };
+    let mtu = getsockopt_int(probe.as_fd(), level, name)?;
+    u32::try_from(mtu).map_err(io::Error::other)
 }
 
 pub(crate) fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {

@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
-use weft_flow::{DropReason, TUN_CSUM, TUN_DF, TunnelKind, TunnelOut};
+use weft_flow::{DropReason, TUN_DF, TunnelKind, TunnelOut};
 use weft_host::inet::TxInfo;
 use weft_host::udp::DatagramTx;
+use weft_wire::fragment::Fragmenter;
 use weft_wire::segment::Segmenter;
-use weft_wire::{gre, vnet};
+use weft_wire::vnet::VnetHdr;
+use weft_wire::{gre, ipv4, ipv6, udp, vnet};
 
 use super::TunnelPort;
 use super::header::Header;
+use super::pmtu::{self, Fit, PathMtus};
 use super::sockets::{Pool, PoolKey};
+use crate::clock::now_ms;
 use crate::packet::{Packet, Pool as Buffers, Slot};
 use crate::ports::{Io, Port, tx_error};
 use crate::shared::Shared;
@@ -57,6 +61,7 @@ pub(crate) struct TunnelTx {
     /// Pools in use, so that the shared map is asked once.
     pools: Vec<Arc<Pool>>,
     datagram_tx: DatagramTx,
+    pub(crate) mtus: PathMtus,
 }
 
 /// Where a datagram goes.
@@ -66,6 +71,10 @@ struct To<'a> {
     header: &'a Header,
     pool: &'a Arc<Pool>,
     info: TxInfo,
+    /// Largest inner frame that the path takes, bytes.
+    room: usize,
+    /// Whether the outer packet may not be fragmented.
+    df: bool,
 }
 
 impl TunnelTx {
@@ -76,6 +85,7 @@ impl TunnelTx {
             current: 0,
             pools: Vec::new(),
             datagram_tx: DatagramTx::new(RUNS),
+            mtus: PathMtus::default(),
         }
     }
 
@@ -109,39 +119,96 @@ impl TunnelTx {
         };
         let key = pool_key(tunnel, out);
         let Some(pool) = self.pool(shared, key) else { return drop_all(DropReason::TxError) };
-        let to = To { port, tunnel, header: &header, pool: &pool, info: tx_info(tunnel, out) };
+        let info = tx_info(tunnel, out);
+        let now = now_ms();
+        let outer_len = outer_len(&key) + header.bytes().len();
+        let room = self.mtus.of(info.dst.ip(), info.src, now).saturating_sub(outer_len);
+        let to = To { port, tunnel, header: &header, pool: &pool, info, room, df: key.df };
         for slot in slots {
-            let added = self.add(&to, buffers.get(*slot), lane, shared);
-            if let Err(reason) = added {
+            let packet = buffers.get(*slot);
+            if let Err(reason) = self.add(&to, packet, lane, shared) {
                 port.counters[lane].tx_drops.add(reason, 1);
+                if reason == DropReason::MtuExceeded {
+                    self.mtus.refuse(packet.data(), room, &out.key, port.number, now);
+                }
             }
         }
         shared.lanes[lane].counters.tunnel_push.add(slots.len() as u64);
     }
 
     fn add(&mut self, to: &To<'_>, packet: &Packet, lane: usize, shared: &Shared) -> Result<(), DropReason> {
-        let socket = to.pool.choose(packet.flow_hash);
-        let bytes = packet.len() as u64;
-        if packet.offload.gso.is_some() {
-            let cut =
-                Segmenter::new(packet.data(), &packet.offload).map_err(|_| DropReason::BadOffloadHeader)?;
-            if cut.max_segment_len() + to.header.bytes().len() > MAX_BYTES {
-                return Err(DropReason::FrameTooLong);
+        match pmtu::fit(packet.data(), &packet.offload, to.room, to.df) {
+            Fit::TooBig => return Err(DropReason::MtuExceeded),
+            Fit::Fragments(mtu) => self.add_fragments(to, packet, mtu, lane, shared)?,
+            Fit::Whole(offload) if offload.gso.is_some() => {
+                self.add_segments(to, packet, &offload, lane, shared)?;
             }
-            let mut index = 0;
-            while index < cut.count() {
-                let run = self.run_for(to, socket, cut.segment_len(index), lane, shared);
-                index += run.add_train(to, &cut, index)?;
+            Fit::Whole(_) => {
+                let offload = packet.offload;
+                self.add_frame(to, packet.data(), offload, packet.flow_hash, lane, shared)?;
             }
-            self.count(1, bytes);
-            return Ok(());
         }
-        if to.header.bytes().len() + packet.len() > MAX_BYTES {
+        self.count(1, packet.len() as u64);
+        Ok(())
+    }
+
+    /// Cuts a GSO frame straight into runs.
+    fn add_segments(
+        &mut self,
+        to: &To<'_>,
+        packet: &Packet,
+        offload: &VnetHdr,
+        lane: usize,
+        shared: &Shared,
+    ) -> Result<(), DropReason> {
+        let socket = to.pool.choose(packet.flow_hash);
+        let cut = Segmenter::new(packet.data(), offload).map_err(|_| DropReason::BadOffloadHeader)?;
+        if cut.max_segment_len() + to.header.bytes().len() > MAX_BYTES {
             return Err(DropReason::FrameTooLong);
         }
-        self.run_for(to, socket, packet.len(), lane, shared).add_one(to, packet)?;
-        self.count(1, bytes);
+        let mut index = 0;
+        while index < cut.count() {
+            let run = self.run_for(to, socket, cut.segment_len(index), lane, shared);
+            index += run.add_train(to, &cut, index)?;
+        }
         Ok(())
+    }
+
+    /// Fragments the inner IPv4 packet, which allows it.
+    fn add_fragments(
+        &mut self,
+        to: &To<'_>,
+        packet: &Packet,
+        mtu: usize,
+        lane: usize,
+        shared: &Shared,
+    ) -> Result<(), DropReason> {
+        let (mut whole, mut offload) = (packet.data().to_vec(), packet.offload);
+        vnet::complete_checksum(&mut whole, &mut offload).map_err(|_| DropReason::BadOffloadHeader)?;
+        let cut = Fragmenter::new(&whole, mtu, 0).map_err(|_| DropReason::MtuExceeded)?;
+        let mut fragment = vec![0; to.room];
+        for index in 0..cut.count() {
+            let len = cut.write(index, &mut fragment).map_err(|_| DropReason::MtuExceeded)?;
+            let done = VnetHdr::default();
+            self.add_frame(to, &fragment[..len], done, packet.flow_hash, lane, shared)?;
+        }
+        Ok(())
+    }
+
+    fn add_frame(
+        &mut self,
+        to: &To<'_>,
+        frame: &[u8],
+        offload: VnetHdr,
+        flow_hash: u32,
+        lane: usize,
+        shared: &Shared,
+    ) -> Result<(), DropReason> {
+        if to.header.bytes().len() + frame.len() > MAX_BYTES {
+            return Err(DropReason::FrameTooLong);
+        }
+        let socket = to.pool.choose(flow_hash);
+        self.run_for(to, socket, frame.len(), lane, shared).add_one(to, frame, offload)
     }
 
     fn count(&mut self, frames: u64, bytes: u64) {
@@ -285,15 +352,14 @@ impl Run {
     }
 
     /// Appends one frame.
-    fn add_one(&mut self, to: &To<'_>, packet: &Packet) -> Result<(), DropReason> {
+    fn add_one(&mut self, to: &To<'_>, data: &[u8], mut offload: VnetHdr) -> Result<(), DropReason> {
         let prefix = to.header.bytes();
         let start = self.len;
-        let end = start + prefix.len() + packet.len();
+        let end = start + prefix.len() + data.len();
         let datagram = self.buf.get_mut(start..end).ok_or(DropReason::FrameTooLong)?;
         let (head, frame) = datagram.split_at_mut(prefix.len());
         head.copy_from_slice(prefix);
-        frame.copy_from_slice(packet.data());
-        let mut offload = packet.offload;
+        frame.copy_from_slice(data);
         vnet::complete_checksum(frame, &mut offload).map_err(|_| DropReason::BadOffloadHeader)?;
         finish_gre(to, datagram);
         self.added(1, end - start, end - start);
@@ -365,10 +431,16 @@ fn pool_key(tunnel: &TunnelPort, out: &TunnelOut) -> PoolKey {
         gre,
         ipv6,
         df: out.key.flags & TUN_DF != 0,
-        // Over IPv6 receivers demand one (RFC 6935 §5 makes zero the exception).
-        csum: !gre && (ipv6 || tunnel.spec.csum || out.key.flags & TUN_CSUM != 0),
+        // Always, whatever `csum` says: the kernel cuts no train without one (UDP_SEGMENT), and devices fill it in.
+        csum: !gre,
         mark: tunnel.spec.mark,
     }
+}
+
+/// Bytes of the outer headers that the kernel makes.
+fn outer_len(key: &PoolKey) -> usize {
+    let ip = if key.ipv6 { ipv6::HEADER_LEN } else { ipv4::MIN_HEADER_LEN };
+    ip + if key.gre { 0 } else { udp::HEADER_LEN }
 }
 
 fn tx_info(tunnel: &TunnelPort, out: &TunnelOut) -> TxInfo {

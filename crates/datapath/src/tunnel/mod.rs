@@ -13,6 +13,7 @@ mod demux;
 mod encap;
 mod header;
 pub(crate) mod native;
+mod pmtu;
 mod sockets;
 
 pub(crate) use decap::Listener;
