@@ -15,11 +15,8 @@ pub(crate) struct Wire {
 impl Wire {
     /// Opens `device` at `place`.
     pub(crate) fn open(place: &Place, device: &str) -> Wire {
-        let index: u32 = place
-            .exec(["cat", &format!("/sys/class/net/{device}/ifindex")])
-            .ok()
-            .parse()
-            .expect("an interface index");
+        let index =
+            place.netlink().expect("netlink").index_of(device).unwrap_or_else(|e| panic!("{device}: {e}"));
         let options = PacketOptions {
             vnet_hdr: false,
             promiscuous: true,

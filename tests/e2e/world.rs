@@ -186,11 +186,11 @@ impl TwoHosts {
 /// The `run:` part of a host with this switch, empty for the kernel's.
 pub(crate) fn run_yaml(switch: Switch) -> String {
     match switch {
-        Switch::Weft => "    run:\n      - { name: switch, command: \"exec weft switch --pidfile\", ready: { socket: db.sock } }\n".into(),
+        Switch::Weft => "    run:\n      - { name: switch, command: \"weft switch --pidfile\", ready: { socket: db.sock } }\n".into(),
         Switch::Kernel => String::new(),
         Switch::Ovs => "    run:\n      \
-             - { name: ovsdb, command: \"ovsdb-tool create $OVS_DBDIR/conf.db /usr/share/openvswitch/vswitch.ovsschema; exec ovsdb-server --remote=punix:$OVS_RUNDIR/db.sock --pidfile $OVS_DBDIR/conf.db\", ready: { socket: db.sock } }\n      \
-             - { name: switch, command: \"ovs-vsctl --no-wait init; exec ovs-vswitchd unix:$OVS_RUNDIR/db.sock --pidfile --disable-system\", ready: { file: ovs-vswitchd.pid } }\n"
+             - { name: ovsdb, command: \"sh -c 'ovsdb-tool create $OVS_DBDIR/conf.db /usr/share/openvswitch/vswitch.ovsschema; exec ovsdb-server --remote=punix:$OVS_RUNDIR/db.sock --pidfile $OVS_DBDIR/conf.db'\", ready: { socket: db.sock } }\n      \
+             - { name: switch, command: \"sh -c 'ovs-vsctl --no-wait init; exec ovs-vswitchd unix:$OVS_RUNDIR/db.sock --pidfile --disable-system'\", ready: { file: ovs-vswitchd.pid } }\n"
             .into(),
     }
 }
@@ -226,9 +226,8 @@ pub(crate) fn assert_no_ping(lab: &Lab) {
 pub(crate) fn drops(lab: &Lab, host: &str, reason: &str) -> u64 {
     let text = lab.host(host).exec(["weft", "drops", "-o", "json"]).ok();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let drops = json["drops"].as_array().unwrap_or_else(|| panic!("no drops in {text}"));
-    let found = drops.iter().find(|d| d["reason"] == reason);
-    found.and_then(|d| d["packets"].as_u64()).unwrap_or(0)
+    let total = json["total"].as_object().unwrap_or_else(|| panic!("no total in {text}"));
+    total.get(reason).and_then(serde_json::Value::as_u64).unwrap_or(0)
 }
 
 /// What the switches of a lab know, for the message of a failed test.
