@@ -56,7 +56,7 @@ impl Executor {
                 }
                 DpAction::Controller(context) => {
                     for slot in &hand.slots {
-                        self.to_controller(*slot, context);
+                        self.upcall(*slot, context);
                     }
                 }
             }
@@ -137,7 +137,7 @@ impl Executor {
     }
 
     /// Sends a frame to the controllers, its checksum complete; a GSO frame as the packets it stands for.
-    fn to_controller(&mut self, slot: Slot, context: &Arc<ToController>) {
+    fn upcall(&mut self, slot: Slot, context: &Arc<ToController>) {
         let packet = self.pool.get(slot);
         let (in_port, offload) = (packet.in_port, packet.offload);
         let mut frames: SmallVec<[Vec<u8>; 1]> = SmallVec::new();

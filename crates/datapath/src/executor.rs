@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
 use weft_wire::ethernet;
 use weft_wire::segment::Segmenter;
-use weft_wire::vnet::{self, Csum, GsoKind};
+use weft_wire::vnet::{self, Csum, Gso, GsoKind};
 
 use crate::packet::{BATCH, Pool, Slot};
 use crate::ports::{Io, Port, Takes, Tools};
@@ -261,6 +261,16 @@ fn too_long(len: usize, mtu: usize) -> bool {
     mtu != 0 && len > mtu + ethernet::HEADER_LEN + weft_wire::vlan::TAG_LEN
 }
 
+/// The same for segments that fit the MTU: a TCP stream may be cut anywhere, so a workload whose peer has a larger MTU
+/// than the port is served all the same.
+fn smaller(gso: Gso, headers: usize, mtu: usize) -> Option<Gso> {
+    // RFC 1122 §4.2.2.6: every host takes that much.
+    const DEFAULT_MSS: usize = 536;
+    let size = (mtu + ethernet::HEADER_LEN).checked_sub(headers).filter(|size| *size >= DEFAULT_MSS)?;
+    let tcp = matches!(gso.kind, GsoKind::TcpV4 | GsoKind::TcpV6);
+    tcp.then_some(Gso { size: size as u16, ..gso })
+}
+
 /// Makes a frame fit for a port, or says what else is needed.
 fn fitness(pool: &mut Pool, slot: Slot, takes: Takes, mtu: usize) -> Result<Fit, DropReason> {
     let packet = pool.get_mut(slot);
@@ -276,7 +286,7 @@ fn fitness(pool: &mut Pool, slot: Slot, takes: Takes, mtu: usize) -> Result<Fit,
             }
             let headers = usize::from(packet.layout.payload);
             if headers != 0 && too_long(headers + usize::from(gso.size), mtu) {
-                return Err(DropReason::MtuExceeded);
+                packet.offload.gso = Some(smaller(gso, headers, mtu).ok_or(DropReason::MtuExceeded)?);
             }
         }
     }

@@ -48,13 +48,13 @@ impl Lane {
     pub(crate) fn look_up(&mut self) {
         let (len, epoch) = (self.batch.len.min(BATCH), self.epochs.now());
         let mut guesses = [NO_FLOW; BATCH];
-        for i in 0..len {
-            guesses[i] = self.flows.guess(self.batch.hashes[i]);
+        for (guess, hash) in guesses[..len].iter_mut().zip(&self.batch.hashes) {
+            *guess = self.flows.guess(*hash);
         }
         let mut missed = 0u32;
-        for i in 0..len {
-            if self.flows.confirm(guesses[i], &self.batch.keys[i], epoch) {
-                self.group(i, guesses[i]);
+        for (i, guess) in guesses[..len].iter().enumerate() {
+            if self.flows.confirm(*guess, &self.batch.keys[i], epoch) {
+                self.group(i, *guess);
             } else {
                 missed |= 1 << i;
             }

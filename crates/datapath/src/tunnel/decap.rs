@@ -8,12 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use weft_flow::{DpPort, DropReason, TunnelKey, TunnelKind};
 use weft_host::inet::RxInfo;
 use weft_wire::merge::{Merger, Push, Trust};
-use weft_wire::vnet::VnetHdr;
+use weft_wire::vnet::{self, VnetHdr};
+use weft_wire::{ethernet, ipv4, ipv6, udp, vxlan};
 
 use super::demux::Demux;
 use super::header;
 use super::sockets::{ListenKey, Socket};
 use crate::batch::Batch;
+use crate::clock::now_ms;
 use crate::executor::Executor;
 use crate::packet::{BATCH, FRAME_ROOM, Packet};
 use crate::ports::Received;
@@ -25,6 +27,8 @@ const BUFFERS_LARGE: usize = 4;
 /// Bytes of a buffer: the largest IP datagram.
 const BUFFER: usize = 65_536;
 
+/// Frames shorter than this never stand for many: every path carries IPv6's least MTU.
+const SURELY_WHOLE: usize = 1_200;
 /// What comes from the host's own stack came in by no port of the datapath.
 const NO_PORT: DpPort = DpPort(u32::MAX);
 
@@ -179,8 +183,22 @@ impl<'a> Filler<'a> {
         if frame.len() > FRAME_ROOM {
             return self.exec.drop_received(port, DropReason::FrameTooLong, 1);
         }
-        self.packet().fill(frame, port);
+        // The kernel of this machine may have left checksum and segmentation to a device that there was none of.
+        let offload = vnet::infer(frame, self.largest_packet(frame, &key));
+        let packet = self.packet();
+        packet.fill(frame, port);
+        packet.offload = offload;
         self.done(key, port);
+    }
+
+    /// The most bytes of IP packet that a peer may have sent in one datagram: what its path carries.
+    fn largest_packet(&mut self, frame: &[u8], key: &TunnelKey) -> usize {
+        if frame.len() < SURELY_WHOLE {
+            return usize::MAX;
+        }
+        let ip = if key.is_ipv6() { ipv6::HEADER_LEN } else { ipv4::MIN_HEADER_LEN };
+        let headers = ip + udp::HEADER_LEN + vxlan::HEADER_LEN + ethernet::HEADER_LEN;
+        self.exec.tunnel.mtus.of(key.src(), None, now_ms()).saturating_sub(headers)
     }
 
     fn packet(&mut self) -> &mut Packet {

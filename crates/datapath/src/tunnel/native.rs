@@ -330,6 +330,18 @@ fn outer_of(packet: &Packet, kind: TunnelKind) -> Result<Outer, DropReason> {
     Ok(Outer { key, at: l4 + udp::HEADER_LEN, end })
 }
 
+/// What is left to be done on an inner frame that began `at` bytes into the outer one.
+fn inner_offload(mut offload: VnetHdr, at: usize) -> VnetHdr {
+    match offload.csum {
+        // A kernel's tunnel leaves the inner checksum to the device, and the outer one is done or zero.
+        Csum::Partial { start, .. } if usize::from(start) >= at => match offload.shift(-(at as i32)) {
+            Ok(()) => offload,
+            Err(_) => VnetHdr::default(),
+        },
+        _ => VnetHdr::default(),
+    }
+}
+
 impl Lane {
     /// Makes a batch of what decapsulated frames hold. False: it is empty.
     pub(crate) fn begin_popped(&mut self, allowed: bool) -> bool {
@@ -363,11 +375,11 @@ impl Lane {
         let packet = self.exec.pool.get(frame.slot);
         let outer = outer_of(packet, listener.kind)?;
         match packet.offload.gso {
-            None => self.pop_one(frame.slot, &outer, listener.kind, listener.dst_port)?,
             Some(gso) if gso.kind == GsoKind::UdpL4 => {
                 return self.pop_train(frame, &outer, gso.size, listener.kind, listener.dst_port);
             }
-            Some(_) => return Err(DropReason::TunnelMalformed),
+            // A kernel's tunnel describes the inner packet's segmentation.
+            _ => self.pop_one(frame.slot, &outer, listener.kind, listener.dst_port)?,
         }
         Ok(true)
     }
@@ -393,7 +405,7 @@ impl Lane {
         let packet = self.exec.pool.get_mut(own);
         packet.truncate(outer.end);
         packet.pull_front(outer.at + len);
-        packet.offload = VnetHdr::default();
+        packet.offload = inner_offload(packet.offload, outer.at + len);
         packet.in_port = port;
         let bytes = packet.len() as u64;
         self.exec.handle().counters.tunnel_pop.add(1);

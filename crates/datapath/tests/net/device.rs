@@ -1,0 +1,124 @@
+//! Devices and TAPs.
+
+use weft_datapath::{Datapath, PortKind};
+use weft_flow::DropReason;
+use weft_host::netlink::Netlink;
+use weft_pipeline::RuleFilter;
+
+use crate::rig::{BRIDGE, Switch, address, host, iperf, namespace, ping, run, up};
+
+#[test]
+fn devices() {
+    let ns = namespace("switch");
+    let (a, b) = (host("a", &ns, "p1", "10.0.0.1", 24), host("b", &ns, "p2", "10.0.0.2", 24));
+    let switch = Switch::new(ns);
+    switch.device("p1");
+    switch.device("p2");
+    assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
+    let rate = iperf(&a, &b, "10.0.0.2", &["-t", "2"]);
+    let udp = iperf(&a, &b, "10.0.0.2", &["-t", "1", "-u", "-b", "200M", "-l", "1400"]);
+    println!(
+        "device to device: TCP {:.2} Gbit/s, UDP {:.0} Mbit/s; drops {}",
+        rate / 1e9,
+        udp / 1e6,
+        switch.why()
+    );
+    println!("{:?}", switch.datapath.coverage());
+    assert!(rate > 5e8 && udp > 1e8);
+    let (ok, text) = run(&b, &["nstat", "-az", "TcpInCsumErrors", "UdpInCsumErrors"]);
+    assert!(ok && text.lines().filter(|l| l.contains("CsumErrors")).all(|l| l.contains(" 0 ")), "{text}");
+    // The host's own stack sees nothing of what its devices carry.
+    let (_, seen) = run(&switch.ns, &["ip", "neigh"]);
+    assert_eq!(seen.trim(), "");
+}
+
+#[test]
+fn taps_in_other_namespaces() {
+    let switch = Switch::new(namespace("switch"));
+    let hosts = ["10.0.0.1", "10.0.0.2"].map(|ip| {
+        let name = format!("tap{}", &ip[7..]);
+        switch.port(&name, PortKind::Tap, weft_pipeline::PortKind::Device);
+        let ns = namespace("host");
+        let mut netlink = Netlink::open_in(&switch.ns).unwrap();
+        let index = netlink.index_of(&name).unwrap();
+        netlink.move_to(index, &ns, Some("eth0")).unwrap();
+        ns.run(|| {
+            up("eth0");
+            address("eth0", ip, 24);
+        })
+        .unwrap();
+        ns
+    });
+    assert!(ping(&hosts[0], "10.0.0.2"), "{}", switch.why());
+    let rate = iperf(&hosts[0], &hosts[1], "10.0.0.2", &["-t", "2"]);
+    println!("TAP to TAP: TCP {:.2} Gbit/s; drops {}", rate / 1e9, switch.why());
+    assert!(rate > 5e8);
+}
+
+#[test]
+fn ports_come_and_go() {
+    let ns = namespace("switch");
+    let (a, b) = (host("a", &ns, "p1", "10.0.0.1", 24), host("b", &ns, "p2", "10.0.0.2", 24));
+    let switch = Switch::new(ns);
+    switch.device("p1");
+    let second = switch.device("p2");
+    assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
+    // The datapath loses the port while the bridge still has it.
+    switch.datapath.del_port(second).unwrap();
+    assert!(!run(&a, &["ping", "-c", "1", "-W", "1", "10.0.0.2"]).0);
+    assert!(switch.drops(DropReason::PortGone) > 0, "{}", switch.why());
+    switch.change(|bridge| bridge.ports.retain(|p| p.dp_port != Some(second)));
+    assert_eq!(switch.device("p2"), second, "the lowest free number");
+    assert!(ping(&b, "10.0.0.1"), "{}", switch.why());
+    let info = switch.ns.run(|| switch.datapath.port_info(second)).unwrap().unwrap();
+    assert!(info.link_up && info.mtu == Some(1500) && info.driver.as_deref() == Some("veth"), "{info:?}");
+}
+
+#[test]
+fn changes_apply_when_sync_returns() {
+    let ns = namespace("switch");
+    let (a, _b) = (host("a", &ns, "p1", "10.0.0.1", 24), host("b", &ns, "p2", "10.0.0.2", 24));
+    let switch = Switch::new(ns);
+    switch.device("p1");
+    let second = switch.device("p2");
+    assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
+    assert!(switch.datapath.stats().flows > 0);
+    let set_down = |down: bool| {
+        switch.change(|bridge| {
+            bridge.ports.iter_mut().filter(|p| p.dp_port == Some(second)).for_each(|p| p.link_up = !down);
+        });
+        switch.datapath.sync();
+    };
+    set_down(true);
+    let before = switch.datapath.port_stats(second).unwrap().tx_packets;
+    assert!(!run(&a, &["ping", "-c", "1", "-W", "1", "10.0.0.2"]).0);
+    assert_eq!(
+        switch.datapath.port_stats(second).unwrap().tx_packets,
+        before,
+        "nothing leaves by cached flows"
+    );
+    set_down(false);
+    assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
+}
+
+#[test]
+fn flows_are_credited_and_idle_lanes_sleep() {
+    let ns = namespace("switch");
+    let (a, _b) = (host("a", &ns, "p1", "10.0.0.1", 24), host("b", &ns, "p2", "10.0.0.2", 24));
+    let switch = Switch::new(ns);
+    switch.device("p1");
+    switch.device("p2");
+    assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
+    let credited = || {
+        let snapshot = switch.pipeline.snapshot();
+        let rules = snapshot.bridge(BRIDGE).unwrap().tables.rules(&RuleFilter::default());
+        rules.iter().map(|rule| rule.stats.packets.load(std::sync::atomic::Ordering::Relaxed)).sum::<u64>()
+    };
+    switch.datapath.refresh();
+    assert!(credited() >= 6, "three requests, three replies: {}", credited());
+    assert!(switch.datapath.flows().iter().any(|flow| flow.packets > 0 && !flow.cookies.is_empty()));
+    let sleeps = || switch.datapath.coverage().iter().find(|(name, _)| *name == "lane_sleeps").unwrap().1;
+    let before = sleeps();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(sleeps() - before < 10, "{} wake-ups in an idle second", sleeps() - before);
+}
