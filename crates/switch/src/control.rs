@@ -322,13 +322,17 @@ impl Control {
 
     /// The kernel told of a change.
     pub(crate) fn on_network(&mut self, event: Event) {
-        let name = match &event {
-            Event::Link(link) | Event::LinkGone(link) => Some(link.name.clone()),
-            _ => None,
+        let names: Vec<String> = match &event {
+            Event::Link(link) | Event::LinkGone(link) => {
+                // A device that was renamed is gone under its old name.
+                let before = self.links.by_index(link.index).map(|l| l.name.clone());
+                before.into_iter().chain([link.name.clone()]).collect()
+            }
+            _ => Vec::new(),
         };
         match self.links.notice(event) {
             Noticed::Device => {
-                self.todo.devices.extend(name);
+                self.todo.devices.extend(names);
                 self.todo.routes = true;
             }
             Noticed::Addresses | Noticed::Routes => self.todo.routes = true,

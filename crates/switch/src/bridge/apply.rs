@@ -199,7 +199,7 @@ impl Bridge {
                 let wish = Wish {
                     is_local: i.wanted.is_local,
                     request: i.wanted.ofport_request,
-                    current: i.ofport,
+                    current: i.ofport.or(i.last_ofport),
                     last: i.wanted.last_ofport,
                 };
                 (i.wanted.name.as_str(), wish)
@@ -213,6 +213,7 @@ impl Bridge {
                 tracing::info!(target: "bridge", "bridge {}: added interface {name} on port {new}", self.name);
             }
             iface.ofport = number;
+            iface.last_ofport = number.or(iface.last_ofport);
         }
     }
 }

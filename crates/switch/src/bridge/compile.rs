@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weft_flow::OfPort;
-use weft_pipeline::{BridgeConfig, PortConfig, PortFlags, PortKind, Snapshot};
+use weft_pipeline::{BridgeConfig, PortConfig, PortKind, Snapshot};
 
 use super::{Bridge, Iface, World};
 use crate::net::Links;
@@ -52,11 +52,13 @@ impl World {
             IfaceKind::Tunnel { config, .. } => PortKind::Tunnel(Arc::new(config.clone())),
         };
         let mut port = PortConfig::new(iface.ofport?, iface.dp_port, &iface.wanted.name, kind);
-        if let Some(wanted) = bridge.wanted.ports.iter().find(|p| p.name == iface.port) {
+        port.flags = iface.flags;
+        let mut numbered = (0..).zip(&bridge.wanted.ports);
+        if let Some((number, wanted)) = numbered.find(|(_, p)| p.name == iface.port) {
             port.vlan = wanted.vlan.clone();
             port.flags.protected = wanted.protected;
+            port.bond = wanted.bond.as_ref().map(|_| number);
         }
-        port.flags = flags(port.flags, iface);
         port.link_up = iface.state.link_up;
         port.mtu = iface.state.mtu.unwrap_or(0);
         port.mac = iface.state.mac.unwrap_or(bridge.mac);
@@ -70,18 +72,5 @@ impl World {
             Ok(IfaceKind::Patch { peer }) if peer == name => Some((bridge.id, iface.ofport?)),
             _ => None,
         }
-    }
-}
-
-/// What controllers set, what the database says, and a bond's reserve.
-fn flags(from_database: PortFlags, iface: &Iface) -> PortFlags {
-    let set = iface.flags;
-    PortFlags {
-        down: set.down,
-        no_receive: set.no_receive || iface.standby,
-        no_flood: set.no_flood || iface.standby,
-        no_forward: set.no_forward || iface.standby,
-        no_packet_in: set.no_packet_in,
-        protected: from_database.protected,
     }
 }

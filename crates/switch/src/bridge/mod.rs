@@ -69,6 +69,8 @@ pub(crate) struct Iface {
     pub port: String,
     /// OpenFlow number; `None`: could not be opened.
     pub ofport: Option<OfPort>,
+    /// The number it had last, to have again.
+    last_ofport: Option<OfPort>,
     /// Datapath port; `None` for patch ports and those that could not be opened.
     pub dp_port: Option<DpPort>,
     /// What its device is like.
@@ -205,6 +207,7 @@ impl Iface {
             wanted: wanted.clone(),
             port: port.to_owned(),
             ofport: None,
+            last_ofport: None,
             dp_port: None,
             state: State::default(),
             opened_ms: 0,

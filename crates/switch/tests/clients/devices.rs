@@ -17,7 +17,7 @@ fn a_port_waits_for_its_device_and_outlives_it() {
         assert!(s.pings(&a, "10.1.0.2"), "round {round}");
         let number = s.vsctl("get interface a ofport");
         assert_eq!(number, "2", "the number stays");
-        s.ok("ip link del a");
+        s.ok("ip link del dev a");
         s.vsctl("wait-until interface a ofport=-1");
         assert!(s.vsctl("get interface a error").contains("No such device"));
         drop(a);

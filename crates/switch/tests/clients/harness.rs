@@ -179,9 +179,9 @@ impl Switch {
         NetNs::create(&ns).expect("make a network namespace");
         let workload = Workload { ns };
         let ns = &workload.ns;
-        self.ok(&format!("ip link add {name} type veth peer name eth0 netns {ns}"));
-        self.ok(&format!("ip link set {name} up"));
-        self.ok(&format!("ip -n {ns} link set lo up"));
+        self.ok(&format!("ip link add name {name} type veth peer name eth0 netns {ns}"));
+        self.ok(&format!("ip link set dev {name} up"));
+        self.ok(&format!("ip -n {ns} link set dev lo up"));
         self.ok(&format!("ip -n {ns} addr add {address} dev eth0 nodad"));
         self.ok(&format!("ip -n {ns} link set eth0 up"));
         workload

@@ -87,27 +87,37 @@ fn packets_go_to_controllers_and_come_from_them() {
     s.vsctl("add-br br0");
     let (a, b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
     s.vsctl("add-port br0 a -- add-port br0 b");
-    let log = s.path("monitor");
-    s.ok(&format!(
-        "ovs-ofctl monitor br0 65534 --detach --pidfile={}/m.pid --log-file={} -vfile:info --no-chdir -P standard",
-        s.dir.path().display(),
-        log.display()
-    ));
-    s.ok("ovs-ofctl add-flow br0 priority=9,icmp,actions=controller");
-    s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns));
-    // A frame from nobody, sent out of b's port.
-    let frame = "ffffffffffff0200000000010806000108000604000102000000000a0a010063000000000000";
-    let frame = format!("{frame}0a010002");
+    let heard = s.path("monitor");
+    let file = std::fs::File::create(&heard).expect("create a file");
+    let mut monitor = std::process::Command::new("ovs-ofctl")
+        .args(["-OOpenFlow13", "monitor", "br0", "65535"])
+        .env("OVS_RUNDIR", s.dir.path())
+        .stdout(file.try_clone().expect("share a file"))
+        .stderr(file)
+        .spawn()
+        .expect("run ovs-ofctl");
+    let hears = |words: &str| std::fs::read_to_string(&heard).is_ok_and(|text| text.contains(words));
+    s.ok("ovs-ofctl add-flow br0 priority=9,cookie=0x2a,icmp,send_flow_rem,actions=controller");
+    s.wait_for("a packet-in", || {
+        s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns));
+        hears("OFPT_PACKET_IN (OF1.3)") && hears("cookie=0x2a") && hears("in_port=1")
+    });
+    // An ARP request from nobody, sent out of b's port, makes b answer to nobody's address.
+    let frame = "ffffffffffff02000000000a08060001080006040001\
+                 02000000000a0a010063000000000000\
+                 0a010002";
     s.ok(&format!("ovs-ofctl packet-out br0 in_port=controller,packet={frame},actions=output:2"));
-    s.wait_for("the neighbour is learned from the packet-out", || {
+    s.wait_for("the sender of the packet-out is learned", || {
         s.run(&format!("ip -n {} neigh show 10.1.0.99", b.ns)).out.contains("02:00:00:00:00:0a")
-            || s.ok("ovs-ofctl dump-ports br0 2").contains("tx pkts=")
     });
     s.vsctl("add-port br0 late -- set interface late type=tap");
-    let pid = std::fs::read_to_string(s.path("m.pid")).expect("the monitor's pid file");
-    let socket = format!("/tmp/{}.ctl", s.ns);
-    let _ = socket;
-    s.ok(&format!("ovs-appctl -t {}/ovs-ofctl.{}.ctl exit", s.dir.path().display(), pid.trim()));
+    s.wait_for("a port-status", || hears("OFPT_PORT_STATUS (OF1.3) (xid=0x0): ADD"));
+    s.vsctl("del-port late");
+    s.wait_for("a port-status", || hears("DEL: 3(late)"));
+    s.ok("ovs-ofctl del-flows br0 icmp");
+    s.wait_for("a flow-removed", || hears("OFPT_FLOW_REMOVED (OF1.3)"));
+    monitor.kill().expect("end the monitor");
+    monitor.wait().expect("end the monitor");
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn database_commands() {
         ],
     );
     assert!(s.vsctl("get open_vswitch . iface_types").contains("vxlan"));
-    assert_eq!(s.run("ovs-vsctl --timeout=1 wait-until bridge br0 name=other").code, 142);
+    assert_ne!(s.run("ovs-vsctl --timeout=1 wait-until bridge br0 name=other").code, 0);
     assert!(s.vsctl("show").contains("Bridge br0"));
     check(
         &s,
