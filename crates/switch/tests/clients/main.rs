@@ -7,6 +7,7 @@ mod devices;
 mod harness;
 mod ofctl;
 mod remotes;
+mod tunnels;
 mod vsctl;
 
 /// Not a test: the process that [`harness::Switch`] starts runs this one function, and is the switch.

@@ -100,7 +100,7 @@ fn packets_go_to_controllers_and_come_from_them() {
     s.ok("ovs-ofctl add-flow br0 priority=9,cookie=0x2a,icmp,send_flow_rem,actions=controller");
     s.wait_for("a packet-in", || {
         s.run(&format!("ip netns exec {} ping -c1 -W1 10.1.0.2", a.ns));
-        hears("OFPT_PACKET_IN (OF1.3)") && hears("cookie=0x2a") && hears("in_port=1")
+        hears("NXT_PACKET_IN2 (OF1.3)") && hears("cookie=0x2a") && hears("in_port=1")
     });
     // An ARP request from nobody, sent out of b's port, makes b answer to nobody's address.
     let frame = "ffffffffffff02000000000a08060001080006040001\
