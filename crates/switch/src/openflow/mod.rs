@@ -96,7 +96,11 @@ impl OpenFlow {
             return;
         };
         if bridge.endpoints.is_snoop(endpoint) {
-            bridge.endpoints.snoopers.push(conn);
+            // Onlookers agree on a version like everybody, then see messages of whatever version.
+            let hello = SwitchSession::new(Options::default(), now);
+            if conn.send(hello.output().to_vec()).is_ok() {
+                bridge.endpoints.snoopers.push(conn);
+            }
             return;
         }
         let controller = bridge.endpoints.controller_mut(endpoint);

@@ -3,6 +3,7 @@
 //! [`Vlog`] is a `tracing` layer. An event's module is the first part of its target that says something: the crate for
 //! other rooms (`datapath`), the module inside this one (`stream`).
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -83,6 +84,49 @@ struct State {
     path: Option<PathBuf>,
     file: Option<File>,
     syslog: Option<std::os::unix::net::UnixDatagram>,
+    /// By file and line.
+    warnings: HashMap<(&'static str, u32), Bucket>,
+}
+
+impl State {
+    /// Whether a message may be told, by how often its place in the program warns: peers must not fill the disk.
+    fn admit(&mut self, metadata: &'static Metadata<'static>) -> Option<u64> {
+        if *metadata.level() != Level::WARN {
+            return Some(0);
+        }
+        let place = (metadata.file().unwrap_or(""), metadata.line().unwrap_or(0));
+        let now_ms = crate::clock::now_ms();
+        let bucket =
+            self.warnings.entry(place).or_insert(Bucket { left: BURST, filled_ms: now_ms, withheld: 0 });
+        bucket.take(now_ms)
+    }
+}
+
+/// Warnings from one place in the program that may come at once.
+const BURST: u32 = 30;
+/// After how many milliseconds one more may come.
+const REFILL_MS: u64 = 2_000;
+
+/// How many warnings one place in the program may still give.
+struct Bucket {
+    left: u32,
+    filled_ms: u64,
+    withheld: u64,
+}
+
+impl Bucket {
+    /// Whether a warning may be told now, and how many were withheld since the last.
+    fn take(&mut self, now_ms: u64) -> Option<u64> {
+        let refills = now_ms.saturating_sub(self.filled_ms) / REFILL_MS;
+        self.left = u32::try_from(refills).unwrap_or(BURST).saturating_add(self.left).min(BURST);
+        self.filled_ms += refills * REFILL_MS;
+        if self.left == 0 {
+            self.withheld += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.withheld))
+    }
 }
 
 /// The log: a `tracing` layer, and the handle to change what it tells.
@@ -96,7 +140,13 @@ impl Default for Vlog {
     fn default() -> Self {
         let levels = vec![[Severity::Info; 3]; MODULES.len()];
         Vlog {
-            state: Arc::new(Mutex::new(State { levels, path: None, file: None, syslog: None })),
+            state: Arc::new(Mutex::new(State {
+                levels,
+                path: None,
+                file: None,
+                syslog: None,
+                warnings: HashMap::new(),
+            })),
             sequence: Arc::new(AtomicU64::new(0)),
         }
     }
@@ -231,10 +281,14 @@ impl<S: Subscriber> Layer<S> for Vlog {
         event.record(&mut text);
         let severity = Severity::of(event.metadata().level());
         let levels = self.levels(event.metadata());
-        let number = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let module = module_of(event.metadata().target());
-        let body = format!("{number:05}|{module}|{}|{}{}", severity.name(), text.message, text.fields);
         let mut state = self.lock();
+        let Some(withheld) = state.admit(event.metadata()) else { return };
+        let number = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut body = format!("{number:05}|{module}|{}|{}{}", severity.name(), text.message, text.fields);
+        if withheld > 0 {
+            let _ = write!(body, " ({withheld} more like this were withheld)");
+        }
         if levels[CONSOLE] >= severity {
             let _ = writeln!(io::stderr(), "{}|{body}", timestamp(SystemTime::now()));
         }
@@ -309,6 +363,16 @@ mod tests {
         assert_eq!(log.set("foo:bar").unwrap_err(), "no destination, level, or module \"foo\"");
         log.set("any").unwrap();
         assert_eq!(log.lock().levels[0], [Severity::Dbg; 3]);
+    }
+
+    #[test]
+    fn warnings_are_rationed() {
+        let mut bucket = Bucket { left: BURST, filled_ms: 0, withheld: 0 };
+        assert!((0..BURST).all(|_| bucket.take(0) == Some(0)));
+        assert_eq!((bucket.take(0), bucket.take(1)), (None, None));
+        assert_eq!(bucket.take(REFILL_MS), Some(2));
+        assert_eq!(bucket.take(REFILL_MS), None);
+        assert_eq!(bucket.take(u64::MAX), Some(1));
     }
 
     #[test]

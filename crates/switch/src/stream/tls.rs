@@ -89,8 +89,10 @@ impl Tls {
         let Some(files) = state.0.as_ref().filter(|f| f.bootstrap && !f.ca_cert.exists()) else {
             return Ok(false);
         };
-        let ca =
-            chain.and_then(<[_]>::last).ok_or_else(|| TlsError::Config("the server sent no chain".into()))?;
+        let chain = chain.unwrap_or_default();
+        let ca = chain.last().ok_or_else(|| TlsError::Config("the server sent no certificate".into()))?;
+        signs(ca, chain)
+            .map_err(|e| TlsError::Config(format!("the server did not send its CA certificate: {e}")))?;
         let path = &files.ca_cert;
         write_new(path, &pem("CERTIFICATE", ca)).map_err(|e| file_error(path, e))?;
         tracing::info!("learned the CA certificate of the peer into {}", path.display());
@@ -218,6 +220,16 @@ impl ServerCertVerifier for ChainVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether `ca` is what the first certificate of the chain rests on.
+fn signs(ca: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone().into_owned())?;
+    let [end_entity, between @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
+    let cert = ParsedCertificate::try_from(end_entity)?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&cert, &roots, between, UnixTime::now(), algorithms)
 }
 
 /// RFC 7468 text of `der`.

@@ -129,10 +129,11 @@ fn kind(name: &str, type_name: &str, options: &BTreeMap<&str, &str>) -> Result<I
         "pcap" => {
             let file = options.get("file").or_else(|| options.get("rx_pcap"));
             let file = file.ok_or_else(|| configuration("pcap type requires 'file' argument".into()))?;
-            let loops = match options.get("loops").map(|text| text.parse::<u64>()) {
-                None => None,
-                Some(Ok(n)) => Some(n),
-                Some(Err(_)) => return Err(configuration("'loops' must be a number".into())),
+            let loops = match (options.get("loops").map(|text| text.parse::<u64>()), options.get("loop")) {
+                (Some(Ok(n)), _) => Some(n),
+                (Some(Err(_)), _) => return Err(configuration("'loops' must be a number".into())),
+                (None, Some(&"true")) => None,
+                (None, _) => Some(1),
             };
             Ok(IfaceKind::Pcap { file: PathBuf::from(file), loops })
         }

@@ -121,6 +121,28 @@ fn packets_go_to_controllers_and_come_from_them() {
 }
 
 #[test]
+fn snoopers_see_what_controllers_say() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set-controller br0 ptcp:16653:127.0.0.1");
+    let seen = s.path("seen");
+    let file = std::fs::File::create(&seen).expect("create a file");
+    let mut snoop = std::process::Command::new("ovs-ofctl")
+        .args(["snoop", "br0"])
+        .env("OVS_RUNDIR", s.dir.path())
+        .stdout(file.try_clone().expect("share a file"))
+        .stderr(file)
+        .spawn()
+        .expect("run ovs-ofctl");
+    s.wait_for("messages are seen", || {
+        s.ok("ovs-ofctl -OOpenFlow13 dump-flows tcp:127.0.0.1:16653");
+        let text = std::fs::read_to_string(&seen).unwrap_or_default();
+        text.contains("OFPST_FLOW request (OF1.3)") && text.contains("OFPST_FLOW reply (OF1.3)")
+    });
+    snoop.kill().expect("end the snooper");
+    snoop.wait().expect("end the snooper");
+}
+
+#[test]
 fn fail_modes() {
     let s = Switch::start();
     s.vsctl("add-br br0");
