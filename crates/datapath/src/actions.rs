@@ -14,7 +14,8 @@ use crate::contract::PacketIn;
 use crate::executor::Executor;
 use crate::packet::{BATCH, Packet, Slot};
 use crate::rewrite::{self, NotThere};
-use crate::tunnel::{Popped, native};
+use crate::tunnel::Popped;
+use crate::tunnel::native::{self, Plan};
 
 /// Frames in hand; those beyond the caller's own are copies, to be released.
 struct Hand {
@@ -26,6 +27,9 @@ struct Hand {
 impl Executor {
     /// Applies an action list to frames that the caller holds.
     pub(crate) fn run(&mut self, slots: &[Slot], actions: &[DpAction]) {
+        if let [DpAction::Output(port)] = actions {
+            return self.output(*port, slots, None);
+        }
         let mut hand = Hand { slots: slots.into(), copied: SmallVec::from_elem(false, slots.len()) };
         let mut outer = None;
         let mut trunc = None;
@@ -44,9 +48,7 @@ impl Executor {
                 DpAction::Set(field) => self.change(&mut hand, |packet| rewrite::set_field(packet, field)),
                 DpAction::TunnelPush { header, actions: then } => {
                     let last = at + 1 == actions.len();
-                    for slot in &hand.slots {
-                        self.push_tunnel(*slot, header, last, then);
-                    }
+                    self.push_tunnel(&hand.slots, header, last, then);
                 }
                 DpAction::TunnelPop(port) => self.pop(&hand.slots, *port),
                 DpAction::Clone(actions) => {
@@ -116,15 +118,40 @@ impl Executor {
         }
     }
 
-    /// Encapsulates a frame natively and applies `actions` to the result. `last`: it is not needed after.
-    fn push_tunnel(&mut self, slot: Slot, header: &EncapHeader, last: bool, actions: &[DpAction]) {
-        let mut next = Some(0);
-        while next.is_some() {
-            let pushed = native::push(self, slot, header, last, &mut next);
-            if !pushed.is_empty() {
-                self.run(&pushed, actions);
+    /// Encapsulates frames natively and applies `actions` to the results. `last`: they are not needed after.
+    fn push_tunnel(&mut self, slots: &[Slot], header: &EncapHeader, last: bool, actions: &[DpAction]) {
+        let plan = match Plan::new(header) {
+            Ok(plan) => plan,
+            Err(reason) => return slots.iter().for_each(|slot| self.drop_slot(*slot, reason)),
+        };
+        let mut pushed: SmallVec<[Slot; BATCH]> = SmallVec::new();
+        for &slot in slots {
+            let mut next = self.pool.get(slot).offload.gso.is_some().then_some(0);
+            if next.is_none() {
+                match native::push_one(self, slot, &plan, last) {
+                    Ok(slot) => pushed.push(slot),
+                    Err(reason) => self.drop_slot(slot, reason),
+                }
+                continue;
             }
-            pushed.iter().for_each(|slot| self.pool.release(*slot));
+            // Order is kept: what came before goes first.
+            self.run_pushed(&mut pushed, actions);
+            while next.is_some() {
+                match native::push_segments(self, slot, &plan, &mut next) {
+                    Ok(segments) => pushed = segments,
+                    Err(reason) => self.drop_slot(slot, reason),
+                }
+                self.run_pushed(&mut pushed, actions);
+            }
+        }
+        self.run_pushed(&mut pushed, actions);
+    }
+
+    fn run_pushed(&mut self, pushed: &mut SmallVec<[Slot; BATCH]>, actions: &[DpAction]) {
+        if !pushed.is_empty() {
+            self.handle().counters.tunnel_push.add(pushed.len() as u64);
+            self.run(pushed, actions);
+            pushed.drain(..).for_each(|slot| self.pool.release(slot));
         }
     }
 
@@ -132,7 +159,7 @@ impl Executor {
     fn pop(&mut self, slots: &[Slot], port: DpPort) {
         for slot in slots {
             self.pool.hold(*slot);
-            self.popped.push(Popped { slot: *slot, port, at: 0 });
+            self.popped.push(Popped { slot: *slot, port, depth: self.depth + 1, at: 0 });
         }
     }
 

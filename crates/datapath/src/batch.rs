@@ -62,8 +62,8 @@ impl Batch {
         }
     }
 
-    /// Ends a batch: the batch holds its frames no longer, and whatever sections of keys were filled in beyond the
-    /// packet section are zero again.
+    /// Ends a batch: the batch holds its frames no longer, and the tunnel sections of keys that were filled in are zero
+    /// again.
     #[inline]
     pub(crate) fn end(&mut self, pool: &mut Pool) {
         for slot in &self.slots[..self.len.min(BATCH)] {
@@ -73,7 +73,6 @@ impl Batch {
             let i = self.tunnelled.trailing_zeros() as usize;
             self.tunnelled &= self.tunnelled - 1;
             self.keys[i].tunnel = Default::default();
-            self.keys[i].tun_metadata = Default::default();
         }
         self.done = 0;
         self.group_count = 0;

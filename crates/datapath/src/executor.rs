@@ -30,6 +30,8 @@ pub(crate) struct Executor {
     serial: u32,
     /// Frames to be decapsulated and looked up again.
     pub(crate) popped: Vec<Popped>,
+    /// Outer headers that the frames in hand have lost.
+    pub(crate) depth: u8,
     ports: Vec<Option<Arc<Port>>>,
     /// By port number.
     queues: Vec<Vec<Slot>>,
@@ -48,6 +50,7 @@ impl Executor {
             // Lanes count in ranges of their own.
             serial: (lane as u32) << 26,
             popped: Vec::new(),
+            depth: 0,
             ports: Vec::new(),
             queues: Vec::new(),
             active: Vec::new(),

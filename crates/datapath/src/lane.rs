@@ -31,8 +31,6 @@ use crate::tunnel::Demux;
 pub(crate) const SWEEP_MS: u64 = 500;
 /// Rounds over the ready sources before epoll is asked for others.
 const ROUNDS: u32 = 8;
-/// Deepest nesting of decapsulation.
-const MAX_DEPTH: usize = 4;
 /// Epoll's word for the bell.
 const BELL: u64 = u64::MAX;
 
@@ -141,13 +139,12 @@ impl Lane {
     /// What was decapsulated is looked up again; then everything is sent.
     #[inline]
     pub(crate) fn finish(&mut self) {
-        let mut depth = 0;
         while !self.exec.popped.is_empty() {
-            depth += 1;
-            if self.begin_popped(depth <= MAX_DEPTH) {
+            if self.begin_popped() {
                 self.decide();
             }
         }
+        self.exec.depth = 0;
         // Errors about errors are never sent, so this ends.
         while !self.exec.tunnel.mtus.answers.is_empty() {
             self.begin_answers();

@@ -1,1 +1,207 @@
+use super::*;
+use proptest::prelude::*;
+use weft_flow::{DpPort, PacketKey, extract_packet};
+use weft_wire::arp::ArpRepr;
+use weft_wire::build::Frame;
+use weft_wire::icmpv4::Icmpv4Message;
+use weft_wire::icmpv6::Icmpv6Message;
+use weft_wire::ndp::NdpMessage;
+use weft_wire::vnet::{self, VnetHdr};
 
+use crate::packet::{Pool, Slot};
+
+const SLOT: Slot = 0;
+
+fn load(pool: &mut Pool, frame: &[u8]) -> PacketKey {
+    let mut key = PacketKey::default();
+    let packet = pool.get_mut(SLOT);
+    assert!(packet.fill(frame, DpPort(1)));
+    packet.layout = extract_packet(frame, 1, &mut key).unwrap();
+    packet.ip_proto = key.ip_proto;
+    key
+}
+
+/// What can be changed, and the same packet built with the change.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+fn build(
+    v6: bool,
+    kind: Kind,
+    tags: usize,
+    addrs: (u8, u8),
+    ports: (u16, u16),
+    tos_ttl: (u8, u8),
+) -> Vec<u8> {
+    let mut frame = Frame::eth(Mac([2; 6]), Mac([4; 6]));
+    for tag in 0..tags {
+        frame = frame.vlan(tag as u16 + 5);
+    }
+    frame =
+        if v6 { frame.ipv6([addrs.0; 16], [addrs.1; 16]) } else { frame.ipv4([addrs.0; 4], [addrs.1; 4]) };
+    frame = frame.tos(tos_ttl.0).ttl(tos_ttl.1);
+    let frame = match kind {
+        Kind::Tcp => frame.tcp(ports.0, ports.1),
+        Kind::Udp => frame.udp(ports.0, ports.1),
+        Kind::Icmp if v6 => frame.icmpv6(Icmpv6Message::EchoRequest { id: 1, seq: 2 }),
+        Kind::Icmp => frame.icmpv4(Icmpv4Message::EchoRequest { id: 1, seq: 2 }),
+    };
+    frame.payload([1, 2, 3, 4, 5, 6, 7]).build()
+}
+
+proptest! {
+    /// Changing a packet field by field gives the packet that is built with those fields, checksums and all; and the
+    /// same when the checksum is still to be completed.
+    #[test]
+    fn equals_what_is_built(
+        v6: bool,
+        kind in prop_oneof![Just(Kind::Tcp), Just(Kind::Udp), Just(Kind::Icmp)],
+        tags in 0usize..3,
+        partial: bool,
+        old in any::<((u8, u8), (u16, u16), (u8, u8))>(),
+        new in any::<((u8, u8), (u16, u16), (u8, u8))>(),
+    ) {
+        let mut pool = Pool::new().unwrap();
+        let mut frame = build(v6, kind, tags, old.0, old.1, old.2);
+        let wanted = build(v6, kind, tags, new.0, new.1, new.2);
+        let partial = partial && !matches!(kind, Kind::Icmp);
+        let csum = if partial { vnet::make_partial(&mut frame).unwrap() } else { Csum::None };
+        load(&mut pool, &frame);
+        let packet = pool.get_mut(SLOT);
+        packet.offload = VnetHdr { csum, ..VnetHdr::default() };
+        let (addrs, ports, (tos, ttl)) = new;
+        let mut fields = if v6 {
+            vec![SetField::Ipv6Src([addrs.0; 16]), SetField::Ipv6Dst([addrs.1; 16])]
+        } else {
+            let word = |b| u32::from_be_bytes([b; 4]);
+            vec![SetField::Ipv4Src(word(addrs.0)), SetField::Ipv4Dst(word(addrs.1))]
+        };
+        fields.extend([SetField::IpTos(tos), SetField::IpTtl(ttl)]);
+        if !matches!(kind, Kind::Icmp) {
+            fields.extend([SetField::TpSrc(ports.0), SetField::TpDst(ports.1)]);
+        }
+        for field in &fields {
+            prop_assert_eq!(set_field(packet, field), Ok(()), "{:?}", field);
+        }
+        let mut offload = packet.offload;
+        vnet::complete_checksum(packet.data_mut(), &mut offload).unwrap();
+        prop_assert_eq!(packet.data(), &wanted[..]);
+    }
+
+    /// Tags go on and off without a trace, and what moved is still where the layout says.
+    #[test]
+    fn tags_go_on_and_off(v6: bool, tags in 0usize..2, tci: u16, qinq: bool) {
+        let mut pool = Pool::new().unwrap();
+        let mut frame = build(v6, Kind::Tcp, tags, (1, 2), (3, 4), (0, 64));
+        let csum = vnet::make_partial(&mut frame).unwrap();
+        load(&mut pool, &frame);
+        let packet = pool.get_mut(SLOT);
+        packet.offload = VnetHdr { csum, ..VnetHdr::default() };
+        let (before, tpid) = ((packet.layout, packet.offload), if qinq { 0x88a8 } else { 0x8100 });
+        push_vlan(packet, tpid, tci).unwrap();
+        let mut key = PacketKey::default();
+        let tagged = packet.data().to_vec();
+        prop_assert_eq!(extract_packet(&tagged, 1, &mut key), Ok(packet.layout));
+        prop_assert_eq!((key.vlan[0].tpid, key.vlan[0].vid()), (tpid, tci & 0xfff));
+        set_field(packet, &SetField::VlanTci(77)).unwrap();
+        prop_assert_eq!(set_field(packet, &SetField::Ipv4Dst(9)).is_ok(), !v6);
+        pop_vlan(packet).unwrap();
+        prop_assert_eq!((packet.layout, packet.offload), before);
+        prop_assert_eq!(&packet.data()[..12], &frame[..12]);
+    }
+
+    /// No action on any bytes does harm.
+    #[test]
+    fn hostile_frames(bytes in prop::collection::vec(any::<u8>(), 14..200), kind in 0usize..3, proto: u8) {
+        let mut pool = Pool::new().unwrap();
+        let mut frame = build(kind == 1, Kind::Tcp, kind % 2, (1, 2), (3, 4), (0, 64));
+        let n = bytes.len().min(frame.len());
+        frame[14..n].copy_from_slice(&bytes[14..n]);
+        load(&mut pool, &frame);
+        let packet = pool.get_mut(SLOT);
+        packet.ip_proto = proto;
+        packet.truncate(bytes.len() / 2 + 14);
+        let fields = [
+            SetField::EthSrc(Mac([1; 6])), SetField::VlanTci(1), SetField::Mpls(1), SetField::Ipv4Src(1),
+            SetField::Ipv6Src([1; 16]), SetField::Ipv6Label(1), SetField::IpTos(1), SetField::IpTtl(1),
+            SetField::TpSrc(1), SetField::ArpOp(1), SetField::ArpSha(Mac([1; 6])), SetField::NdTarget([1; 16]),
+            SetField::NdSll(Mac([1; 6])), SetField::NdTll(Mac([1; 6])),
+        ];
+        for field in &fields {
+            let _ = set_field(packet, field);
+        }
+        let _ = pop_vlan(packet);
+        let _ = push_vlan(packet, 0x8100, 1);
+    }
+}
+
+#[test]
+fn udp_without_checksum_stays_without() {
+    let mut pool = Pool::new().unwrap();
+    let mut frame = build(false, Kind::Udp, 0, (1, 2), (3, 4), (0, 64));
+    frame[14 + 20 + 6..14 + 20 + 8].fill(0);
+    load(&mut pool, &frame);
+    let packet = pool.get_mut(SLOT);
+    set_field(packet, &SetField::Ipv4Src(7)).unwrap();
+    set_field(packet, &SetField::TpDst(7)).unwrap();
+    assert_eq!(packet.data()[14 + 20 + 6..14 + 20 + 8], [0, 0]);
+}
+
+#[test]
+fn actions_that_do_not_fit_are_refused() {
+    let mut pool = Pool::new().unwrap();
+    load(&mut pool, &build(false, Kind::Tcp, 0, (1, 2), (3, 4), (0, 64)));
+    let packet = pool.get_mut(SLOT);
+    let before = packet.data().to_vec();
+    let misfits = [
+        SetField::VlanTci(1),
+        SetField::Mpls(1),
+        SetField::Ipv6Src([1; 16]),
+        SetField::Ipv6Label(1),
+        SetField::ArpOp(1),
+        SetField::NdTarget([1; 16]),
+        SetField::NdSll(Mac([1; 6])),
+    ];
+    for field in &misfits {
+        assert_eq!(set_field(packet, field), Err(NotThere), "{field:?}");
+    }
+    assert_eq!(pop_vlan(packet), Err(NotThere));
+    assert_eq!(packet.data(), before);
+}
+
+#[test]
+fn arp_and_neighbour_discovery() {
+    let mut pool = Pool::new().unwrap();
+    let request = ArpRepr::request(Mac([2; 6]), [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let arp = Frame::eth(Mac([2; 6]), Mac::BROADCAST).arp(request).build();
+    load(&mut pool, &arp);
+    let packet = pool.get_mut(SLOT);
+    for field in [
+        SetField::ArpOp(2),
+        SetField::ArpSha(Mac([7; 6])),
+        SetField::ArpTha(Mac([8; 6])),
+        SetField::Ipv4Src(9),
+    ] {
+        set_field(packet, &field).unwrap();
+    }
+    let bytes = packet.data().to_vec();
+    let key = load(&mut pool, &bytes);
+    assert_eq!((key.ip_proto, key.arp_sha, key.arp_tha, key.ipv4_src), (2, Mac([7; 6]), Mac([8; 6]), 9));
+
+    // A solicitation with a source link-layer address option (RFC 4861 §4.6.1).
+    let solicit = |target: [u8; 16], mac: u8| {
+        let message = NdpMessage::NeighborSolicit { target: target.into() };
+        let option = [1, 1, mac, mac, mac, mac, mac, mac];
+        Frame::eth(Mac([2; 6]), Mac([4; 6])).ipv6([1; 16], [2; 16]).ndp(message).payload(option).build()
+    };
+    load(&mut pool, &solicit([5; 16], 1));
+    let packet = pool.get_mut(SLOT);
+    set_field(packet, &SetField::NdTarget([6; 16])).unwrap();
+    set_field(packet, &SetField::NdSll(Mac([9; 6]))).unwrap();
+    assert_eq!(packet.data(), solicit([6; 16], 9));
+    assert_eq!(set_field(packet, &SetField::NdTll(Mac([9; 6]))), Err(NotThere));
+}

@@ -156,7 +156,7 @@ impl<'a> Filler<'a> {
 
     /// Whether another frame may be added: it may finish one and begin one.
     pub(crate) fn has_room(&self) -> bool {
-        self.len + 1 < BATCH
+        self.len + 2 < BATCH
     }
 
     /// Counts a datagram that no tunnel port takes, for the port that the outer packet came in by, if it has one.

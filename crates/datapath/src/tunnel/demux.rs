@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::{DpPort, DropReason, TunnelKey, TunnelKind};
+use weft_flow::{DpPort, DropReason, TUNNEL_WORDS, TunnelKey, TunnelKind};
 use weft_pipeline::{Snapshot, TunnelListener};
 
 /// Answers remembered.
@@ -17,22 +17,43 @@ struct Known {
     answer: Result<DpPort, DropReason>,
 }
 
+/// The bits of each word of a key that an answer rests on: all but TOS, TTL and source port, which differ from packet to
+/// packet.
+const ASKED: [u64; TUNNEL_WORDS] = {
+    let mut words = [u64::MAX; TUNNEL_WORDS];
+    // Word 6: flags (16 bits), TOS, TTL (8 each), source and destination port (16 each), in order of memory.
+    words[6] = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff]);
+    words
+};
+
+impl Known {
+    #[inline(always)]
+    fn is(&self, kind: TunnelKind, dst_port: u16, key: &TunnelKey) -> bool {
+        let words = self.key.words().iter().zip(key.words()).zip(&ASKED);
+        let differ = words.fold(0, |differ, ((a, b), mask)| differ | (a ^ b) & mask);
+        differ == 0 && (self.kind, self.dst_port) == (kind, dst_port)
+    }
+}
+
 /// A lane's way to [`Snapshot::tunnel_demux`].
 pub(crate) struct Demux {
     snapshot: Arc<Snapshot>,
     known: Box<[Option<Known>; MEMORY]>,
+    /// The last answer given.
+    last: Option<Known>,
     listener: Option<TunnelListener>,
 }
 
 impl Demux {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Demux { snapshot, known: Box::new([None; MEMORY]), listener: None }
+        Demux { snapshot, known: Box::new([None; MEMORY]), last: None, listener: None }
     }
 
     /// Asks another snapshot from now on.
     pub(crate) fn renew(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = snapshot;
         self.known.fill(None);
+        self.last = None;
         self.listener = None;
     }
 
@@ -44,21 +65,27 @@ impl Demux {
         dst_port: u16,
         key: &TunnelKey,
     ) -> Result<DpPort, DropReason> {
-        // What an answer rests on; not TOS, TTL or source port, which differ from packet to packet.
-        let key = TunnelKey { tos: 0, ttl: 0, tp_src: 0, ..*key };
-        let mix = |h: u64, w: &u64| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-        let hash = key.words().iter().fold(0, mix);
-        let entry = &mut self.known[(hash >> 32) as usize % MEMORY];
-        match entry {
-            Some(known) if known.key == key && (known.kind, known.dst_port) == (kind, dst_port) => {
-                known.answer
-            }
-            _ => {
-                let answer = self.snapshot.tunnel_demux(kind, dst_port, &key);
-                *entry = Some(Known { kind, dst_port, key, answer });
-                answer
-            }
+        match &self.last {
+            Some(last) if last.is(kind, dst_port, key) => last.answer,
+            _ => self.remember(kind, dst_port, key),
         }
+    }
+
+    #[inline(never)]
+    fn remember(&mut self, kind: TunnelKind, dst_port: u16, key: &TunnelKey) -> Result<DpPort, DropReason> {
+        let mix = |h: u64, w: &u64| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+        let asked = TunnelKey { tos: 0, ttl: 0, tp_src: 0, ..*key };
+        let hash = asked.words().iter().fold(0, mix);
+        let entry = &mut self.known[(hash >> 32) as usize % MEMORY];
+        let known = match *entry {
+            Some(known) if known.is(kind, dst_port, key) => known,
+            _ => {
+                let answer = self.snapshot.tunnel_demux(kind, dst_port, &asked);
+                *entry.insert(Known { kind, dst_port, key: asked, answer })
+            }
+        };
+        self.last = Some(known);
+        known.answer
     }
 
     /// What a tunnel port listens on.
@@ -72,5 +99,20 @@ impl Demux {
                 Ok(listener)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_rest_on_all_but_what_differs_from_packet_to_packet() {
+        let key = TunnelKey { tos: u8::MAX, ttl: u8::MAX, tp_src: u16::MAX, ..TunnelKey::default() };
+        for (word, asked) in key.words().iter().zip(ASKED) {
+            assert_eq!(word & asked, 0);
+        }
+        let key = TunnelKey { flags: u16::MAX, tp_dst: u16::MAX, ..key };
+        assert_eq!(key.words()[6], u64::MAX, "nothing else is in that word");
     }
 }

@@ -4,5 +4,6 @@
 
 mod device;
 mod hostile;
+mod native;
 mod rig;
 mod tunnel;
