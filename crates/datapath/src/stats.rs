@@ -58,7 +58,6 @@ impl Drops {
 pub(crate) struct PortCounters {
     pub(crate) rx_packets: Counter,
     pub(crate) rx_bytes: Counter,
-    pub(crate) rx_missed: Counter,
     pub(crate) tx_packets: Counter,
     pub(crate) tx_bytes: Counter,
     /// Drops of frames received by the port.

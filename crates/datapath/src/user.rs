@@ -88,7 +88,7 @@ impl UserDatapath {
                     // A wish: where it cannot be granted, the kernel places the lane.
                     let _ = weft_host::thread::pin(&[cpu]);
                 }
-                lane.run();
+                run(lane);
             };
             let thread = std::thread::Builder::new().name(name).spawn(body);
             this.threads.push(thread.map_err(|e| Error::os("start a lane", e))?);
@@ -178,6 +178,15 @@ impl UserDatapath {
         }
         listens.push(key);
         Ok(())
+    }
+}
+
+/// Runs a lane. Should it panic, the process goes: a switch that lost some of its ports is worse than one that is
+/// started again.
+fn run(lane: Lane) {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lane.run()));
+    if ran.is_err() {
+        std::process::abort();
     }
 }
 

@@ -4,6 +4,7 @@
 //! ingress keeps the host's own stack from receiving the same frames.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
@@ -22,6 +23,8 @@ pub(crate) struct Device {
     pub(crate) ifindex: u32,
     /// MTU when it was opened.
     pub(crate) mtu: u32,
+    /// Frames the socket had no room for.
+    missed: AtomicU64,
     _guard: IngressGuard,
 }
 
@@ -31,7 +34,14 @@ impl Device {
         let link = Netlink::open()?.link(name)?;
         let guard = IngressGuard::attach(link.index)?;
         let socket = PacketSocket::open(link.index, &PacketOptions::default())?;
-        Ok(Device { socket, ifindex: link.index, mtu: link.mtu, _guard: guard })
+        Ok(Device { socket, ifindex: link.index, mtu: link.mtu, missed: AtomicU64::new(0), _guard: guard })
+    }
+
+    /// Frames lost before they were received, since the port was opened.
+    pub(crate) fn missed(&self) -> u64 {
+        // The kernel counts since it was last asked.
+        let (_, lost) = self.socket.take_statistics().unwrap_or_default();
+        self.missed.fetch_add(lost.into(), Relaxed) + u64::from(lost)
     }
 
     pub(crate) fn takes(&self) -> Takes {

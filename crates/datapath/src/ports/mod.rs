@@ -165,10 +165,12 @@ impl Port {
     /// Traffic, over all lanes.
     pub(crate) fn stats(&self) -> PortStats {
         let mut stats = PortStats::default();
+        if let Io::Device(device) = &self.io {
+            stats.rx_missed = device.missed();
+        }
         for counters in &self.counters {
             stats.rx_packets += counters.rx_packets.get();
             stats.rx_bytes += counters.rx_bytes.get();
-            stats.rx_missed += counters.rx_missed.get();
             stats.tx_packets += counters.tx_packets.get();
             stats.tx_bytes += counters.tx_bytes.get();
             for &reason in DropReason::ALL {

@@ -5,7 +5,7 @@ use weft_flow::DropReason;
 use weft_host::netlink::Netlink;
 use weft_pipeline::RuleFilter;
 
-use crate::rig::{BRIDGE, Switch, address, host, iperf, namespace, ping, run, up};
+use crate::rig::{BRIDGE, Switch, address, host, iperf, namespace, ping, run, stream, up};
 
 #[test]
 fn devices() {
@@ -15,10 +15,10 @@ fn devices() {
     switch.device("p1");
     switch.device("p2");
     assert!(ping(&a, "10.0.0.2"), "{}", switch.why());
-    let rate = iperf(&a, &b, "10.0.0.2", &["-t", "2"]);
+    let (rate, cpu) = stream(&a, &b, "10.0.0.2");
     let udp = iperf(&a, &b, "10.0.0.2", &["-t", "1", "-u", "-b", "200M", "-l", "1400"]);
     println!(
-        "device to device: TCP {:.2} Gbit/s, UDP {:.0} Mbit/s; drops {}",
+        "device to device: TCP {:.2} Gbit/s, {cpu:.2} s/GB, UDP {:.0} Mbit/s; drops {}",
         rate / 1e9,
         udp / 1e6,
         switch.why()
@@ -50,9 +50,46 @@ fn taps_in_other_namespaces() {
         ns
     });
     assert!(ping(&hosts[0], "10.0.0.2"), "{}", switch.why());
-    let rate = iperf(&hosts[0], &hosts[1], "10.0.0.2", &["-t", "2"]);
-    println!("TAP to TAP: TCP {:.2} Gbit/s; drops {}", rate / 1e9, switch.why());
+    let (rate, cpu) = stream(&hosts[0], &hosts[1], "10.0.0.2");
+    println!("TAP to TAP: TCP {:.2} Gbit/s, {cpu:.2} s/GB; drops {}", rate / 1e9, switch.why());
     assert!(rate > 5e8);
+}
+
+/// Median round trip in microseconds.
+fn round_trip(from: &weft_host::netns::NetNs, to: &str) -> f64 {
+    let (_, text) = run(from, &["ping", "-c", "1000", "-i", "0.001", to]);
+    let time = |line: &str| line.split("time=").nth(1)?.split(' ').next()?.parse::<f64>().ok();
+    let mut times: Vec<f64> = text.lines().filter_map(time).collect();
+    times.sort_by(f64::total_cmp);
+    1e3 * times[times.len() / 2]
+}
+
+#[test]
+fn round_trips() {
+    let ns = namespace("switch");
+    let (a, _b) = (host("a", &ns, "p1", "10.0.0.1", 24), host("b", &ns, "p2", "10.0.0.2", 24));
+    let switch = Switch::new(ns);
+    switch.device("p1");
+    switch.device("p2");
+    let ours = round_trip(&a, "10.0.0.2");
+    // The same two hosts by the kernel's own bridge.
+    let other = namespace("bridge");
+    let (c, _d) = (host("c", &other, "p1", "10.0.0.1", 24), host("d", &other, "p2", "10.0.0.2", 24));
+    other
+        .run(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let bridge = netlink.add_bridge("br0").unwrap();
+            for name in ["p1", "p2"] {
+                let index = netlink.index_of(name).unwrap();
+                netlink.set_master(index, Some(bridge)).unwrap();
+            }
+            up("br0");
+        })
+        .unwrap();
+    assert!(ping(&c, "10.0.0.2"));
+    let kernel = round_trip(&c, "10.0.0.2");
+    println!("median round trip: {ours:.0} µs, kernel bridge {kernel:.0} µs");
+    assert!(ours < kernel + 2_000.0, "{ours} µs");
 }
 
 #[test]

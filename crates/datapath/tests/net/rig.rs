@@ -65,7 +65,8 @@ pub(crate) const BRIDGE: u32 = 1;
 
 impl Switch {
     pub(crate) fn new(ns: NetNs) -> Self {
-        Self::with_lanes(ns, 2)
+        let lanes = std::env::var("WEFT_LANES").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+        Self::with_lanes(ns, lanes)
     }
 
     pub(crate) fn with_lanes(ns: NetNs, lanes: usize) -> Self {
@@ -150,6 +151,20 @@ pub(crate) fn iperf(from: &NetNs, to: &NetNs, address: &str, options: &[&str]) -
     let words: Vec<_> = line.split_whitespace().collect();
     let at = words.iter().position(|w| *w == "Kbits/sec").expect("rate");
     words[at - 1].parse::<f64>().expect("rate") * 1e3
+}
+
+/// Processor seconds of this process: of the lanes, while all else waits.
+pub(crate) fn cpu_time() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks").flatten();
+    let all = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    all.filter_map(|text| text.split(' ').next()?.parse::<f64>().ok()).sum::<f64>() / 1e9
+}
+
+/// A TCP stream of two seconds: bits per second, and processor seconds of the lanes per gigabyte.
+pub(crate) fn stream(from: &NetNs, to: &NetNs, address: &str) -> (f64, f64) {
+    let cpu = cpu_time();
+    let rate = iperf(from, to, address, &["-t", "2"]);
+    (rate, (cpu_time() - cpu) / (rate * 2.0 / 8e9))
 }
 
 /// Waits up to two seconds for something to become true.

@@ -7,7 +7,7 @@ use weft_flow::{DpPort, DropReason, OfPort, TunnelKind};
 use weft_host::netlink::{Netlink, Vxlan};
 use weft_pipeline::{PortKind as OfKind, TunnelAddr, TunnelConfig, TunnelId};
 
-use crate::rig::{Switch, address, host, iperf, namespace, ping, run, up, veth};
+use crate::rig::{Switch, address, host, iperf, namespace, ping, run, stream, up, veth};
 
 /// One host: a switch whose namespace has an underlay address on `eth0`, and a workload on its bridge.
 struct Node {
@@ -67,8 +67,8 @@ fn connect(kind: TunnelKind, v6: bool, change: impl Fn(&mut TunnelConfig)) -> [N
 fn check(what: &str, nodes: &[Node; 2], least: f64) {
     let why = || format!("{what}: {} / {}", nodes[0].switch.why(), nodes[1].switch.why());
     assert!(ping(&nodes[0].workload, "10.0.0.2"), "{}", why());
-    let rate = iperf(&nodes[0].workload, &nodes[1].workload, "10.0.0.2", &["-t", "2"]);
-    println!("{what}: TCP {:.2} Gbit/s; drops {}", rate / 1e9, why());
+    let (rate, cpu) = stream(&nodes[0].workload, &nodes[1].workload, "10.0.0.2");
+    println!("{what}: TCP {:.2} Gbit/s, {cpu:.2} s/GB; drops {}", rate / 1e9, why());
     let udp = iperf(
         &nodes[0].workload,
         &nodes[1].workload,
