@@ -1,3 +1,5 @@
+//! Are headers changed as asked, with their checksums kept right?
+
 use super::*;
 use proptest::prelude::*;
 use weft_flow::{DpPort, PacketKey, extract_packet};

@@ -1,3 +1,5 @@
+//! Does the builder make frames that every parser takes?
+
 use super::*;
 use crate::ethernet::EthernetView;
 use crate::geneve::GeneveView;

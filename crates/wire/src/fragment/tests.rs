@@ -1,3 +1,5 @@
+//! Do fragments put together give the packet back?
+
 use super::*;
 use crate::Mac;
 use crate::build::Frame;

@@ -1,3 +1,5 @@
+//! Does cutting a merged frame give the originals back, and is nothing merged that must not be?
+
 use super::*;
 use crate::Mac;
 use crate::build::Frame;

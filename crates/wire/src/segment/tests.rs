@@ -1,3 +1,5 @@
+//! Are segments what a slow and simple cutter would make?
+
 use super::*;
 use crate::Mac;
 use crate::build::Frame;

@@ -1,3 +1,5 @@
+//! Do virtio_net_hdrs survive hostile values, and are checksums completed right?
+
 use super::*;
 use crate::Mac;
 use crate::build::Frame;
