@@ -58,6 +58,7 @@ impl Counters {
                 ("rx_errors", p.rx_errors),
                 ("rx_frame_err", device.rx_frame_errors),
                 ("rx_missed_errors", p.rx_missed),
+                ("rx_multicast_packets", device.multicast),
                 ("rx_over_err", device.rx_over_errors),
                 ("tx_dropped", p.tx_dropped),
                 ("tx_errors", p.tx_errors),

@@ -5,6 +5,7 @@
 //! ends with its status. Nothing is forked with threads running.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Set in the environment of the child that reports on its standard output.
@@ -18,7 +19,10 @@ pub fn is_child() -> bool {
 
 /// Starts this program again in the background with `args`; returns when it is ready or has failed.
 pub fn spawn(args: &[std::ffi::OsString]) -> io::Result<ExitCode> {
-    let mut child = Command::new("/proc/self/exe")
+    // The link itself works also when the file was replaced in the meantime, but names the process "exe".
+    let program = std::env::current_exe().ok().filter(|path| path.exists());
+    let mut child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
+        .arg0(std::env::args_os().next().unwrap_or_else(|| "weft".into()))
         .args(args)
         .env(CHILD, "1")
         .stdin(Stdio::null())

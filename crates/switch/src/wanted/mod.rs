@@ -57,8 +57,10 @@ impl Wanted {
         let Some(root) = db.only_row("Open_vSwitch") else {
             return Wanted { stats_interval: MIN_STATS_INTERVAL, ..Wanted::default() };
         };
-        let mut bridges: Vec<Bridge> =
-            rows(db, "Bridge", &root, "bridges").map(|row| Bridge::read(db, &row)).collect();
+        let mut bridges: Vec<Bridge> = rows(db, "Bridge", &root, "bridges")
+            .filter(|row| has_known_datapath(row))
+            .map(|row| Bridge::read(db, &row))
+            .collect();
         bridges.sort_by(|a, b| a.name.cmp(&b.name));
         let interval = number(&root, "stats-update-interval").map(Duration::from_millis);
         Wanted {
@@ -81,6 +83,16 @@ impl Manager {
             probe: probe(row),
         }
     }
+}
+
+/// Both datapath types of Open vSwitch are served by the one datapath there is.
+fn has_known_datapath(row: &RowView<'_>) -> bool {
+    let known = matches!(row.str("datapath_type"), "" | "system" | "netdev");
+    if !known {
+        let name = row.str("name");
+        tracing::warn!(target: "bridge", "bridge {name}: unknown datapath type {}", row.str("datapath_type"));
+    }
+    known
 }
 
 fn tls(row: &RowView<'_>) -> TlsFiles {

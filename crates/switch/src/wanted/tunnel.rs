@@ -59,23 +59,12 @@ pub(super) fn read(
     if let Some(text) = options.get("dst_port").filter(|_| kind != TunnelKind::Gre) {
         config.dst_port = text.parse().ok().filter(|p| *p != 0).ok_or_else(|| bad("dst_port"))?;
     }
-    config.tos = match options.get("tos") {
-        None => TunnelByte::Value(0),
-        Some(&"inherit") => TunnelByte::Inherit,
-        // The two lowest bits are ECN's, which is not ours to set.
-        Some(text) => match integer(text).and_then(|n| u8::try_from(n).ok()) {
-            Some(tos) if tos & 3 == 0 => TunnelByte::Value(tos),
-            _ => return Err(bad("tos")),
-        },
-    };
-    config.ttl = match options.get("ttl") {
-        None => TunnelByte::Value(64),
-        Some(&"inherit") => TunnelByte::Inherit,
-        Some(text) => match integer(text).and_then(|n| u8::try_from(n).ok()) {
-            Some(0) => TunnelByte::Value(64),
-            Some(ttl) => TunnelByte::Value(ttl),
-            None => return Err(bad("ttl")),
-        },
+    // The two lowest bits of TOS are ECN's, which is not ours to set.
+    let is_whole = |tos: &TunnelByte| !matches!(tos, TunnelByte::Value(v) if v & 3 != 0);
+    config.tos = byte(options.get("tos"), 0).filter(is_whole).ok_or_else(|| bad("tos"))?;
+    config.ttl = match byte(options.get("ttl"), 64).ok_or_else(|| bad("ttl"))? {
+        TunnelByte::Value(0) => TunnelByte::Value(64),
+        ttl => ttl,
     };
     config.df = options.get("df_default") != Some(&"false");
     config.csum = options.get("csum") == Some(&"true");
@@ -90,6 +79,15 @@ pub(super) fn read(
         }
     }
     Ok(config)
+}
+
+/// TOS or TTL.
+fn byte(option: Option<&&str>, default: u8) -> Option<TunnelByte> {
+    Some(match option {
+        None => TunnelByte::Value(default),
+        Some(&"inherit") => TunnelByte::Inherit,
+        Some(text) => TunnelByte::Value(u8::try_from(integer(text)?).ok()?),
+    })
 }
 
 fn is_peer(addr: &IpAddr) -> bool {
