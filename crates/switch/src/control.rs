@@ -421,6 +421,7 @@ impl Control {
         if self.todo.report || self.todo.statistics {
             self.write_back();
         }
+        self.db.pump();
         self.openflow.flush(&*self.datapath);
     }
 

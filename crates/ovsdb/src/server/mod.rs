@@ -21,6 +21,7 @@ mod monitors;
 mod transact;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use batch::{Batch, Persist};
 pub use connection::{ConnId, ConnOptions, ServerLimits};
@@ -30,7 +31,7 @@ use batch::Undo;
 use connection::Connection;
 use locks::Locks;
 
-use crate::db::Database;
+use crate::db::{Commit, Database};
 use crate::error::{ErrorKind, OvsdbError, Result};
 use crate::rpc::Message;
 use crate::uuids::{Uuid, UuidStream};
@@ -184,9 +185,15 @@ impl Server {
         std::mem::take(&mut self.batch)
     }
 
+    /// What changed since the last call, ahead of the batch that persists it, which then does
+    /// not carry it: for parts of this process whose answer shall be in the same batch.
+    pub fn take_changes(&mut self) -> Vec<(String, Arc<Commit>)> {
+        std::mem::take(&mut self.batch.changes)
+    }
+
     /// True when there is something to take.
     pub fn has_batch(&self) -> bool {
-        !self.batch.is_empty()
+        !self.batch.is_empty() || !self.batch.undo.is_empty()
     }
 
     /// Drops a client and tells the rim.

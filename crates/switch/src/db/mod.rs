@@ -36,7 +36,6 @@ pub(crate) struct Db {
     compacting: bool,
     clients: HashMap<weft_ovsdb::ConnId, Conn>,
     by_stream: HashMap<ConnId, weft_ovsdb::ConnId>,
-    changes: Vec<Arc<Commit>>,
 }
 
 impl Db {
@@ -58,12 +57,10 @@ impl Db {
             compacting: false,
             clients: HashMap::new(),
             by_stream: HashMap::new(),
-            changes: Vec::new(),
         };
         if let Err(e) = db.server.add_database(database, now) {
             tracing::error!("{e}");
         }
-        db.pump();
         Ok(db)
     }
 
@@ -83,14 +80,12 @@ impl Db {
         let id = self.server.connect(options, at(mono_ms));
         self.by_stream.insert(conn.id, id);
         self.clients.insert(id, conn);
-        self.pump();
     }
 
     /// A client sent bytes.
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], mono_ms: u64) {
         if let Some(id) = self.by_stream.get(&conn) {
             self.server.receive(*id, bytes, at(mono_ms));
-            self.pump();
         }
     }
 
@@ -99,7 +94,6 @@ impl Db {
         if let Some(id) = self.by_stream.remove(&conn) {
             self.clients.remove(&id);
             self.server.disconnect(id, at(mono_ms));
-            self.pump();
         }
     }
 
@@ -110,7 +104,6 @@ impl Db {
             self.compaction.attempted(mono_ms);
             self.compact_requested = true;
         }
-        self.pump();
     }
 
     /// When [`Db::tick`] next has something to do.
@@ -126,7 +119,6 @@ impl Db {
     /// Rewrites the file as a snapshot, soon.
     pub(crate) fn compact(&mut self) {
         self.compact_requested = true;
-        self.pump();
     }
 
     /// Closes every client's connection; they are welcome to come back.
@@ -135,12 +127,12 @@ impl Db {
         for id in all {
             self.drop_client(id);
         }
-        self.pump();
     }
 
     /// What changed since the last call, ours included.
     pub(crate) fn take_changes(&mut self) -> Vec<Arc<Commit>> {
-        std::mem::take(&mut self.changes)
+        let changes = self.server.take_changes();
+        changes.into_iter().filter(|(name, _)| name == DATABASE).map(|(_, commit)| commit).collect()
     }
 
     /// Changes rows from inside the switch. An error is a mistake of ours and is logged.
@@ -152,7 +144,6 @@ impl Db {
         if let Err(e) = self.server.edit(DATABASE, at(mono_ms), change) {
             tracing::error!("own transaction refused: {e}");
         }
-        self.pump();
     }
 
     /// The writer thread finished a job.
@@ -174,18 +165,13 @@ impl Db {
                 self.server.persist_failed();
             }
         }
-        self.pump();
     }
 
-    /// Takes the next batch when the one before is done.
-    fn pump(&mut self) {
+    /// Makes durable and sends what has come together, when the batch before is done. Called when everything has been
+    /// made to match, so that what clients asked for and what the switch says to it share one sync.
+    pub(crate) fn pump(&mut self) {
         while self.in_flight.is_none() && (self.server.has_batch() || self.compact_requested) {
             let mut batch = self.server.take_batch();
-            for (name, commit) in batch.changes.drain(..) {
-                if name == DATABASE {
-                    self.changes.push(commit);
-                }
-            }
             let steps = std::mem::take(&mut batch.persist);
             if std::mem::take(&mut self.compact_requested) {
                 // The snapshot holds what the batch would append.
