@@ -454,3 +454,6 @@ fn single_output(actions: &[DpAction]) -> u32 {
         _ => GENERAL,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,4 @@ mod hostile;
 mod native;
 mod rig;
 mod tunnel;
+mod vlan;
