@@ -73,6 +73,7 @@ const CASES: &[Case] = &[
     Case { name: "10k flows, 1 megaflow", goal: 235, make: || forward(10_000, port_match) },
     Case { name: "10k megaflows", goal: 450, make: || forward(10_000, five_tuple_match) },
     Case { name: "NORMAL, learned", goal: 116, make: normal },
+    Case { name: "every packet a new flow", goal: 1300, make: set_up },
     Case { name: "VXLAN encap, 1 flow", goal: 138, make: || encap(1) },
     Case { name: "VXLAN encap, 10k flows", goal: 259, make: || encap(10_000) },
     Case { name: "VXLAN decap, 1 flow", goal: 243, make: || decap(1) },
@@ -87,7 +88,11 @@ struct Rig {
 
 impl Rig {
     fn new(pipeline: Pipeline, frames: Vec<Vec<u8>>) -> Rig {
-        let options = UserOptions { lanes: Some(1), ..UserOptions::default() };
+        Rig::with_limit(pipeline, frames, UserOptions::default().flow_limit)
+    }
+
+    fn with_limit(pipeline: Pipeline, frames: Vec<Vec<u8>>, flow_limit: usize) -> Rig {
+        let options = UserOptions { lanes: Some(1), flow_limit, ..UserOptions::default() };
         let datapath = UserDatapath::new(Arc::new(pipeline), Arc::new(|_| true), &options).expect("datapath");
         let out = PortSpec { number: Some(OUT), ..PortSpec::new("out", PortKind::Null) };
         datapath.add_port(&out).expect("sink");
@@ -164,6 +169,22 @@ fn normal() -> Rig {
     pipeline.publish(snapshot);
     pipeline.fdb_add_static(1, 0, B, OfPort(2));
     Rig::new(pipeline, flows(1))
+}
+
+/// More flows in turn than the cache holds: every packet misses, walks the tables, is installed, and throws one out.
+fn set_up() -> Rig {
+    let pipeline = Pipeline::new();
+    let mut bridge = BridgeConfig::new(1, "br0");
+    let port = |n: u32, dp| PortConfig::new(OfPort(n), Some(dp), "p", OfKind::Device);
+    bridge.ports = vec![port(1, IN), port(2, OUT)];
+    let mut snapshot = (*pipeline.snapshot()).clone();
+    snapshot.set_bridge(bridge);
+    pipeline.publish(snapshot);
+    let flow = |i: u32| {
+        let dst = Mac([2, 1, 0, (i >> 16) as u8, (i >> 8) as u8, i as u8]);
+        Frame::eth(A, dst).ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).payload([0; 18]).build()
+    };
+    Rig::with_limit(pipeline, (0..20_000).map(flow).collect(), 2_000)
 }
 
 fn outer_header() -> Vec<u8> {

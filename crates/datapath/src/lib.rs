@@ -28,6 +28,8 @@ mod lookup;
 mod megaflow;
 mod packet;
 mod ports;
+#[doc(hidden)]
+pub mod probe;
 mod rewrite;
 mod shared;
 mod smc;
