@@ -184,3 +184,21 @@ fn nothing_is_too_strange() {
         }
     }
 }
+
+#[test]
+fn registers_that_are_zero_are_not_shown() {
+    let cases: [(&[(usize, u32)], &str); 4] = [
+        (&[], ""),
+        (&[(0, 1)], "reg0=0x1,"),
+        (&[(3, 0xff), (4, 2)], "reg3=0xff,reg4=0x2,"),
+        (&[(15, u32::MAX)], "reg15=0xffffffff,"),
+    ];
+    for (set, expected) in cases {
+        let mut key = FlowKey::default();
+        for (n, value) in set {
+            key.pipeline.regs[*n] = *value;
+        }
+        let text = format_key(&key, &Syntax::default());
+        assert_eq!(text.split("in_port").next(), Some(expected), "{text}");
+    }
+}

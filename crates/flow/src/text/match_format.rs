@@ -53,7 +53,9 @@ pub fn format_megaflow(key: &FlowKey, mask: &FlowMask, syntax: &Syntax<'_>) -> S
 fn mask_of_packet(key: &FlowKey) -> FlowMask {
     let mut mask = FlowMask::empty();
     for &field in Field::ALL {
-        if field.get(key) != 0 && field != Field::InPort16 {
+        // A wider view of a register, or of the port, would show parts that are zero.
+        let other_view = field == Field::InPort16 || (Field::Xreg0..=Field::Xxreg3).contains(&field);
+        if field.get(key) != 0 && !other_view {
             field.mask_add(&mut mask, field.value_mask());
         }
     }
