@@ -24,6 +24,8 @@ struct Slot {
 /// The flows of one mask.
 pub(crate) struct Subtable {
     pub(crate) mask: SparseMask,
+    /// The mask as it came, to recognise it by.
+    whole: Box<FlowMask>,
     slots: Box<[Slot]>,
     /// Live flows.
     len: usize,
@@ -34,8 +36,16 @@ pub(crate) struct Subtable {
 }
 
 impl Subtable {
-    fn new(mask: SparseMask) -> Self {
-        Subtable { mask, slots: vec![Slot { tag: 0, flow: EMPTY }; 16].into(), len: 0, used: 0, hits: 0 }
+    fn new(mask: &FlowMask) -> Self {
+        let (mask, whole) = (SparseMask::cached(mask), Box::new(*mask));
+        Subtable {
+            mask,
+            whole,
+            slots: vec![Slot { tag: 0, flow: EMPTY }; 16].into(),
+            len: 0,
+            used: 0,
+            hits: 0,
+        }
     }
 
     /// The first flow under the hash that `equal` accepts.
@@ -116,8 +126,7 @@ impl Classifier {
 
     /// The number of the subtable for a mask, made if need be; `None` if there are too many masks.
     pub(crate) fn table_for(&mut self, mask: &FlowMask) -> Option<u16> {
-        let mask = SparseMask::cached(mask);
-        let known = self.order.iter().find(|n| self.table(**n).is_some_and(|t| t.mask == mask));
+        let known = self.order.iter().find(|n| self.table(**n).is_some_and(|t| *t.whole == *mask));
         if let Some(number) = known {
             return Some(*number);
         }

@@ -9,7 +9,7 @@ use weft_pipeline::{VlanConfig, VlanMode};
 use weft_wire::Mac;
 use weft_wire::build::Frame;
 
-use crate::rig::{Switch, namespace, soon, veth};
+use crate::rig::{Switch, host, namespace, ping, soon, stream, veth};
 
 /// A station that speaks raw Ethernet.
 struct Station {
@@ -111,4 +111,30 @@ fn floods_tags_and_moves() {
     stations[2].send(&frame(3, Mac([2, 0, 0, 0, 0, 1]), Some(10), 9));
     assert_eq!(got(2), [(None, 9)]);
     assert!(stations[0].received().is_empty(), "{:?}", switch.datapath.flows());
+}
+
+#[test]
+fn streams_through_a_trunk() {
+    let ns = [namespace("switch-a"), namespace("switch-b")];
+    veth(&ns[0], "trunk", &ns[1], "trunk");
+    let hosts = [host("a", &ns[0], "p1", "10.0.0.1", 24), host("b", &ns[1], "p1", "10.0.0.2", 24)];
+    let switches = ns.map(|ns| {
+        let switch = Switch::new(ns);
+        let (access, trunk) = (switch.device("p1"), switch.device("trunk"));
+        switch.change(|bridge| {
+            for port in &mut bridge.ports {
+                port.vlan = match port.dp_port {
+                    Some(port) if port == access => VlanConfig::access(10),
+                    _ => VlanConfig::new(VlanMode::Trunk, 0, &[10]),
+                };
+            }
+        });
+        assert_ne!(access, trunk);
+        switch
+    });
+    let why = || format!("{} / {}", switches[0].why(), switches[1].why());
+    assert!(ping(&hosts[0], "10.0.0.2"), "{}", why());
+    let (rate, cpu) = stream(&hosts[0], &hosts[1], "10.0.0.2");
+    println!("through a trunk: TCP {:.2} Gbit/s, {cpu:.2} s/GB; drops {}", rate / 1e9, why());
+    assert!(rate > 2e8, "{}", why());
 }
