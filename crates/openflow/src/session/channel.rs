@@ -161,8 +161,12 @@ impl Channel {
         Received::Connected(version)
     }
 
-    /// Queues a message; one that cannot be written is an error and nothing is queued.
+    /// Queues a message; one that cannot be written is an error and nothing is queued. After the end, nothing is queued
+    /// either: a peer may have asked for much more than it will get.
     pub(super) fn try_send(&mut self, xid: u32, message: &Message) -> Result<(), EncodeError> {
+        if self.closed.is_some() {
+            return Ok(());
+        }
         self.codec.encode(xid, message, &mut self.output)?;
         if self.backlog() > self.options.max_backlog {
             self.close(CloseReason::Backlog);

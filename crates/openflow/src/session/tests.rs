@@ -274,3 +274,22 @@ fn bundles_are_bounded() {
     }
     assert_eq!(errors.len(), 1, "three fit: {errors:?}");
 }
+
+#[test]
+fn answers_to_a_peer_that_does_not_read_are_bounded() {
+    let options = Options { max_backlog: 10_000, ..Options::default() };
+    let mut pair = Pair::new(options, offer(&[Version::V13]));
+    pair.run();
+    let ask = Message::MultipartRequest(MultipartRequest {
+        more: false,
+        nicira: false,
+        body: StatsRequest::Flow(Default::default()),
+    });
+    let (to, _) = pair.ask(&ask);
+    for _ in 0..1000 {
+        pair.switch.reply_stats(&to, StatsReply::Flow(vec![FlowStats::default(); 10]), false);
+        pair.switch.refuse(&to, ErrorCode::OFPBRC_EPERM);
+    }
+    assert_eq!(pair.switch.closed(), Some(CloseReason::Backlog));
+    assert!(pair.switch.backlog() < 20_000, "{}", pair.switch.backlog());
+}
