@@ -74,8 +74,9 @@ impl Executor {
         let at = port.number.0 as usize;
         if self.ports.len() <= at {
             self.ports.resize_with(at + 1, || None);
-            self.queues.resize_with(at + 1, || Vec::with_capacity(2 * QUEUE));
+            self.queues.resize_with(at + 1, Vec::new);
         }
+        self.queues[at].reserve(2 * QUEUE);
         self.ports[at] = Some(port);
     }
 

@@ -253,7 +253,7 @@ fn congestion_marks_come_in() {
     };
     check(0, 0, "102");
     check(2, 2, "102");
-    check(3, 0, "drop:tunnel-malformed");
+    check(3, 0, "drop:tunnel-ecn");
     check(3, 1, "IpTos(43),102");
     check(3, 2, "IpTos(43),102");
     check(3, 3, "102");

@@ -33,7 +33,7 @@ impl<'a> Walk<'a> {
             return true;
         }
         if self.get(Field::NwEcn) == 0 {
-            self.blame(DropReason::TunnelMalformed);
+            self.blame(DropReason::TunnelEcn);
             return false;
         }
         self.packet.write(Field::NwEcn, ECN.into(), ECN.into(), &mut self.mask);
