@@ -307,9 +307,10 @@ impl Control {
     /// The database writer finished a job.
     pub(crate) fn on_written(&mut self, written: Written) {
         if written.result.is_err() {
-            // What the database says of reality is taken back with the rest.
+            // What the database says of reality is taken back with the rest, and said again later: a full disk is not
+            // to keep us busy.
             self.world.forget_told();
-            self.todo.report = true;
+            self.due.statistics = self.due.statistics.min(now_ms() + RETRY_MS);
         }
         self.db.written(written);
         self.answer_compactions();
@@ -356,6 +357,7 @@ impl Control {
         }
         if now >= self.due.tick {
             self.due.tick = now + TICK_MS;
+            self.close_orphans();
             self.db.tick(now);
             self.pipeline.age(now);
             self.openflow.on_tick(now);
@@ -378,6 +380,20 @@ impl Control {
         if self.native.is_active() && now >= self.due.resolve {
             self.due.resolve = now + RESOLVE_MS;
             self.native.resolve(&mut self.links, &self.pipeline, now);
+        }
+    }
+
+    /// Ends connections whose remote or controller is no more. A dialler that was stopped does not tell its end.
+    fn close_orphans(&mut self) {
+        let orphan = |(service, endpoint): &(Service, EndpointId)| match service {
+            Service::Ovsdb => !self.remotes.owns(*endpoint),
+            Service::OpenFlow => !self.openflow.owns(*endpoint),
+            Service::Unixctl(_) => false,
+        };
+        let orphans: Vec<ConnId> =
+            self.talking.iter().filter(|(_, t)| orphan(t)).map(|(conn, _)| *conn).collect();
+        for conn in orphans {
+            self.on_closed(conn, "its remote was removed");
         }
     }
 

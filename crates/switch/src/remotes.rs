@@ -148,7 +148,13 @@ impl Remotes {
             targets.extend(wanted.managers.iter().map(|m| (m.target.clone(), Some(m.clone()))));
         }
         self.open.retain(|target, remote| {
-            let keep = targets.get(target).is_some_and(|manager| *manager == remote.manager);
+            let manager = targets.get(target);
+            if let (Some(manager), true) = (manager, remote.is_listening()) {
+                // Those who came by it stay connected.
+                remote.manager.clone_from(manager);
+                return true;
+            }
+            let keep = manager.is_some_and(|manager| *manager == remote.manager);
             if let (false, Some(endpoint)) = (keep, remote.endpoint) {
                 streams.close(endpoint);
             }
@@ -189,6 +195,11 @@ impl Remotes {
         }
     }
 
+    /// Whether an endpoint is one of these.
+    pub(crate) fn owns(&self, endpoint: EndpointId) -> bool {
+        self.open.values().any(|r| r.endpoint == Some(endpoint))
+    }
+
     /// The remote behind an endpoint.
     pub(crate) fn by_endpoint(&mut self, endpoint: EndpointId) -> Option<&mut Remote> {
         self.open.values_mut().find(|r| r.endpoint == Some(endpoint))
@@ -225,6 +236,11 @@ pub(crate) fn report_status(
 }
 
 impl Remote {
+    /// Whether it is a listener that could be opened.
+    fn is_listening(&self) -> bool {
+        self.endpoint.is_some() && self.status.state.is_none()
+    }
+
     /// After how long a silence a client is asked for a sign of life, in milliseconds.
     pub(crate) fn probe_ms(&self, local: bool) -> Option<u64> {
         let asked = self.manager.as_ref().and_then(|m| m.probe);

@@ -185,21 +185,19 @@ fn version(text: &str) -> Vec<u64> {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<(File, u64)> {
     let temporary = sibling(path, "", ".tmp");
     let _ = fs::remove_file(&temporary);
+    // Opened now, because after the rename there is no way back.
+    let dir = path.parent().map(File::open).transpose()?;
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if let Err(e) = written.and_then(|()| fs::rename(&temporary, path)) {
         let _ = fs::remove_file(&temporary);
         return Err(e);
     }
-    sync_dir(path)?;
-    Ok((file, bytes.len() as u64))
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
+    if let Some(Err(e)) = dir.map(|dir| dir.sync_all()) {
+        // The new file is the database all the same: writing to the old one would lose what is written.
+        tracing::error!("{}: its directory cannot be synced: {e}", path.display());
     }
+    Ok((file, bytes.len() as u64))
 }
 
 /// `<prefix><name><suffix>` in the same directory.

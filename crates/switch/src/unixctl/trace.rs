@@ -29,6 +29,9 @@ fn trace(control: &mut Control, args: &[String]) -> Answer {
     let (Some(bridge), Some(flow)) = (positional.next(), positional.next()) else {
         return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
     };
+    if let Some(packet) = positional.next() {
+        return Err(format!("{packet}: a packet cannot be given, describe it in the flow"));
+    }
     Ok(record(control, bridge, flow)?.to_string())
 }
 

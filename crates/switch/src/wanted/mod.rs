@@ -20,6 +20,8 @@ pub(crate) use port::Port;
 
 /// Shortest time between updates of statistics.
 const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest time between updates of statistics.
+const MAX_STATS_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything that is asked for.
 #[derive(Debug, Default)]
@@ -58,18 +60,17 @@ impl Wanted {
             return Wanted { stats_interval: MIN_STATS_INTERVAL, ..Wanted::default() };
         };
         let mut bridges: Vec<Bridge> = rows(db, "Bridge", &root, "bridges")
-            .filter(|row| has_known_datapath(row))
+            .filter(|row| has_usable_name(row) && has_known_datapath(row))
             .map(|row| Bridge::read(db, &row))
             .collect();
         bridges.sort_by(|a, b| a.name.cmp(&b.name));
-        let interval = number(&root, "stats-update-interval").map(Duration::from_millis);
         Wanted {
             root: Some(root.uuid()),
             next_cfg: root.int("next_cfg"),
             bridges,
             managers: rows(db, "Manager", &root, "manager_options").map(|row| Manager::read(&row)).collect(),
             tls: rows(db, "SSL", &root, "ssl").next().map(|row| tls(&row)),
-            stats_interval: interval.unwrap_or_default().max(MIN_STATS_INTERVAL),
+            stats_interval: stats_interval(number(&root, "stats-update-interval")),
         }
     }
 }
@@ -83,6 +84,20 @@ impl Manager {
             probe: probe(row),
         }
     }
+}
+
+fn stats_interval(asked_ms: Option<u64>) -> Duration {
+    Duration::from_millis(asked_ms.unwrap_or(0)).clamp(MIN_STATS_INTERVAL, MAX_STATS_INTERVAL)
+}
+
+/// Sockets are named after bridges, so that a name must not lead to another directory.
+fn has_usable_name(row: &RowView<'_>) -> bool {
+    let name = row.str("name");
+    let usable = !name.contains(['/', '\\', '\0']);
+    if !usable {
+        tracing::warn!(target: "bridge", "bridge {name:?}: ignored because of the slashes in its name");
+    }
+    usable
 }
 
 /// Both datapath types of Open vSwitch are served by the one datapath there is.
@@ -131,4 +146,17 @@ fn max_backoff(row: &RowView<'_>) -> Duration {
 
 fn probe(row: &RowView<'_>) -> Option<Duration> {
     row.opt_int("inactivity_probe").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_come_now_and_then() {
+        let cases = [(None, 5), (Some(1), 5), (Some(7_000), 7), (Some(u64::MAX), 24 * 3600)];
+        for (asked, seconds) in cases {
+            assert_eq!(stats_interval(asked), Duration::from_secs(seconds), "{asked:?}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! Do the database's other remotes work: TCP, TLS, listening and reaching out?
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::harness::Switch;
 
@@ -104,6 +107,35 @@ fn managers_by_tcp_both_ways() {
         let status = s.vsctl("--columns=status find manager target='\"tcp:127.0.0.1:16642\"'");
         status.contains("state=BACKOFF") || status.contains("state=CONNECTING")
     });
+}
+
+#[test]
+fn clients_go_with_their_manager() {
+    let s = Switch::start();
+    let socket = s.path("manager.sock");
+    s.vsctl(&format!("set-manager punix:{}", socket.display()));
+    s.wait_for("the socket is there", || socket.exists());
+    let mut client = UnixStream::connect(&socket).expect("connect");
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("set the time-out");
+    let mut echo = || {
+        client.write_all(br#"{"id":1,"method":"echo","params":[]}"#).expect("send");
+        client.read(&mut [0; 256]).expect("an answer")
+    };
+    assert_ne!(echo(), 0);
+    // With other options it is still the same manager.
+    s.vsctl("set manager . inactivity_probe=0");
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_ne!(echo(), 0);
+    s.vsctl("del-manager");
+    assert_eq!(client.read(&mut [0; 256]).expect("the end"), 0);
+}
+
+#[test]
+fn bridges_stay_in_their_directory() {
+    let s = Switch::start();
+    s.vsctl("add-br ../weft-outside -- add-br br0");
+    s.wait_for("the other bridge is there", || s.path("br0.mgmt").exists());
+    assert!(!s.path("../weft-outside.mgmt").exists());
 }
 
 #[test]
