@@ -1,3 +1,5 @@
+//! Do cached flows come, stay and go as they should?
+
 use super::*;
 use std::sync::atomic::Ordering::Relaxed;
 use weft_flow::RuleStats;
