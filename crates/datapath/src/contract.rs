@@ -66,7 +66,7 @@ impl Error {
 pub struct PortSpec {
     /// Name, unique in the datapath; for device kinds the network device's name.
     pub name: String,
-    /// The number wanted; `None` takes the lowest free one.
+    /// The number wanted; `None` takes one that is free.
     pub number: Option<DpPort>,
     /// What it is.
     pub kind: PortKind,

@@ -105,9 +105,10 @@ fn ports_come_and_go() {
     assert!(!run(&a, &["ping", "-c", "1", "-W", "1", "10.0.0.2"]).0);
     assert!(switch.drops(DropReason::PortGone) > 0, "{}", switch.why());
     switch.change(|bridge| bridge.ports.retain(|p| p.dp_port != Some(second)));
-    assert_eq!(switch.device("p2"), second, "the lowest free number");
+    let again = switch.device("p2");
+    assert!(again.0 > second.0, "{again}: cached flows may still name port {second}");
     assert!(ping(&b, "10.0.0.1"), "{}", switch.why());
-    let info = switch.ns.run(|| switch.datapath.port_info(second)).unwrap().unwrap();
+    let info = switch.ns.run(|| switch.datapath.port_info(again)).unwrap().unwrap();
     assert!(info.link_up && info.mtu == Some(1500) && info.driver.as_deref() == Some("veth"), "{info:?}");
 }
 
