@@ -424,6 +424,7 @@ impl Control {
             self.todo.wishes = false;
             self.make_match();
         }
+        self.end_orphans();
         if !self.todo.devices.is_empty() {
             self.follow_devices();
         }
@@ -459,6 +460,19 @@ impl Control {
         self.openflow.reconcile(&self.world, &mut self.streams);
         self.todo.world = true;
         self.todo.routes = true;
+    }
+
+    /// Ends connections that came by endpoints that are no more.
+    fn end_orphans(&mut self) {
+        let closed = self.streams.take_closed();
+        if closed.is_empty() {
+            return;
+        }
+        let orphans: Vec<ConnId> =
+            self.talking.iter().filter(|(_, (_, e))| closed.contains(e)).map(|(id, _)| *id).collect();
+        for conn in orphans {
+            self.on_closed(conn, "no longer configured");
+        }
     }
 
     fn follow_devices(&mut self) {

@@ -124,10 +124,14 @@ pub(super) async fn carry(
         let _ = to.shutdown().await;
         "closed by the switch".to_owned()
     };
-    tokio::pin!(read, write);
-    let (why, ended_by_peer) = tokio::select! {
-        why = &mut read => (why, true),
-        why = &mut write => (why, false),
+    tokio::pin!(write);
+    let (why, ended_by_peer) = {
+        // Reading ends with this block: left alive, it could keep a place in the queue of events for ever.
+        tokio::pin!(read);
+        tokio::select! {
+            why = &mut read => (why, true),
+            why = &mut write => (why, false),
+        }
     };
     let _ = events.send(StreamEvent::Closed { conn: id, why: why.clone() }).await;
     if ended_by_peer {

@@ -104,6 +104,7 @@ pub(crate) struct Streams {
     tls: Arc<Tls>,
     events: mpsc::Sender<StreamEvent>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
+    closed: Vec<EndpointId>,
     next: u64,
 }
 
@@ -118,7 +119,7 @@ struct Endpoint {
 impl Streams {
     /// No endpoints yet; what happens on them is sent to `events`.
     pub(crate) fn new(tls: Arc<Tls>, events: mpsc::Sender<StreamEvent>) -> Streams {
-        Streams { tls, events, endpoints: BTreeMap::new(), next: 1 }
+        Streams { tls, events, endpoints: BTreeMap::new(), closed: Vec::new(), next: 1 }
     }
 
     /// Opens an endpoint. Only listening can fail here; a dialler tries for ever.
@@ -160,12 +161,18 @@ impl Streams {
         self.endpoints.get(&id)?.addr
     }
 
-    /// Stops an endpoint and removes its socket file. A dialler's connection ends with it; connections that came by
-    /// a listener live on until their [`Conn`] is dropped.
+    /// Stops an endpoint and removes its socket file. Connections that came by it are for the control task to end, see
+    /// [`Streams::take_closed`]; a dialler's connection ends without an event.
     pub(crate) fn close(&mut self, id: EndpointId) {
         if let Some(endpoint) = self.endpoints.remove(&id) {
             endpoint.end();
+            self.closed.push(id);
         }
+    }
+
+    /// Endpoints closed since the last call.
+    pub(crate) fn take_closed(&mut self) -> Vec<EndpointId> {
+        std::mem::take(&mut self.closed)
     }
 }
 

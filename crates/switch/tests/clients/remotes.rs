@@ -138,6 +138,54 @@ fn bridges_stay_in_their_directory() {
     assert!(!s.path("../weft-outside.mgmt").exists());
 }
 
+/// Peers that say nonsense, hang up in the middle or never read cost nothing that stays.
+#[test]
+fn rude_peers_leave_nothing_behind() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let sockets = ["db.sock", "br0.mgmt"].map(|name| s.path(name));
+    let nonsense: [&[u8]; 5] = [
+        b"{\"id\":1,\"method\":\"get_schema\",\"params\":[\"Open_vSwitch\"]}",
+        b"{\"id\":1,\"nonsense\":true}",
+        b"]]]]",
+        b"\x04\x00\x00\x08\x00\x00\x00\x01\x04\x05\x00\x08\x00\x00\x00\x02",
+        b"\x04\xff\xff\xff\x00\x00",
+    ];
+    for round in 0..1500usize {
+        let mut stream = UnixStream::connect(&sockets[round % 2]).expect("connect");
+        stream.set_nonblocking(true).expect("not to wait");
+        for piece in 0..round % 9 {
+            // A peer that was cut off in the meantime is what this is about.
+            let _ = stream.write_all(nonsense[(round + piece * 7) % nonsense.len()]);
+        }
+        let _ = stream.read(&mut [0; 64]);
+    }
+    // Every listener still takes more connections than it has slots.
+    let held: Vec<_> = (0..200).map(|_| UnixStream::connect(&sockets[0]).expect("connect")).collect();
+    assert_eq!(s.vsctl("list-br"), "br0");
+    assert!(s.ok("ovs-ofctl show br0").contains("n_tables"));
+    drop(held);
+}
+
+#[test]
+fn a_removed_remote_takes_its_clients_along() {
+    let s = Switch::start();
+    s.ok("ovs-appctl -t ovsdb-server ovsdb-server/add-remote punix:other.sock");
+    let mut client = std::os::unix::net::UnixStream::connect(s.path("other.sock")).expect("connect");
+    client.set_read_timeout(Some(crate::harness::PATIENCE)).expect("set a time-out");
+    std::io::Write::write_all(&mut client, b"{\"id\":1,\"method\":\"list_dbs\",\"params\":[]}")
+        .expect("write");
+    let mut answer = [0; 256];
+    assert!(std::io::Read::read(&mut client, &mut answer).expect("an answer") > 0);
+    s.ok("ovs-appctl -t ovsdb-server ovsdb-server/remove-remote punix:other.sock");
+    assert_eq!(std::io::Read::read(&mut client, &mut answer).expect("the end"), 0);
+    s.wait_for("the session is gone", || {
+        s.ok("ovs-appctl -t ovsdb-server memory/show").contains("sessions:0")
+    });
+}
+
 #[test]
 fn clients_of_the_database() {
     let s = Switch::start();
