@@ -54,6 +54,9 @@ struct Ports {
     listeners: HashMap<ListenKey, usize>,
     /// Drops of ports that were removed.
     gone: Option<Box<DropCounts>>,
+    /// Number given last. Numbers go round, so that a cached flow of a removed port is gone long before another port
+    /// has its number.
+    last: u32,
 }
 
 struct Entry {
@@ -230,8 +233,10 @@ impl Datapath for UserDatapath {
             Some(number) => number,
             None => {
                 // Number 0 stays free: in a key it means "no port".
-                let free = (1..MAX_PORTS).find(|n| !ports.by_number.contains_key(n));
-                DpPort(free.ok_or(Error::TooManyPorts(MAX_PORTS))?)
+                let mut round = (ports.last + 1..MAX_PORTS).chain(1..=ports.last);
+                let free = round.find(|n| !ports.by_number.contains_key(n));
+                ports.last = free.ok_or(Error::TooManyPorts(MAX_PORTS))?;
+                DpPort(ports.last)
             }
         };
         let entry = self.open(&mut ports, number, spec)?;
