@@ -39,6 +39,45 @@ pub(crate) fn check(spec: &LabSpec) -> Result<()> {
         }
         check_condition(&at, condition)?;
     }
+    check_places(spec)
+}
+
+/// Every `on` begins with a host or network of the lab; a host's workload may be one its `setup` makes.
+fn check_places(spec: &LabSpec) -> Result<()> {
+    let known: Vec<&str> = spec
+        .hosts
+        .iter()
+        .map(|h| h.name.as_str())
+        .chain(spec.networks.iter().map(|n| n.name.as_str()))
+        .collect();
+    let place = |field: String, on: &str| {
+        let whole = on
+            .split_once('/')
+            .map_or(known.contains(&on), |(host, _)| spec.hosts.iter().any(|h| h.name == host));
+        if whole {
+            return Ok(());
+        }
+        let mend = format!("name one of {}, or HOST/WORKLOAD", known.join(", "));
+        Err(Error::field(field, format!("there is no place {on:?}"), mend))
+    };
+    for (i, condition) in spec.wait.iter().enumerate() {
+        place(format!("wait[{i}].on"), condition.on.as_deref().unwrap_or_default())?;
+    }
+    for (i, check) in spec.check.iter().enumerate() {
+        place(format!("check[{i}].on"), &check.on)?;
+    }
+    for (i, host) in spec.hosts.iter().enumerate() {
+        for (j, run) in host.run.iter().enumerate() {
+            if let Some(on) = run.ready.as_ref().and_then(|r| r.on.as_deref()) {
+                place(format!("hosts[{i}].run[{j}].ready.on"), on)?;
+            }
+        }
+        for (j, condition) in host.wait.iter().enumerate() {
+            if let Some(on) = &condition.on {
+                place(format!("hosts[{i}].wait[{j}].on"), on)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -104,7 +143,21 @@ fn check_network(at: &str, network: &NetworkSpec) -> Result<()> {
     Ok(())
 }
 
+/// Only settings below `net` can belong to a namespace; others are the whole machine's.
+fn sysctl(field: &str, key: &str) -> Result<()> {
+    let separator = if key.contains('/') { '/' } else { '.' };
+    let mut parts = key.split(separator);
+    if parts.next() == Some("net") && parts.clone().count() > 0 && parts.all(|p| !p.is_empty() && p != "..") {
+        return Ok(());
+    }
+    let problem = format!("{key:?} is no setting of a network namespace");
+    Err(Error::field(field, problem, "write it as net.ipv4.ip_forward or net/ipv4/ip_forward"))
+}
+
 fn check_host(at: &str, spec: &LabSpec, host: &HostSpec) -> Result<()> {
+    for key in host.sysctls.keys() {
+        sysctl(&format!("{at}.sysctls"), key)?;
+    }
     let mut devices = BTreeSet::from(["lo".to_owned()]);
     for (i, link) in host.links.iter().enumerate() {
         let at = format!("{at}.links[{i}]");
@@ -252,6 +305,26 @@ mod tests {
             "hosts[0].wait[0]: 0 conditions in one; give exactly one",
         ),
         ("name: x\nhosts: [{name: a}]\nwait: [{file: f}]", "wait[0].on: it is missing"),
+        (
+            "name: x\nhosts: [{name: a}]\nwait: [{on: b, file: f}]",
+            "wait[0].on: there is no place \"b\"; name one of a",
+        ),
+        (
+            "name: x\nhosts: [{name: a}]\ncheck: [{on: b/w, command: 'true'}]",
+            "check[0].on: there is no place \"b/w\"",
+        ),
+        (
+            "name: x\nhosts: [{name: a, wait: [{on: b, file: f}]}]",
+            "hosts[0].wait[0].on: there is no place \"b\"",
+        ),
+        (
+            "name: x\nhosts: [{name: a, sysctls: {kernel.pid_max: 9}}]",
+            "hosts[0].sysctls: \"kernel.pid_max\" is no setting of a network namespace",
+        ),
+        (
+            "name: x\nhosts: [{name: a, sysctls: {net/../kernel/pid_max: 9}}]",
+            "hosts[0].sysctls: \"net/../kernel/pid_max\" is no setting",
+        ),
     ];
 
     #[test]

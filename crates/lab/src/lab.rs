@@ -17,6 +17,9 @@ use crate::spec::{CheckSpec, Condition, HostSpec, LabSpec, RunSpec};
 use crate::status::{LabStatus, LabSummary, present};
 use crate::{Error, Result, build, service, teardown, wait};
 
+/// How long a command without `ready` is watched before it counts as running.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// How a lab is brought up.
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
@@ -357,6 +360,7 @@ impl Lab {
         for (i, check) in spec.check.iter().enumerate() {
             self.check_one(&format!("check[{i}]"), check)?;
         }
+        self.all_run(&spec)?;
         let mut record = self.record();
         record.stage = Stage::Up;
         record.save()
@@ -372,6 +376,22 @@ impl Lab {
         let place = self.place(&host.name)?;
         for (j, line) in host.setup.iter().enumerate() {
             run_line(&place, &format!("hosts[{i}].setup[{j}]"), line)?;
+        }
+        Ok(())
+    }
+
+    /// Every `run:` command lives. One that says when it is `ready` has shown it; others get time to fail.
+    fn all_run(&self, spec: &LabSpec) -> Result<()> {
+        if spec.hosts.iter().flat_map(|h| &h.run).any(|r| r.ready.is_none()) {
+            std::thread::sleep(SETTLE);
+        }
+        for (i, host) in spec.hosts.iter().enumerate() {
+            for (j, run) in host.run.iter().enumerate() {
+                if self.pid(&host.name, &run.name).is_none() {
+                    let log = service::log_file(&self.place(&host.name)?, &run.name);
+                    return Err(service::ended(&format!("hosts[{i}].run[{j}]"), run, "see its log", &log));
+                }
+            }
         }
         Ok(())
     }

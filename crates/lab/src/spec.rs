@@ -204,7 +204,11 @@ impl LabSpec {
     /// Reads a lab's file.
     pub fn read(path: &Path) -> Result<Self> {
         let yaml = std::fs::read_to_string(path).at(format!("read {}", path.display()))?;
-        Self::parse(&yaml, &path.display().to_string())
+        let file = path.display().to_string();
+        Self::parse(&yaml, &file).map_err(|error| match error {
+            Error::Field { field, problem, mend } => Error::field(format!("{file}: {field}"), problem, mend),
+            other => other,
+        })
     }
 
     /// The same lab under a name nobody else uses, for tests running side by side.

@@ -12,11 +12,12 @@ use crate::record::{Id, Record, Stage};
 pub struct LabSummary {
     /// Its name.
     pub name: String,
-    /// `up`; `incomplete` if its making failed or is under way; `broken` if its record cannot be read.
+    /// `up`; `damaged` if a namespace is gone or a command has ended; `incomplete` if its making failed or is
+    /// under way; `broken` if its record cannot be read.
     pub state: String,
     /// How many hosts.
     pub hosts: usize,
-    /// How many workloads.
+    /// How many workloads, declared or made on a host by `ip netns add`.
     pub workloads: usize,
 }
 
@@ -25,7 +26,7 @@ pub struct LabSummary {
 pub struct LabStatus {
     /// Its name.
     pub name: String,
-    /// As in [`LabSummary::state`], or `damaged` if a namespace is gone or a command has ended.
+    /// As in [`LabSummary::state`].
     pub state: String,
     /// Its hosts.
     pub hosts: Vec<HostStatus>,
@@ -75,13 +76,14 @@ pub struct WorkloadStatus {
 pub(crate) fn summary(name: &str) -> LabSummary {
     let (state, hosts, workloads) = match Record::load(name) {
         Ok(Some(record)) => {
-            let workloads = record.spec.hosts.iter().map(|h| h.workloads.len()).sum();
-            (stage(&record), record.spec.hosts.len(), workloads)
+            let status = status(&record);
+            let workloads = status.hosts.iter().map(|h| h.workloads.len()).sum();
+            (status.state, status.hosts.len(), workloads)
         }
-        Ok(None) => ("incomplete", 0, 0),
-        Err(_) => ("broken", 0, 0),
+        Ok(None) => ("incomplete".to_owned(), 0, 0),
+        Err(_) => ("broken".to_owned(), 0, 0),
     };
-    LabSummary { name: name.to_owned(), state: state.to_owned(), hosts, workloads }
+    LabSummary { name: name.to_owned(), state, hosts, workloads }
 }
 
 fn stage(record: &Record) -> &'static str {

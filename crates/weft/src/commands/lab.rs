@@ -170,7 +170,14 @@ fn enter(lab: Option<String>, place: &str, mut command: Vec<OsString>) -> Outcom
         command.push(std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into()));
     }
     let place = Lab::open(&name)?.place(place)?;
-    Err(place.replace_process(command).into())
+    let error = place.replace_process(command);
+    // As shells tell it, so that a script can tell it from the command's own failure.
+    let code = match &error {
+        weft_lab::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
+        _ => 126,
+    };
+    eprintln!("weft: {error}");
+    Ok(ExitCode::from(code))
 }
 
 fn status(labs: Vec<String>, format: Format) -> Outcome {
