@@ -14,8 +14,45 @@ struct Case {
     frames: fn() -> Vec<Vec<u8>>,
     /// Flows to add (after del-flows); `IN` and `OUT` stand for port numbers.
     flows: fn() -> Vec<String>,
-    /// Whether output goes to a VXLAN tunnel port.
-    encap: bool,
+    /// What the packets cross.
+    way: Way,
+}
+
+/// What lies between source and sink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// One bridge: source on port 1, sink on port 2.
+    Plain,
+    /// Out by a VXLAN port (2) over a second bridge, which has the sink.
+    Encap,
+    /// In by a second bridge, which has the source, and a VXLAN port (1); the sink is port 2.
+    Decap,
+}
+
+/// The address of bridge `bru`, where the tunnel ends.
+const UNDERLAY_MAC: &str = "other_config:hwaddr=02:08:00:00:00:01";
+
+impl Way {
+    fn source_bridge(self) -> &'static str {
+        if self == Way::Decap { "bru" } else { "br0" }
+    }
+    fn sink_bridge(self) -> &'static str {
+        if self == Way::Encap { "bru" } else { "br0" }
+    }
+    /// What makes the tunnel port of bridge `br0`: where the source or the sink would be.
+    fn tunnel(self) -> String {
+        let number = match self {
+            Way::Plain => return String::new(),
+            Way::Encap => 2,
+            Way::Decap => 1,
+        };
+        port("br0", "vx0", number, "type=vxlan options:remote_ip=10.8.0.2 options:key=77")
+    }
+}
+
+/// The words of `ovs-vsctl` that add a port.
+fn port(bridge: &str, name: &str, number: u32, settings: &str) -> String {
+    format!("-- add-port {bridge} {name} -- set interface {name} ofport_request={number} {settings}")
 }
 
 /// Measures every case with both switches, round by round.
@@ -64,6 +101,12 @@ fn cases() -> Vec<Case> {
     fn one() -> Vec<Vec<u8>> {
         vec![udp(1, 1, 1000, 2000); 64]
     }
+    fn one_in_vxlan() -> Vec<Vec<u8>> {
+        one().iter().map(|f| vxlan(f, 0)).collect()
+    }
+    fn many_in_vxlan() -> Vec<Vec<u8>> {
+        many().iter().enumerate().map(|(i, f)| vxlan(f, i as u16)).collect()
+    }
     fn many() -> Vec<Vec<u8>> {
         (0..10_000u32).map(|i| udp(1 + (i >> 8), 1, 1000 + (i & 0xff) as u16, 2000)).collect()
     }
@@ -72,13 +115,13 @@ fn cases() -> Vec<Case> {
             name: "1 flow",
             frames: one,
             flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
-            encap: false,
+            way: Way::Plain,
         },
         Case {
             name: "10k flows, 1 megaflow",
             frames: many,
             flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
-            encap: false,
+            way: Way::Plain,
         },
         Case {
             name: "10k megaflows",
@@ -92,27 +135,57 @@ fn cases() -> Vec<Case> {
                     })
                     .collect()
             },
-            encap: false,
+            way: Way::Plain,
         },
         Case {
             name: "NORMAL",
             frames: one,
             flows: || vec!["priority=0,actions=NORMAL".into()],
-            encap: false,
+            way: Way::Plain,
         },
         Case {
             name: "VXLAN encap, 1 flow",
             frames: one,
             flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
-            encap: true,
+            way: Way::Encap,
         },
         Case {
             name: "VXLAN encap, 10k flows",
             frames: many,
             flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
-            encap: true,
+            way: Way::Encap,
+        },
+        Case {
+            name: "VXLAN decap, 1 flow",
+            frames: one_in_vxlan,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            way: Way::Decap,
+        },
+        Case {
+            name: "VXLAN decap, 10k flows",
+            frames: many_in_vxlan,
+            flows: || vec!["priority=10,ip,in_port=IN,nw_dst=10.0.0.0/8,actions=output:OUT".into()],
+            way: Way::Decap,
         },
     ]
+}
+
+/// A frame in VXLAN (VNI 77) from 10.8.0.2 to 10.8.0.1, as the host 02:08:00:00:00:02 sends it to bridge `bru`.
+fn vxlan(frame: &[u8], source_port: u16) -> Vec<u8> {
+    let mut f = vec![2, 8, 0, 0, 0, 1, 2, 8, 0, 0, 0, 2, 0x08, 0x00];
+    let len = (20 + 8 + 8 + frame.len()) as u16;
+    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 8, 0, 2, 10, 8, 0, 1];
+    ip[2..4].copy_from_slice(&len.to_be_bytes());
+    let sum: u32 = ip.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
+    let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    f.extend(ip);
+    f.extend((49152 + source_port % 16384).to_be_bytes());
+    f.extend(4789u16.to_be_bytes());
+    f.extend((len - 20).to_be_bytes());
+    f.extend([0, 0, 8, 0, 0, 0, 0, 0, 77, 0]);
+    f.extend(frame);
+    f
 }
 
 /// A 64-byte frame (without FCS: 60) of UDP from 10.1.0.src to 10.2.0.dst.
@@ -164,34 +237,22 @@ fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
     let pcap = w.dir.join("f.pcap");
     write_pcap(&pcap, &(case.frames)())?;
     ovs::start(&mut w, "sw", Build::Dpdk(CONFIG))?;
-    let source = format!("'\"net_pcap1,rx_pcap={},infinite_rx=1\"'", pcap.display());
+    let source =
+        format!("type=dpdk options:dpdk-devargs='\"net_pcap1,rx_pcap={},infinite_rx=1\"'", pcap.display());
+    let sink = "type=dpdk options:dpdk-devargs='\"net_null1,no-rx=1\"'";
+    let netdev = "datapath_type=netdev";
     ovs::vsctl(
         &w,
         "sw",
         &format!(
-            "add-br br0 -- set bridge br0 datapath_type=netdev \
-         -- add-port br0 src -- set interface src type=dpdk ofport_request=1 options:dpdk-devargs={source}"
+            "add-br br0 -- set bridge br0 {netdev} -- add-br bru -- set bridge bru {netdev} {UNDERLAY_MAC} {} {} {}",
+            port(case.way.source_bridge(), "src", 1, &source),
+            port(case.way.sink_bridge(), "sink", 2, sink),
+            case.way.tunnel(),
         ),
     )?;
-    if case.encap {
-        let sink = "'\"net_null1,no-rx=1\"'";
-        ovs::vsctl(
-            &w,
-            "sw",
-            &format!(
-                "add-br bru -- set bridge bru datapath_type=netdev -- add-port bru sink -- set interface sink type=dpdk options:dpdk-devargs={sink} \
-             -- add-port br0 vx0 -- set interface vx0 type=vxlan ofport_request=2 options:remote_ip=10.8.0.2 options:key=77"
-            ),
-        )?;
-        w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up")?;
-        ovs::appctl(&w, "sw", "tnl/neigh/set bru 10.8.0.2 02:08:00:00:00:02")?;
-    } else {
-        ovs::vsctl(
-            &w,
-            "sw",
-            "add-port br0 sink -- set interface sink type=dpdk ofport_request=2 options:dpdk-devargs='\"net_null1,no-rx=1\"'",
-        )?;
-    }
+    w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up")?;
+    ovs::appctl(&w, "sw", "tnl/neigh/set bru 10.8.0.2 02:08:00:00:00:02")?;
     load_flows(&w, case)?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     ovs::appctl(&w, "sw", "dpif-netdev/pmd-stats-clear")?;
@@ -211,31 +272,22 @@ fn ours(case: &Case, seconds: u64, hz: f64) -> Result<f64, String> {
     write_pcap(&pcap, &(case.frames)())?;
     let pid = weft::start(&mut w, "sw")?;
     // The source is added last, so that its frames find the flows in place.
-    let sink = if case.encap {
-        w.sh("sw", "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up")?;
-        ovs::vsctl(
-            &w,
-            "sw",
-            "add-br bru -- set bridge bru other_config:hwaddr=02:08:00:00:00:01 -- add-port bru sink -- set interface sink type=null",
-        )?;
-        w.sh("sw", "ip addr add 10.8.0.1/24 dev bru; ip link set bru up; ip neigh add 10.8.0.2 lladdr 02:08:00:00:00:02 dev bru nud permanent")?;
-        "add-port br0 vx0 -- set interface vx0 type=vxlan ofport_request=2 options:remote_ip=10.8.0.2 options:key=77"
-    } else {
-        "add-port br0 sink -- set interface sink type=null ofport_request=2"
-    };
-    ovs::vsctl(&w, "sw", &format!("add-br br0 -- {sink}"))?;
-    load_flows(&w, case)?;
-    ovs::vsctl(
-        &w,
+    let sink = port(case.way.sink_bridge(), "sink", 2, "type=null");
+    let both =
+        format!("add-br br0 -- add-br bru -- set bridge bru {UNDERLAY_MAC} {sink} {}", case.way.tunnel());
+    ovs::vsctl(&w, "sw", &both)?;
+    w.sh(
         "sw",
-        &format!(
-            "add-port br0 src -- set interface src type=pcap ofport_request=1 options:file={} options:loop=true",
-            pcap.display()
-        ),
+        "ip addr add 10.8.0.1/24 dev bru; ip link set bru up; \
+         ip neigh add 10.8.0.2 lladdr 02:08:00:00:00:02 dev bru nud permanent",
     )?;
+    load_flows(&w, case)?;
+    let source = format!("type=pcap options:file={} options:loop=true", pcap.display());
+    let bridge = case.way.source_bridge();
+    ovs::vsctl(&w, "sw", port(bridge, "src", 1, &source).trim_start_matches("-- "))?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     let packets = || -> Result<f64, String> {
-        let text = ovs::tool(&w, "sw", "ovs-ofctl", "dump-ports br0 1")?;
+        let text = ovs::tool(&w, "sw", "ovs-ofctl", &format!("dump-ports {bridge} src"))?;
         let at = text.find("rx pkts=").ok_or_else(|| format!("no counter in {text}"))? + "rx pkts=".len();
         text[at..]
             .split(',')

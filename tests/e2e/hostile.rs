@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::wire::Wire;
-use crate::world::{Guard, PATIENCE, TwoHosts, assert_ping, describe};
+use crate::world::{Guard, PATIENCE, TwoHosts, assert_ping, describe, eventually};
 use weft_lab::Lab;
 
 const FRAMES: usize = 1_000_000;
@@ -121,16 +121,54 @@ fn a_million_frames_into_a_device_port() {
     survives(&lab, |_, seed| frames(&mut wire, &seeds(), 0, seed));
 }
 
-#[test]
-fn a_million_frames_into_an_internal_port() {
+/// Frames into the host's end of a port that the switch makes itself.
+fn own_device(kind: &str) {
     let lab = TwoHosts::default().up();
     let host = lab.host("a");
-    host.sh(
-        "ovs-vsctl --timeout=10 add-port br0 int0 -- set interface int0 type=internal; ip link set int0 up",
-    )
+    host.sh(&format!(
+        "ovs-vsctl --timeout=10 add-port br0 dev0 -- set interface dev0 type={kind}; ip link set dev0 up"
+    ))
     .ok();
-    let mut wire = Wire::open(&host, "int0");
+    let mut wire = Wire::open(&host, "dev0");
     survives(&lab, |_, seed| frames(&mut wire, &seeds(), 0, seed));
+}
+
+#[test]
+fn a_million_frames_into_an_internal_port() {
+    own_device("internal");
+}
+
+#[test]
+fn a_million_frames_into_a_tap_port() {
+    own_device("tap");
+}
+
+#[test]
+fn a_million_frames_from_a_pcap_port() {
+    const FILE: usize = 50_000;
+    let lab = TwoHosts::default().up();
+    let host = lab.host("a");
+    survives(&lab, |_, seed| {
+        let (mut random, seeds) = (Random(0x0123_4567_89ab_cdef ^ seed), seeds());
+        let words = |w: &[u32]| w.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+        let mut pcap = words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, 1]);
+        for n in 0..FILE {
+            let mut frame = seeds[n % seeds.len()].clone();
+            random.mutate(&mut frame, 0);
+            pcap.extend(words(&[0, 0, frame.len() as u32, frame.len() as u32]));
+            pcap.extend(frame);
+        }
+        std::fs::write(host.dir().join("hostile.pcap"), pcap).expect("the capture is written");
+        host.sh("ovs-vsctl --timeout=10 --if-exists del-port br0 src0 -- add-port br0 src0 \
+             -- set interface src0 type=pcap options:file=$OVS_RUNDIR/hostile.pcap options:loop=true")
+            .ok();
+        eventually("the frames are played", || {
+            let text = host.exec(["ovs-ofctl", "dump-ports", "br0", "src0"]).ok();
+            let count = text.split("rx pkts=").nth(1)?.split(',').next()?.trim().parse::<usize>().ok()?;
+            (count >= FRAMES / 2).then_some(())
+        });
+        host.sh("ovs-vsctl --timeout=10 del-port br0 src0").ok();
+    });
 }
 
 #[test]
