@@ -84,6 +84,13 @@ pub(crate) fn same_host() -> Vec<Setup> {
             ovs::vsctl(w, "sw", "add-br br0 -- add-port br0 p1 -- add-port br0 p2")?;
             addresses(w, 1500)
         }),
+        ours("Weft TAP, two lanes", |w| {
+            workloads(w)?;
+            w.add("sw")?;
+            weft::start_with(w, "sw", &["--lanes", "2"])?;
+            taps(w)?;
+            addresses(w, 1500)
+        }),
         ours("Weft TAP", |w| {
             workloads(w)?;
             w.add("sw")?;

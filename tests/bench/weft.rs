@@ -5,12 +5,18 @@ use crate::ovs;
 
 /// Starts `weft switch` in namespace `ns`; returns its pid.
 pub(crate) fn start(world: &mut World, ns: &str) -> Result<u32, String> {
+    start_with(world, ns, &[])
+}
+
+/// As [`start`], with further arguments.
+pub(crate) fn start_with(world: &mut World, ns: &str, args: &[&str]) -> Result<u32, String> {
     let dir = world.dir.join(ns);
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
     let d = dir.display().to_string();
     let env = ovs::env(world, ns);
-    let argv =
-        [env!("CARGO_BIN_EXE_weft"), "switch", "--rundir", &d, "--db", &format!("{d}/conf.db"), "--pidfile"];
+    let db = format!("{d}/conf.db");
+    let mut argv = vec![env!("CARGO_BIN_EXE_weft"), "switch", "--rundir", &d, "--db", &db, "--pidfile"];
+    argv.extend(args);
     let pid = world.spawn(ns, &env, &argv, &format!("{ns}.log"))?;
     wait_for(&dir.join("db.sock"), 3.0)
         .map_err(|e| format!("{e}\n{}", world.output(&format!("{ns}.log"))))?;

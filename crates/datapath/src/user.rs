@@ -22,7 +22,8 @@ use crate::tunnel::{ListenKey, Listener, TunnelPort};
 /// How to set up a [`UserDatapath`].
 #[derive(Clone, Debug)]
 pub struct UserOptions {
-    /// Threads that forward; `None`: two, or one where there is one processor.
+    /// Threads that forward; `None`: one for every two processors, from one to four, so that the workloads whose
+    /// traffic it is have processors too.
     pub lanes: Option<usize>,
     /// Cached flows per lane.
     pub flow_limit: usize,
@@ -71,7 +72,7 @@ impl UserDatapath {
     /// When the host has no descriptors or threads left.
     pub fn new(pipeline: Arc<Pipeline>, sink: ControllerSink, options: &UserOptions) -> Result<Self> {
         let cores = weft_host::thread::allowed_cpus().map_or(1, |cpus| cpus.len());
-        let count = options.lanes.unwrap_or(cores.min(2)).clamp(1, 64);
+        let count = options.lanes.unwrap_or((cores / 2).clamp(1, 4)).clamp(1, 64);
         let handles = (0..count).map(|_| LaneHandle::new()).collect::<std::io::Result<_>>();
         let shared = Arc::new(Shared {
             pipeline,

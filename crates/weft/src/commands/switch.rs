@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Manager table are always served.
     #[arg(long, value_name = "REMOTE")]
     remote: Vec<String>,
-    /// Threads that forward [default: two, or one where there is one processor].
+    /// Threads that forward [default: one for every two processors, at most four].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     lanes: Option<u16>,
 }
