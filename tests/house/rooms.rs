@@ -11,13 +11,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("openflow", &["flow", "wire"]),
     ("ovsdb", &[]),
     ("host", &["wire"]),
-    ("datapath", &["pipeline", "flow", "wire", "host"]),
-    ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "flow", "wire", "host"]),
+    ("conntrack", &["flow", "wire"]),
+    ("datapath", &["conntrack", "pipeline", "flow", "wire", "host"]),
+    ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "conntrack", "flow", "wire", "host"]),
     ("lab", &["host"]),
 ];
 
 /// Rooms without effects: none of these crates may be linked into them.
-const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb"];
+const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack"];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

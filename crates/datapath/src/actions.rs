@@ -61,6 +61,7 @@ impl Executor {
                         self.upcall(*slot, context);
                     }
                 }
+                _ => {}
             }
         }
         for (slot, copied) in hand.slots.iter().zip(&hand.copied) {

@@ -82,6 +82,8 @@ impl Lane {
             deps: Default::default(),
             rules: Vec::new(),
             refresh: Vec::new(),
+            counters: Vec::new(),
+            effects: Vec::new(),
         };
         self.flows.make_room(self.now_ms);
         let hash = matching.key.packet.hash(self.shared.seed);

@@ -23,6 +23,8 @@ impl Caches {
             deps: DepTags::default(),
             rules: Vec::new(),
             refresh: Vec::new(),
+            counters: Vec::new(),
+            effects: Vec::new(),
         };
         self.0.make_room(0);
         matches!(self.0.install(key, hash, verdict, 1, 0), Installed::Yes(_))

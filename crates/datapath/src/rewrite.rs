@@ -59,7 +59,10 @@ pub(crate) fn set_field(packet: &mut Packet, field: &SetField) -> Result {
         }
         SetField::NdSll(mac) => set_nd_option(packet, ND_OPT_SLL, mac),
         SetField::NdTll(mac) => set_nd_option(packet, ND_OPT_TLL, mac),
-        SetField::VlanTci(_) | SetField::Mpls(_) => Err(NotThere),
+        SetField::Priority(_) | SetField::Mark(_) => Ok(()),
+        SetField::VlanTci(_) | SetField::Mpls(_) | SetField::NdReserved(_) | SetField::NdOptionsType(_) => {
+            Err(NotThere)
+        }
     }
 }
 

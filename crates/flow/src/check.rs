@@ -45,7 +45,7 @@ fn check_action(action: &Action, state: &mut Match) -> Result<(), ActionError> {
         Action::OutputReg { src, .. } | Action::StackPush(src) => readable(src, state),
         Action::StackPop(dst) => writable(dst, state),
         Action::Move { src, dst } => readable(src, state).and_then(|()| writable(dst, state)),
-        Action::SetField { field, value, mask } => {
+        Action::SetField { field, value, mask, .. } => {
             if value & !mask != 0 || mask & !field.value_mask() != 0 {
                 return Err(ActionError::BadValue(*field));
             }
@@ -65,7 +65,7 @@ fn check_action(action: &Action, state: &mut Match) -> Result<(), ActionError> {
             state.mask.0.packet.vlan = [state.mask.0.packet.vlan[1], Default::default()];
             Ok(())
         }
-        Action::DecTtl if !state.meets(crate::Prereq::Ip) => Err(ActionError::Prerequisite(Field::NwTtl)),
+        Action::DecTtl(_) if !state.meets(crate::Prereq::Ip) => Err(ActionError::Prerequisite(Field::NwTtl)),
         Action::Clone(actions) => check_list(actions, &mut state.clone()),
         _ => Ok(()),
     }
@@ -103,7 +103,7 @@ mod tests {
     use weft_wire::EtherType;
 
     fn set(field: Field, value: u128) -> Action {
-        Action::SetField { field, value, mask: field.value_mask() }
+        Action::set(field, value, field.value_mask())
     }
 
     #[test]
@@ -126,11 +126,14 @@ mod tests {
         let check = |m: &Match, action: Action| Instructions::apply(vec![action]).check(m);
         assert_eq!(check(&ip, set(Field::IpSrc, 1)), Ok(()));
         assert_eq!(check(&ip, set(Field::TcpSrc, 1)), Err(ActionError::Prerequisite(Field::TcpSrc)));
-        assert_eq!(check(&Match::any(), Action::DecTtl), Err(ActionError::Prerequisite(Field::NwTtl)));
+        assert_eq!(
+            check(&Match::any(), Action::DecTtl(Vec::new())),
+            Err(ActionError::Prerequisite(Field::NwTtl))
+        );
         assert_eq!(check(&ip, set(Field::EthType, 1)), Err(ActionError::ReadOnly(Field::EthType)));
         let beyond = Subfield { field: Field::Reg0, start: 30, bits: 3 };
         assert_eq!(check(&ip, Action::StackPush(beyond)), Err(ActionError::BadSubfield(Field::Reg0)));
-        let loose = Action::SetField { field: Field::Reg0, value: 2, mask: 1 };
+        let loose = Action::set(Field::Reg0, 2, 1);
         assert_eq!(check(&ip, loose), Err(ActionError::BadValue(Field::Reg0)));
         let nested = Action::Clone(vec![set(Field::UdpDst, 1)]);
         assert_eq!(check(&ip.with(Field::NwProto, 17), nested), Ok(()));

@@ -33,6 +33,16 @@ drop_reasons! {
     ResubmitTooDeep "resubmit-too-deep" "The rules resubmit to each other too deeply.",
     TooManyResubmits "too-many-resubmits" "The rules resubmit one packet too many times.",
     BadAction "bad-action" "An action does not fit the packet.",
+    MeterExceeded "meter-exceeded" "A meter's rate was exceeded and its band drops.",
+    GroupGone "group-gone" "The rule sends to a group that does not exist.",
+    GroupNoBucket "group-no-bucket" "No bucket of the group is live.",
+    RecircGone "recirc-gone" "The frozen walk that the packet resumes is no longer known.",
+    Paused "paused" "The packet waits for a controller to resume it.",
+    // Connection tracking.
+    CtTableFull "ct-table-full" "The connection table is full.",
+    CtZoneFull "ct-zone-full" "The zone's limit of connections is reached.",
+    NatExhausted "nat-exhausted" "No address and port is left to translate to.",
+    CtFragment "ct-fragment" "A fragment overlapped, was too many, or its datagram was not complete in time.",
     // NORMAL switching.
     InputVlanNotAllowed "input-vlan-not-allowed" "The input port does not carry this VLAN.",
     TaggedOnAccessPort "tagged-on-access-port" "A tagged frame came in by an access port.",

@@ -1,7 +1,7 @@
 //! What is known of a packet when a decision is made about it: the flow key.
 //!
 //! A [`FlowKey`] is a plain run of 64-bit words in five sections. The first four (`packet`, `tunnel`,
-//! `tun_metadata`, `ct`) are known when the packet enters the datapath, so caches match on them; the last one
+//! `tun_metadata`, `ct`) are known when the datapath looks a packet up, so caches match on them; the last one
 //! (`pipeline`) starts at zero, exists only during a walk of the flow tables, and is never cached.
 //! Masks and matches have the same shape, so that every set operation is a loop over words.
 //!
@@ -16,10 +16,10 @@ pub const PACKET_WORDS: usize = 17;
 pub const TUNNEL_WORDS: usize = 9;
 /// Number of 64-bit words in the tunnel-option section (Geneve TLVs mapped to `tun_metadata0..63`).
 pub const TUN_METADATA_WORDS: usize = 33;
-/// Number of 64-bit words in the connection-tracking section.
-pub const CT_WORDS: usize = 9;
+/// Number of 64-bit words in the section of what an earlier pass through the datapath found out.
+pub const CT_WORDS: usize = 10;
 /// Number of 64-bit words in the section that only a walk sees.
-pub const PIPELINE_WORDS: usize = 13;
+pub const PIPELINE_WORDS: usize = 12;
 /// Words that caches match on: everything but the pipeline section.
 pub const CACHED_WORDS: usize = PACKET_WORDS + TUNNEL_WORDS + TUN_METADATA_WORDS + CT_WORDS;
 /// All words of a key.
@@ -32,7 +32,7 @@ pub const VLAN_PRESENT: u16 = 0x1000;
 pub const EXTRA_TUNNEL: u16 = 1;
 /// Bit of [`PacketKey::extras`]: the tunnel-option section is filled in.
 pub const EXTRA_TUN_METADATA: u16 = 2;
-/// Bit of [`PacketKey::extras`]: the connection-tracking section is filled in.
+/// Bit of [`PacketKey::extras`]: the section of connection tracking and the hash is filled in.
 pub const EXTRA_CT: u16 = 4;
 
 /// `ip_frag` bit: the packet is a fragment (`NX_IP_FRAG_ANY`).
@@ -195,7 +195,7 @@ pub struct TunMetadata {
     pub data: [[u8; 8]; 32],
 }
 
-/// The connection-tracking section.
+/// What an earlier pass through the datapath found out: connection tracking, and the hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CtKey {
@@ -223,6 +223,10 @@ pub struct CtKey {
     pub ip_proto: u8,
     /// Always zero.
     pub pad: [u8; 3],
+    /// Hash that [`crate::DpAction::Hash`] computed.
+    pub dp_hash: u32,
+    /// Always zero.
+    pub pad1: u32,
 }
 
 /// The section that only a walk of the flow tables sees; zero when a walk begins.
@@ -243,12 +247,8 @@ pub struct PipelineKey {
     pub skb_priority: u32,
     /// Conjunction that matched.
     pub conj_id: u32,
-    /// Hash the datapath computed.
-    pub dp_hash: u32,
     /// Namespace (high 16 bits) and type; zero is Ethernet.
     pub packet_type: u32,
-    /// Always zero.
-    pub pad: u32,
 }
 
 /// Everything known of a packet. See the module's text for the sections.

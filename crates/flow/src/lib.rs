@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod action;
+mod action_parts;
 mod check;
 mod drop;
 mod extract;
@@ -15,6 +16,7 @@ mod field_table;
 mod hash;
 mod key;
 mod matching;
+mod meter;
 mod port;
 mod rule;
 mod sparse;
@@ -22,6 +24,7 @@ pub mod text;
 mod verdict;
 
 pub use action::*;
+pub use action_parts::*;
 pub use check::ActionError;
 pub use drop::DropReason;
 pub use extract::{
@@ -30,6 +33,7 @@ pub use extract::{
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;
 pub use matching::*;
+pub use meter::{Band, BandKind, Meter, MeterOutcome, MeterStats};
 pub use port::{DpPort, OfPort};
 pub use rule::{RuleRef, RuleStats};
 pub use sparse::{MaskWord, STAGE_OF_WORD, STAGES, SparseMask};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weft_wire::Mac;
 
-use crate::{DpPort, DropReason, FlowMask, RuleRef, TunnelKey};
+use crate::{DpPort, DropReason, FlowMask, Meter, Nat, RuleRef, RuleStats, TunnelKey};
 
 /// A change to one header field. Datapaths keep checksums right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,14 @@ pub enum SetField {
     NdSll(Mac),
     /// ND target link-layer address option.
     NdTll(Mac),
+    /// ND reserved field: flags of a neighbour advertisement.
+    NdReserved(u32),
+    /// Type of the ND option.
+    NdOptionsType(u8),
+    /// Priority that chooses a queue; 0: the default.
+    Priority(u32),
+    /// Packet mark.
+    Mark(u32),
 }
 
 /// Outer header for the tunnel ports that follow in the action list.
@@ -99,6 +107,58 @@ pub struct ToController {
     pub cookie: u64,
     /// Pipeline state when the packet was sent, for the packet-in's match.
     pub key: Box<crate::FlowKey>,
+    /// Bytes the rule sends with it.
+    pub userdata: Vec<u8>,
+    /// The rest of the walk, when the packet waits for the controller to resume it.
+    pub paused: Option<Opaque>,
+    /// Meter the packet passes before it is sent.
+    pub meter: Option<Arc<Meter>>,
+}
+
+/// Something of the pipeline's that others only hold, and give back. Equal when it is the same thing.
+#[derive(Clone, Debug)]
+pub struct Opaque(pub Arc<dyn std::any::Any + Send + Sync>);
+
+impl PartialEq for Opaque {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+impl Eq for Opaque {}
+
+/// A frozen walk that a packet resumes by being looked up again with this identifier as its `recirc_id`.
+#[derive(Clone, Debug)]
+pub struct Recirc {
+    /// Identifier, never zero and never reused.
+    pub id: u32,
+    /// Keeps the frozen walk alive for as long as something may resume it.
+    pub frozen: Opaque,
+}
+
+impl PartialEq for Recirc {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+impl Eq for Recirc {}
+
+/// What connection tracking is asked to do with a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CtSpec {
+    /// Zone.
+    pub zone: u16,
+    /// Enter the connection in the table.
+    pub commit: bool,
+    /// Take the packet's direction as original.
+    pub force: bool,
+    /// New mark and the bits to set; of committed connections only.
+    pub mark: Option<(u32, u32)>,
+    /// New label and the bits to set, as numbers in the order of [`crate::CtKey::label`]'s bytes.
+    pub label: Option<(u128, u128)>,
+    /// Translation.
+    pub nat: Option<Nat>,
+    /// Application helper by port, 0: none, 21: FTP, 69: TFTP.
+    pub alg: u16,
 }
 
 /// One step a datapath takes with a packet.
@@ -134,6 +194,34 @@ pub enum DpAction {
     Clone(Arc<[DpAction]>),
     /// Send to a controller.
     Controller(Arc<ToController>),
+    /// Pass connection tracking: fills in the key's `ct` section, and may translate or hold back the packet.
+    Ct(Arc<CtSpec>),
+    /// Forget what connection tracking said.
+    CtClear,
+    /// Hash the packet's layer 3 and 4 headers into the key's `dp_hash`, perturbed by this basis.
+    Hash(u32),
+    /// Look a copy up again; the last of a list may take the packet itself.
+    Recirc(Recirc),
+    /// Pass a meter: it may drop the packet for the rest of the list, or change its DSCP.
+    Meter(Arc<Meter>),
+    /// Push an MPLS label stack entry under this EtherType, before the layer-3 header.
+    PushMpls {
+        /// The entry.
+        lse: u32,
+        /// 0x8847 or 0x8848.
+        ethertype: u16,
+    },
+    /// Pop the outermost MPLS label stack entry; the EtherType becomes this one.
+    PopMpls(u16),
+    /// One list of actions or the other, by the length of the frame.
+    CheckPktLen {
+        /// Bytes from the Ethernet header on; segments of a large frame count each.
+        len: u16,
+        /// When it is longer.
+        greater: Arc<[DpAction]>,
+        /// When it is not.
+        not_greater: Arc<[DpAction]>,
+    },
 }
 
 /// Bits of a Bloom filter over what a verdict rests on besides the tables: MAC table entries, routes, neighbours.
@@ -190,4 +278,8 @@ pub struct Verdict {
     pub rules: Vec<RuleRef>,
     /// MAC table entries to refresh as long as the flow is used.
     pub refresh: Vec<FdbRef>,
+    /// Groups and buckets that the packet passed, whose statistics the flow's traffic counts for.
+    pub counters: Vec<Arc<RuleStats>>,
+    /// What else the flow's traffic brings about again, for the pipeline to know: learned rules, for instance.
+    pub effects: Vec<Opaque>,
 }

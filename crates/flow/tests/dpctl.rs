@@ -166,6 +166,9 @@ fn others() {
         table: 0,
         cookie: 0x123,
         key: Box::default(),
+        userdata: Vec::new(),
+        paused: None,
+        meter: None,
     };
     check(
         &[Controller(Arc::new(to))],

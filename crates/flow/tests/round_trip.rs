@@ -86,7 +86,7 @@ fn set_fields() -> impl Strategy<Value = Action> {
         |(field, value, mask, whole)| {
             let (value, mask) = value_of(field, value, mask, whole);
             let value = if field == Field::VlanVid { value | mask & 0x1000 } else { value };
-            (mask != 0).then_some(Action::SetField { field, value, mask })
+            (mask != 0).then_some(Action::set(field, value, mask))
         },
     )
 }
@@ -102,11 +102,8 @@ fn actions() -> impl Strategy<Value = Action> {
         any::<u16>().prop_map(|max_len| Action::Output { port: OfPort::CONTROLLER, max_len }),
         subfields(false).prop_map(|src| Action::OutputReg { src, max_len: u16::MAX }),
         (ports(), 14..u32::MAX).prop_map(|(port, max_len)| Action::OutputTrunc { port, max_len }),
-        (any::<u16>(), 1u16.., 0..9u8).prop_map(|(max_len, id, reason)| Action::Controller {
-            max_len,
-            id,
-            reason
-        }),
+        (any::<u16>(), 1u16.., 0..9u8)
+            .prop_map(|(max_len, id, reason)| Action::controller(max_len, id, reason)),
         set_fields(),
         set_fields(),
         subfields(true).prop_map(|s| Action::Move { src: s, dst: s }),
@@ -116,7 +113,7 @@ fn actions() -> impl Strategy<Value = Action> {
         Just(Action::PopVlan),
         (0..4096u16).prop_map(Action::SetVlanVid),
         (0..8u8).prop_map(Action::SetVlanPcp),
-        Just(Action::DecTtl),
+        Just(Action::DecTtl(Vec::new())),
         (prop::option::of(real), prop::option::of(0..255u8))
             .prop_map(|(port, table)| Action::Resubmit { port, table }),
         prop::collection::vec(any::<u8>(), 0..20).prop_map(Action::Note),
@@ -144,7 +141,7 @@ proptest! {
         let bits = subfield.bits.min(64);
         let mask = (u128::from(u64::MAX >> (64 - bits)) << subfield.start) & subfield.field.value_mask();
         prop_assume!(mask != 0);
-        let action = Action::SetField { field: subfield.field, value: mask, mask };
+        let action = Action::set(subfield.field, mask, mask);
         let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
         let text = format_actions(std::slice::from_ref(&action), &old);
         // mod_tp_src does not say of which protocol.

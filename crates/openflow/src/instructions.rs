@@ -82,7 +82,7 @@ pub(crate) fn encode_instructions(version: Version, m: &Match, i: &Instructions,
             (Some((value, mask)), None) => actions::write_metadata(value, mask, out),
             (Some((value, mask)), Some(table)) => {
                 let (value, mask) = (value.into(), mask.into());
-                let set = weft_flow::Action::SetField { field: Field::Metadata, value, mask };
+                let set = weft_flow::Action::set(Field::Metadata, value, mask);
                 encode_actions(&mut track, &[set], out);
                 actions::goto_table(table, out);
             }

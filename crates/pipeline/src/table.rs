@@ -62,7 +62,7 @@ impl Rule {
         fn any(actions: &[Action], port: OfPort) -> bool {
             actions.iter().any(|action| match action {
                 Action::Output { port: p, .. } | Action::OutputTrunc { port: p, .. } => *p == port,
-                Action::Controller { .. } => port == OfPort::CONTROLLER,
+                Action::Controller(_) => port == OfPort::CONTROLLER,
                 Action::Clone(actions) => any(actions, port),
                 _ => false,
             })

@@ -24,6 +24,8 @@ fn verdict(port: u32, more: usize) -> Verdict {
         deps: DepTags::default(),
         rules: vec![RuleRef { bridge: 1, table: 0, cookie: 7, stats }],
         refresh: Vec::new(),
+        counters: Vec::new(),
+        effects: Vec::new(),
     }
 }
 

@@ -43,8 +43,8 @@ pub fn format_action(action: &Action, syntax: &Syntax<'_>) -> String {
         Action::OutputTrunc { port, max_len } => {
             format!("output(port={},max_len={max_len})", syntax.port(*port))
         }
-        Action::Controller { max_len, id, reason } => controller(*max_len, *id, *reason),
-        Action::SetField { field, value, mask } => set_field(*field, *value, *mask, syntax),
+        Action::Controller(to) => controller(to.max_len, to.id, to.reason),
+        Action::SetField { field, value, mask, .. } => set_field(*field, *value, *mask, syntax),
         Action::Move { src, dst } => format!("move:{}->{}", subfield(src), subfield(dst)),
         Action::StackPush(src) => format!("push:{}", subfield(src)),
         Action::StackPop(dst) => format!("pop:{}", subfield(dst)),
@@ -53,7 +53,7 @@ pub fn format_action(action: &Action, syntax: &Syntax<'_>) -> String {
         Action::PopVlan => "pop_vlan".to_owned(),
         Action::SetVlanVid(vid) => format!("mod_vlan_vid:{vid}"),
         Action::SetVlanPcp(pcp) => format!("mod_vlan_pcp:{pcp}"),
-        Action::DecTtl => "dec_ttl".to_owned(),
+        Action::DecTtl(_) => "dec_ttl".to_owned(),
         Action::Resubmit { port: Some(port), table: None } => format!("resubmit:{}", syntax.port(*port)),
         Action::Resubmit { port, table } => {
             let port = port.map(|p| syntax.port(p)).unwrap_or_default();
@@ -66,6 +66,7 @@ pub fn format_action(action: &Action, syntax: &Syntax<'_>) -> String {
             format!("note:{}", bytes.join("."))
         }
         Action::Exit => "exit".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

@@ -154,7 +154,7 @@ impl Parser<'_> {
             "mod_tp_dst" => self.set(self.ports.1, text)?,
             "set_tunnel" | "set_tunnel64" => self.set(Field::TunId, text)?,
             "dec_ttl" => match pair.value {
-                None | Some("" | "0") => Action::DecTtl,
+                None | Some("" | "0") => Action::DecTtl(Vec::new()),
                 Some(_) => return Err(ParseError::Unsupported("dec_ttl with controller identifiers".into())),
             },
             "resubmit" => self.resubmit(pair)?,
@@ -227,12 +227,12 @@ impl Parser<'_> {
         if id == 0 && reason == 1 {
             return Ok(Action::Output { port: OfPort::CONTROLLER, max_len });
         }
-        Ok(Action::Controller { max_len, id, reason })
+        Ok(Action::controller(max_len, id, reason))
     }
 
     fn set(&self, field: Field, text: &str) -> Result<Action> {
         let (value, mask) = parse_value(field, text, self.syntax)?;
-        Ok(Action::SetField { field, value, mask })
+        Ok(Action::set(field, value, mask))
     }
 
     fn set_field(&self, text: &str) -> Result<Action> {
@@ -248,7 +248,7 @@ impl Parser<'_> {
         }
         let action = self.set(field, value)?;
         match action {
-            Action::SetField { field: Field::VlanVid, value: v, mask }
+            Action::SetField { field: Field::VlanVid, value: v, mask, .. }
                 if mask & 0x1000 != 0 && v & 0x1000 == 0 =>
             {
                 Err(bad("vlan_vid", value, "a VID plus 4096, which says that there is a tag"))
@@ -314,7 +314,7 @@ fn output(port: OfPort) -> Action {
 }
 
 fn whole(field: Field, value: u128) -> Action {
-    Action::SetField { field, value, mask: field.value_mask() }
+    Action::set(field, value, field.value_mask())
 }
 
 fn arrow(text: &str) -> Result<(&str, &str)> {
@@ -332,7 +332,7 @@ fn load(text: &str) -> Result<Action> {
     }
     let ones = if dst.bits >= 128 { u128::MAX } else { (1 << dst.bits) - 1 };
     let mask = ones << dst.start & dst.field.value_mask();
-    Ok(Action::SetField { field: dst.field, value: value << dst.start & mask, mask })
+    Ok(Action::load(dst.field, value << dst.start & mask, mask))
 }
 
 fn writable(subfield: Subfield) -> Result<Subfield> {

@@ -66,6 +66,7 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::TunnelPop(p) => format!("tnl_pop({})", port(p)),
         DpAction::Clone(actions) => format!("clone({})", format_dp_actions(actions, key, port_name)),
         DpAction::Controller(to) => controller_text(to),
+        other => format!("{other:?}"),
     }
 }
 
@@ -195,6 +196,9 @@ fn group_of(field: &SetField, key: &PacketKey) -> &'static str {
         },
         SetField::ArpOp(_) | SetField::ArpSha(_) | SetField::ArpTha(_) => "arp",
         SetField::NdTarget(_) | SetField::NdSll(_) | SetField::NdTll(_) => "nd",
+        SetField::NdReserved(_) | SetField::NdOptionsType(_) => "nd_ext",
+        SetField::Priority(_) => "skb_priority",
+        SetField::Mark(_) => "skb_mark",
     }
 }
 
@@ -229,5 +233,8 @@ fn part_of(field: &SetField, key: &PacketKey) -> (u8, String) {
         SetField::NdTarget(ip) => (0, format!("target={}", Ipv6Addr::from(*ip))),
         SetField::NdSll(mac) => (1, format!("sll={mac}")),
         SetField::NdTll(mac) => (2, format!("tll={mac}")),
+        SetField::NdReserved(bits) => (0, format!("nd_reserved={bits:#x}")),
+        SetField::NdOptionsType(kind) => (1, format!("nd_options_type={kind}")),
+        SetField::Priority(value) | SetField::Mark(value) => (0, format!("{value:#x}")),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) ->
 
 /// The actions that OpenFlow 1.0 is strict about, and those that change what they find.
 fn strict(actions: &[Action]) -> Vec<Action> {
-    let lenient = |a: &&Action| matches!(a, Action::SetField { .. } | Action::DecTtl);
+    let lenient = |a: &&Action| matches!(a, Action::SetField { .. } | Action::DecTtl(_));
     let keep = |a: &Action| match a {
         Action::Clone(inner) => Action::Clone(strict(inner)),
         other => other.clone(),

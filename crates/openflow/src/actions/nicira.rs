@@ -64,12 +64,12 @@ pub(super) fn decode(scope: &mut Scope, r: &mut Reader<'_>) -> Result<Item, Erro
             Action::OutputTrunc { port, max_len }
         }
         NXAST_EXIT => Action::Exit,
-        NXAST_DEC_TTL => Action::DecTtl,
+        NXAST_DEC_TTL => Action::DecTtl(Vec::new()),
         NXAST_DEC_TTL_CNT_IDS => dec_ttl_ids(r)?,
         NXAST_CONTROLLER => {
             let (max_len, id, reason) = (r.u16()?, r.u16()?, r.u8()?);
             must_be_zero(r)?;
-            Action::Controller { max_len, id, reason }
+            Action::controller(max_len, id, reason)
         }
         NXAST_CONTROLLER2 => controller2(r)?,
         NXAST_WRITE_METADATA => {
@@ -128,7 +128,7 @@ fn reg_load(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
         return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
     }
     must_be_zero(r)?;
-    Ok(Action::SetField { field: dst.field, value: value << start, mask })
+    Ok(Action::load(dst.field, value << start, mask))
 }
 
 fn output_reg(subtype: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
@@ -169,7 +169,7 @@ fn dec_ttl_ids(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
             return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
         }
     }
-    Ok(Action::DecTtl)
+    Ok(Action::DecTtl(Vec::new()))
 }
 
 const NXAC2PT_MAX_LEN: u16 = 0;
@@ -195,5 +195,5 @@ fn controller2(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
             _ => return Err(ErrorCode::OFPBPC_BAD_TYPE),
         }
     }
-    Ok(Action::Controller { max_len, id, reason })
+    Ok(Action::controller(max_len, id, reason))
 }

@@ -27,10 +27,10 @@ pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
             out.u16(port.to_u16().unwrap_or(0xffff));
             out.u32(*max_len);
         }),
-        Action::Controller { max_len, id, reason } => nicira(out, NXAST_CONTROLLER, |out| {
-            out.u16(*max_len);
-            out.u16(*id);
-            out.u8(*reason);
+        Action::Controller(to) => nicira(out, NXAST_CONTROLLER, |out| {
+            out.u16(to.max_len);
+            out.u16(to.id);
+            out.u8(to.reason);
             out.u8(0);
         }),
         Action::Move { src, dst } => nicira(out, NXAST_REG_MOVE, |out| {
@@ -48,15 +48,11 @@ pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
         }),
         Action::Note(bytes) => nicira(out, NXAST_NOTE, |out| out.bytes(bytes)),
         Action::Exit => nicira(out, NXAST_EXIT, |out| out.zeros(6)),
-        Action::DecTtl => nicira(out, NXAST_DEC_TTL, |out| out.zeros(6)),
-        Action::SetField { field, value, mask } => {
+        Action::DecTtl(_) => nicira(out, NXAST_DEC_TTL, |out| out.zeros(6)),
+        Action::SetField { field, value, mask, .. } => {
             super::set::load(track.version, *field, *value, *mask, out)
         }
-        Action::Output { .. }
-        | Action::PushVlan(_)
-        | Action::PopVlan
-        | Action::SetVlanVid(_)
-        | Action::SetVlanPcp(_) => {}
+        _ => {}
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
             track.has_vlan = true;
             put(out, OFPAT10_SET_VLAN_PCP, |out| out.u8(pcp));
         }
-        Action::SetField { field, value, mask } => {
+        Action::SetField { field, value, mask, .. } => {
             if mask & field.value_mask() != field.value_mask() || !encode_whole(field, value, out) {
                 set::load(track.version, field, value, mask, out);
             }

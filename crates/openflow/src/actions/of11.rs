@@ -62,7 +62,7 @@ pub(super) fn decode(scope: &Scope, kind: u16, r: &mut Reader<'_>) -> Result<Ite
         }
         OFPAT_POP_VLAN => Action::PopVlan,
         OFPAT_SET_NW_TTL => set::whole(Field::NwTtl, r.number(1)?),
-        OFPAT_DEC_NW_TTL => Action::DecTtl,
+        OFPAT_DEC_NW_TTL => Action::DecTtl(Vec::new()),
         set::OFPAT12_SET_FIELD if version >= Version::V12 => set::decode_tlv(r, version >= Version::V15)?,
         OFPAT15_COPY_FIELD if version >= Version::V15 => decode_copy_field(r)?,
         // There are no queues, groups or meters that an action could name.
@@ -134,8 +134,8 @@ pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
             push_if_none(track, out);
             encode_set(track.version, Field::VlanPcp, pcp.into(), 7, out);
         }
-        Action::DecTtl => put(out, OFPAT_DEC_NW_TTL, |out| out.zeros(4)),
-        Action::SetField { field, value, mask } => encode_set(track.version, field, value, mask, out),
+        Action::DecTtl(_) => put(out, OFPAT_DEC_NW_TTL, |out| out.zeros(4)),
+        Action::SetField { field, value, mask, .. } => encode_set(track.version, field, value, mask, out),
         Action::Move { src, dst } if nicira_encode::has_copy_field(track.version) => {
             put(out, OFPAT15_COPY_FIELD, |out| {
                 out.u16(src.bits);

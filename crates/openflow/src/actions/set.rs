@@ -16,7 +16,7 @@ pub(super) const OFPAT12_SET_FIELD: u16 = 25;
 
 /// Sets every bit of a field.
 pub(super) fn whole(field: Field, value: u128) -> Action {
-    Action::SetField { field, value, mask: field.value_mask() }
+    Action::set(field, value, field.value_mask())
 }
 
 /// Reads a field with value and, if `may_mask`, mask; only zeros may follow.
@@ -44,7 +44,7 @@ pub(super) fn decode_tlv(r: &mut Reader<'_>, may_mask: bool) -> Result<Action, E
     if refused || r.rest().iter().any(|b| *b != 0) {
         return Err(ErrorCode::OFPBAC_BAD_SET_ARGUMENT);
     }
-    Ok(Action::SetField { field: writable(field)?, value, mask: mask & full })
+    Ok(Action::set(writable(field)?, value, mask & full))
 }
 
 /// Appends the way that OpenFlow 1.2 and later have.

@@ -159,17 +159,14 @@ pub(crate) fn stable_action() -> BoxedStrategy<Action> {
         // One bit less than the field has, so that versions agree that it is a part.
         let bits = s.bits.min(s.field.bits() - 1 - s.start.min(s.field.bits() - 1)).max(1);
         let mask = ((1u128 << bits) - 1) << s.start;
-        Action::SetField { field: s.field, value: u128::from(value) << s.start & mask, mask }
+        Action::load(s.field, u128::from(value) << s.start & mask, mask)
     });
     let simple = prop_oneof![
         (port(), any::<u16>()).prop_map(|(port, max_len)| Action::Output { port, max_len }),
         (subfield(), any::<u16>()).prop_map(|(src, max_len)| Action::OutputReg { src, max_len }),
         (1u32..0xff00, 14u32..).prop_map(|(n, max_len)| Action::OutputTrunc { port: OfPort(n), max_len }),
-        (any::<u16>(), any::<u16>(), 0u8..3).prop_map(|(max_len, id, reason)| Action::Controller {
-            max_len,
-            id,
-            reason
-        }),
+        (any::<u16>(), any::<u16>(), 0u8..3)
+            .prop_map(|(max_len, id, reason)| Action::controller(max_len, id, reason)),
         (0u16..33, 0u16..16, 0u16..16).prop_map(|(bits, a, b)| Action::Move {
             src: Subfield { field: Field::Reg1, start: a, bits: bits.clamp(1, 16) },
             dst: Subfield { field: Field::Reg2, start: b, bits: bits.clamp(1, 16) },
@@ -194,7 +191,7 @@ pub(crate) fn action() -> BoxedStrategy<Action> {
     let set =
         (prop::sample::select(fields), any::<u128>(), any::<u128>()).prop_map(|(field, value, mask)| {
             let mask = mask & field.value_mask();
-            Action::SetField { field, value: value & mask, mask }
+            Action::set(field, value & mask, mask)
         });
     let whole = (0usize..64, any::<u128>()).prop_filter_map("writable", |(i, value)| {
         let list: Vec<Field> = Field::ALL
@@ -204,7 +201,7 @@ pub(crate) fn action() -> BoxedStrategy<Action> {
             .filter(|f| ![Field::InPort, Field::InPort16].contains(f))
             .collect();
         let field = *list.get(i)?;
-        Some(Action::SetField { field, value: value & field.value_mask(), mask: field.value_mask() })
+        Some(Action::set(field, value & field.value_mask(), field.value_mask()))
     });
     prop_oneof![
         stable_action(),
@@ -256,6 +253,7 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
                     clear: later && full,
                     goto: later.then_some(250),
                     write: Vec::new(),
+                    meter: None,
                 },
             }
         },

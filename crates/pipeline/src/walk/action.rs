@@ -22,8 +22,8 @@ impl<'a> Walk<'a> {
                 self.output(*port, u16::MAX, origin);
                 self.trunc = before;
             }
-            Action::Controller { max_len, id, reason } => self.packet_in(*max_len, *id, *reason, origin),
-            Action::SetField { field, value, mask } => self.set_field(*field, *value, *mask),
+            Action::Controller(to) => self.packet_in(to.max_len, to.id, to.reason, origin),
+            Action::SetField { field, value, mask, .. } => self.set_field(*field, *value, *mask),
             Action::Move { src, dst } => {
                 if self.meets(src.field.prereq()) && self.meets(dst.field.prereq()) {
                     let value = self.read(*src);
@@ -48,7 +48,7 @@ impl<'a> Walk<'a> {
             }
             Action::SetVlanVid(vid) => self.set_tci(vid & 0xfff, 0xfff),
             Action::SetVlanPcp(pcp) => self.set_tci(u16::from(pcp & 7) << 13, 0xe000),
-            Action::DecTtl => return self.dec_ttl(origin),
+            Action::DecTtl(_) => return self.dec_ttl(origin),
             Action::Resubmit { port, table } => return self.resubmit(*port, *table, origin),
             Action::Clone(actions) => {
                 let end = End::Restore(self.save());
@@ -56,6 +56,7 @@ impl<'a> Walk<'a> {
             }
             Action::Note(_) => {}
             Action::Exit => self.exit = true,
+            _ => self.blame(DropReason::BadAction),
         }
         Next::Go
     }
@@ -219,7 +220,7 @@ impl<'a> Walk<'a> {
         let rank = |action: &Action| match action {
             Action::PopVlan => 0,
             Action::PushVlan(_) => 1,
-            Action::DecTtl => 2,
+            Action::DecTtl(_) => 2,
             a if output_port(a).is_some() => 5,
             Action::Resubmit { .. } => 4,
             _ => 3,
@@ -247,7 +248,7 @@ fn output_port(action: &Action) -> Option<OfPort> {
     match action {
         Action::Output { port, .. } | Action::OutputTrunc { port, .. } => Some(*port),
         Action::OutputReg { .. } => Some(OfPort::UNSET),
-        Action::Controller { .. } => Some(OfPort::CONTROLLER),
+        Action::Controller(_) => Some(OfPort::CONTROLLER),
         _ => None,
     }
 }

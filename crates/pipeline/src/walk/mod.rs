@@ -220,6 +220,8 @@ fn unattached(key: &FlowKey, mode: Mode) -> Outcome {
         deps: DepTags::default(),
         rules: Vec::new(),
         refresh: Vec::new(),
+        counters: Vec::new(),
+        effects: Vec::new(),
     };
     let trace = (mode == Mode::Trace).then(|| Recorder::default().finish(key, key, &verdict));
     Outcome { verdict, learned: DepTags::default(), resolves: Vec::new(), trace }
@@ -278,6 +280,8 @@ impl<'a> Walk<'a> {
             deps: self.deps,
             rules: self.rules,
             refresh: self.refresh,
+            counters: Vec::new(),
+            effects: Vec::new(),
         };
         let trace = self.recorder.map(|recorder| {
             let (mut first, mut last) = (*key, self.packet.key);

@@ -158,6 +158,9 @@ impl<'a> Walk<'a> {
             table: origin.table,
             cookie: origin.cookie,
             key: Box::new(self.packet.key),
+            userdata: Vec::new(),
+            paused: None,
+            meter: None,
         })));
     }
 }

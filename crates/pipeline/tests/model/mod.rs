@@ -189,7 +189,7 @@ impl Model {
                 Action::Output { port, .. } => self.output(*port, None),
                 Action::OutputTrunc { port, max_len } => self.output(*port, Some(*max_len)),
                 Action::OutputReg { src, .. } => self.output(OfPort(self.read(*src) as u32), None),
-                Action::SetField { field, value, mask } => self.set_field(*field, *value, *mask)?,
+                Action::SetField { field, value, mask, .. } => self.set_field(*field, *value, *mask)?,
                 Action::Move { src, dst } => {
                     let (value, present) = (self.read(*src), self.has(src.field));
                     if present {
@@ -209,7 +209,7 @@ impl Model {
                 Action::PopVlan => self.packet.pop(),
                 Action::SetVlanVid(vid) => self.tci(*vid, 0xfff)?,
                 Action::SetVlanPcp(pcp) => self.tci(u16::from(*pcp) << 13, 0xe000)?,
-                Action::DecTtl => {
+                Action::DecTtl(_) => {
                     if self.has(Field::NwTtl) {
                         let ttl = self.packet.key.packet.ip_ttl;
                         if ttl <= 1 {
@@ -228,7 +228,8 @@ impl Model {
                     self.exit = false;
                 }
                 Action::Exit => self.exit = true,
-                Action::Note(_) | Action::Controller { .. } => {}
+                Action::Note(_) | Action::Controller(_) => {}
+                other => panic!("the model has no {other:?}"),
             }
         }
         Some(true)
