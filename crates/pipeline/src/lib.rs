@@ -11,6 +11,7 @@
 mod changes;
 pub mod classifier;
 mod config;
+mod cursor;
 mod fdb;
 mod pipeline;
 mod snapshot;
@@ -21,6 +22,7 @@ mod walk;
 
 pub use changes::{Changed, Changes};
 pub use config::*;
+pub use cursor::RuleCursor;
 pub use fdb::{FdbEntry, FdbStats};
 pub use pipeline::{PacketOut, Pipeline, Resolve};
 pub use snapshot::{Bridge, Snapshot};

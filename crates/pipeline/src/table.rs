@@ -244,6 +244,15 @@ impl Default for RuleFilter {
     }
 }
 
+impl RuleFilter {
+    /// Whether a rule is one of those asked for; `wanted` is the filter's match.
+    pub(crate) fn selects(&self, rule: &Rule, wanted: &MiniMatch) -> bool {
+        (rule.cookie ^ self.cookie) & self.cookie_mask == 0
+            && (self.out_port == OfPort::ANY || rule.outputs_to(self.out_port))
+            && rule.matching.is_within(wanted)
+    }
+}
+
 /// Statistics of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableStats {
@@ -318,6 +327,10 @@ impl TableSet {
         self.len() == 0
     }
 
+    pub(crate) fn table_count(&self) -> usize {
+        self.tables.len()
+    }
+
     pub(crate) fn table(&self, table: u8) -> Option<&Table> {
         self.tables.get(usize::from(table))?.as_deref()
     }
@@ -375,11 +388,7 @@ impl TableSet {
         let mut rules: Vec<Arc<Rule>> = self
             .each_table(filter.table)
             .flat_map(|t| t.classifier.iter())
-            .filter(|rule| {
-                (rule.cookie ^ filter.cookie) & filter.cookie_mask == 0
-                    && (filter.out_port == OfPort::ANY || rule.outputs_to(filter.out_port))
-                    && rule.matching.is_within(&wanted)
-            })
+            .filter(|rule| filter.selects(rule, &wanted))
             .cloned()
             .collect();
         rules.sort_by_key(|r| (r.table, std::cmp::Reverse(r.priority), r.id));

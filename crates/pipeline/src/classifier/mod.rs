@@ -27,6 +27,14 @@ use crate::table::Rule;
 /// Rules that share a hash, highest priority first.
 type Bucket = SmallVec<[Arc<Rule>; 1]>;
 
+/// A place in a [`Classifier::scan`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Position {
+    subtable: usize,
+    /// The last hash shown.
+    hash: Option<u64>,
+}
+
 /// The rules of one table. A clone shares everything.
 #[derive(Clone, Debug, Default)]
 pub struct Classifier {
@@ -143,6 +151,29 @@ impl Classifier {
     /// The rules, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.subtables.iter().flat_map(|s| s.rules.values()).flatten()
+    }
+
+    /// Shows the rules from a position on, in no particular order, until `each` has enough. Rules that share a hash are
+    /// shown together. False: there are no more.
+    pub(crate) fn scan(&self, from: &mut Position, mut each: impl FnMut(&Arc<Rule>) -> bool) -> bool {
+        while let Some(subtable) = self.subtables.get(from.subtable) {
+            let rules = match from.hash {
+                Some(hash) => subtable.rules.values_after(hash),
+                None => subtable.rules.values(),
+            };
+            for bucket in rules {
+                let mut more = true;
+                for rule in bucket {
+                    from.hash = Some(rule.matching.hash());
+                    more &= each(rule);
+                }
+                if !more {
+                    return true;
+                }
+            }
+            *from = Position { subtable: from.subtable + 1, hash: None };
+        }
+        false
     }
 
     fn sort(&mut self) {

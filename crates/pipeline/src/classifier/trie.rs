@@ -125,6 +125,31 @@ impl<V: Clone> Trie<V> {
     pub(crate) fn values(&self) -> Values<'_, V> {
         Values(vec![self.root.slots.iter()])
     }
+
+    /// The values of keys greater than `key`, in order.
+    pub(crate) fn values_after(&self, key: u64) -> Values<'_, V> {
+        let mut stack = Vec::new();
+        let mut node = &self.root;
+        let mut depth = 0;
+        loop {
+            let (found, at) = node.position(digit(key, depth));
+            if !found {
+                stack.push(node.slots[at..].iter());
+                return Values(stack);
+            }
+            match &node.slots[at] {
+                Slot::Leaf(k, _) => {
+                    stack.push(node.slots[at + usize::from(*k <= key)..].iter());
+                    return Values(stack);
+                }
+                Slot::Node(child) => {
+                    stack.push(node.slots[at + 1..].iter());
+                    node = child;
+                }
+            }
+            depth += 1;
+        }
+    }
 }
 
 fn entry<'a, V: Clone>(
@@ -244,6 +269,10 @@ mod tests {
             for (model, trie) in old {
                 prop_assert_eq!(trie.len(), model.len());
                 prop_assert_eq!(trie.values().collect::<Vec<_>>(), model.values().collect::<Vec<_>>());
+                for key in (0..64).flat_map(|k| [k, k << 56]) {
+                    let after: Vec<_> = trie.values_after(key).collect();
+                    prop_assert_eq!(after, model.range(key + 1..).map(|(_, v)| v).collect::<Vec<_>>());
+                }
                 for key in model.keys() {
                     prop_assert_eq!(trie.get(*key), model.get(key));
                 }
