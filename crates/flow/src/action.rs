@@ -158,6 +158,8 @@ pub enum Action {
         port: Option<OfPort>,
         /// Table; `None`: the current one.
         table: Option<u8>,
+        /// Look up with the addresses and ports of the connection's original direction (`resubmit(,N,ct)`).
+        ct: bool,
     },
     /// Run actions on a copy; what they change is undone after.
     Clone(Vec<Action>),

@@ -114,8 +114,11 @@ fn actions() -> impl Strategy<Value = Action> {
         (0..4096u16).prop_map(Action::SetVlanVid),
         (0..8u8).prop_map(Action::SetVlanPcp),
         Just(Action::DecTtl(Vec::new())),
-        (prop::option::of(real), prop::option::of(0..255u8))
-            .prop_map(|(port, table)| Action::Resubmit { port, table }),
+        (prop::option::of(real), prop::option::of(0..255u8)).prop_map(|(port, table)| Action::Resubmit {
+            port,
+            table,
+            ct: false
+        }),
         prop::collection::vec(any::<u8>(), 0..20).prop_map(Action::Note),
         Just(Action::Exit),
     ];

@@ -54,11 +54,11 @@ pub fn format_action(action: &Action, syntax: &Syntax<'_>) -> String {
         Action::SetVlanVid(vid) => format!("mod_vlan_vid:{vid}"),
         Action::SetVlanPcp(pcp) => format!("mod_vlan_pcp:{pcp}"),
         Action::DecTtl(_) => "dec_ttl".to_owned(),
-        Action::Resubmit { port: Some(port), table: None } => format!("resubmit:{}", syntax.port(*port)),
-        Action::Resubmit { port, table } => {
+        Action::Resubmit { port: Some(port), table: None, .. } => format!("resubmit:{}", syntax.port(*port)),
+        Action::Resubmit { port, table, ct } => {
             let port = port.map(|p| syntax.port(p)).unwrap_or_default();
             let table = table.map(|t| t.to_string()).unwrap_or_default();
-            format!("resubmit({port},{table})")
+            format!("resubmit({port},{table}{})", if *ct { ",ct" } else { "" })
         }
         Action::Clone(actions) => format!("clone({})", format_actions(actions, syntax)),
         Action::Note(bytes) => {

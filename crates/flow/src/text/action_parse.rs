@@ -260,10 +260,11 @@ impl Parser<'_> {
     fn resubmit(&self, pair: &Pair<'_>) -> Result<Action> {
         let text = pair.text();
         let (port, table) = if pair.parens { text.split_once(',').unwrap_or((text, "")) } else { (text, "") };
+        let (table, ct) = match table.split_once(',') {
+            Some((table, flag)) if flag.trim() == "ct" => (table, true),
+            _ => (table, false),
+        };
         let (port, table) = (port.trim(), table.trim());
-        if table.ends_with("ct") {
-            return Err(ParseError::Unsupported("resubmit with ct".into()));
-        }
         let port = match port {
             "" => None,
             _ => match self.syntax.parse_port(port) {
@@ -276,7 +277,7 @@ impl Parser<'_> {
             "" => None,
             _ => Some(int::<u8>("resubmit", table)?).filter(|t| *t != 255),
         };
-        Ok(Action::Resubmit { port, table })
+        Ok(Action::Resubmit { port, table, ct })
     }
 }
 

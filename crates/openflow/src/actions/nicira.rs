@@ -34,12 +34,12 @@ const MIN_TRUNC: u32 = 14;
 pub(super) fn decode(scope: &mut Scope, r: &mut Reader<'_>) -> Result<Item, ErrorCode> {
     let subtype = r.u16()?;
     let action = match subtype {
-        NXAST_RESUBMIT => Action::Resubmit { port: resubmit_port(r.u16()?), table: None },
+        NXAST_RESUBMIT => Action::Resubmit { port: resubmit_port(r.u16()?), table: None, ct: false },
         NXAST_RESUBMIT_TABLE => {
             let port = resubmit_port(r.u16()?);
             let table = r.u8()?;
             must_be_zero(r)?;
-            Action::Resubmit { port, table: (table != 0xff).then_some(table) }
+            Action::Resubmit { port, table: (table != 0xff).then_some(table), ct: false }
         }
         NXAST_SET_TUNNEL => {
             r.skip(2)?;

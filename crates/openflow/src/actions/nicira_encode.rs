@@ -21,7 +21,7 @@ fn nicira(out: &mut Vec<u8>, subtype: u16, body: impl FnOnce(&mut Vec<u8>)) {
 /// Appends those actions that are Nicira's in every version; the others belong to the version's own module.
 pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
     match action {
-        Action::Resubmit { port, table } => resubmit(*port, *table, out),
+        Action::Resubmit { port, table, ct: _ } => resubmit(*port, *table, out),
         Action::OutputReg { src, max_len } => output_reg(*src, *max_len, out),
         Action::OutputTrunc { port, max_len } => nicira(out, NXAST_OUTPUT_TRUNC, |out| {
             out.u16(port.to_u16().unwrap_or(0xffff));

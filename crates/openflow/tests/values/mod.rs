@@ -174,7 +174,7 @@ pub(crate) fn stable_action() -> BoxedStrategy<Action> {
         subfield().prop_map(Action::StackPush),
         subfield().prop_map(Action::StackPop),
         (prop::option::of((1u32..0xff00).prop_map(OfPort)), prop::option::of(0u8..255))
-            .prop_map(|(port, table)| Action::Resubmit { port, table }),
+            .prop_map(|(port, table)| Action::Resubmit { port, table, ct: false }),
         prop::collection::vec(any::<u8>(), 6).prop_map(Action::Note),
         Just(Action::Exit),
         partial,
@@ -410,6 +410,7 @@ fn packet_in(version: Version) -> impl Strategy<Value = PacketIn> {
                 cookie: if version >= Version::V13 { cookie } else { u64::MAX },
                 metadata,
                 data,
+                ..PacketIn::default()
             }
         },
     )

@@ -49,7 +49,7 @@ impl<'a> Walk<'a> {
             Action::SetVlanVid(vid) => self.set_tci(vid & 0xfff, 0xfff),
             Action::SetVlanPcp(pcp) => self.set_tci(u16::from(pcp & 7) << 13, 0xe000),
             Action::DecTtl(_) => return self.dec_ttl(origin),
-            Action::Resubmit { port, table } => return self.resubmit(*port, *table, origin),
+            Action::Resubmit { port, table, ct: false } => return self.resubmit(*port, *table, origin),
             Action::Clone(actions) => {
                 let end = End::Restore(self.save());
                 return Next::Into(Frame { actions, next: 0, origin, end, deep: false, steps: 1 });

@@ -218,7 +218,7 @@ impl Model {
                         self.packet.key.packet.ip_ttl = ttl - 1;
                     }
                 }
-                Action::Resubmit { port, table: to } => {
+                Action::Resubmit { port, table: to, .. } => {
                     self.table(to.unwrap_or(table), port.map(|p| p.0), false)?;
                 }
                 Action::Clone(actions) => {
