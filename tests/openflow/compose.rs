@@ -1,0 +1,146 @@
+//! Which frame does a flow in the syntax of ovs-ofctl(8) describe? For cases that are data.
+//!
+//! `tcp,nw_src=10.0.0.1,dl_vlan=5,len=100`: what is not said has a default; `len=` is the payload's length in bytes,
+//! and `mpls=16/17` gives a stack of labels.
+
+use weft_flow::text::{Syntax, parse_match};
+use weft_flow::{FRAG_ANY, FRAG_LATER, FlowKey, Layout, Match, extract_packet};
+use weft_wire::arp::{ArpOp, ArpRepr};
+use weft_wire::build::Frame;
+use weft_wire::icmpv4::Icmpv4Message;
+use weft_wire::icmpv6::Icmpv6Message;
+use weft_wire::ipv4::Ipv4Frag;
+use weft_wire::ndp::NdpMessage;
+use weft_wire::vlan::VlanTci;
+use weft_wire::{EtherType, IpProto, Mac};
+
+/// Length of the payload unless said.
+const PAYLOAD: usize = 40;
+
+/// The frame that `text` describes, checksums right.
+pub(crate) fn frame(text: &str) -> Result<Vec<u8>, String> {
+    let (mut rest, mut len, mut labels) = (Vec::new(), PAYLOAD, Vec::new());
+    for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+        match word.split_once('=') {
+            Some(("len", n)) => len = n.parse().map_err(|_| format!("{word}: not a number"))?,
+            Some(("mpls", l)) => {
+                let label = |l: &str| l.parse::<u32>().map_err(|_| format!("{word}: not labels"));
+                labels = l.split('/').map(label).collect::<Result<_, _>>()?;
+            }
+            _ => rest.push(word),
+        }
+    }
+    let m = parse_match(&rest.join(","), &Syntax::default()).map_err(|e| format!("{text}: {e}"))?;
+    build(&m, len, &labels).map_err(|e| format!("{text}: {e}"))
+}
+
+fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
+    let p = &m.key.packet;
+    let or = |mac: Mac, default: [u8; 6]| if mac == Mac::ZERO { Mac(default) } else { mac };
+    let (src, dst) = (or(p.eth_src, [2, 0, 0, 0, 0, 1]), or(p.eth_dst, [2, 0, 0, 0, 0, 2]));
+    let mut frame = Frame::eth(src, dst);
+    for tag in p.vlan.iter().filter(|t| t.is_present()) {
+        let tpid = if tag.tpid == 0 { EtherType::VLAN } else { EtherType(tag.tpid) };
+        frame = frame.tag(tpid, VlanTci::new(tag.vid(), tag.pcp(), false));
+    }
+    for label in labels {
+        frame = frame.mpls(*label);
+    }
+    let payload = |n: usize| (0..n).map(|i| i as u8).collect::<Vec<u8>>();
+    let frame = match EtherType(p.eth_type) {
+        EtherType::ARP => {
+            let repr = ArpRepr {
+                op: ArpOp(if p.ip_proto == 0 { 1 } else { p.ip_proto.into() }),
+                sha: or(p.arp_sha, src.0),
+                spa: p.ipv4_src.into(),
+                tha: p.arp_tha,
+                tpa: p.ipv4_dst.into(),
+            };
+            frame.arp(repr)
+        }
+        EtherType::IPV4 => {
+            let first = |ip: u32, default: u32| if ip == 0 { default } else { ip };
+            // More fragments, and an offset of 64 bytes (RFC 791 §3.1).
+            let more = if p.ip_frag & FRAG_ANY != 0 { 0x2000 } else { 0 };
+            let frag = Ipv4Frag(more | if p.ip_frag & FRAG_LATER != 0 { 8 } else { 0 });
+            let ip = frame.ipv4(first(p.ipv4_src, 0x0a00_0001), first(p.ipv4_dst, 0x0a00_0002));
+            let ip = ip.frag(frag).tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl });
+            transport(ip, m, false, payload(len))
+        }
+        EtherType::IPV6 => {
+            let first = |ip: [u8; 16], last: u8| match ip {
+                [0, ..] if ip == [0; 16] => std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()),
+                ip => ip.into(),
+            };
+            let ip = frame.ipv6(first(p.ipv6_src, 1), first(p.ipv6_dst, 2));
+            let mut ip = ip.tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl }).flow_label(p.ipv6_label);
+            if p.ip_frag & FRAG_ANY != 0 {
+                let offset = if p.ip_frag & FRAG_LATER != 0 { 64 } else { 0 };
+                ip = ip.fragment(offset, true, 7);
+            }
+            transport(ip, m, true, payload(len))
+        }
+        EtherType(0) if labels.is_empty() => frame.ether_type(EtherType(0x88b6)).payload(payload(len)),
+        EtherType(0) => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000).payload(payload(len)),
+        other => frame.ether_type(other).payload(payload(len)),
+    };
+    frame.try_build().map_err(|e| e.to_string())
+}
+
+fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
+    let p = &m.key.packet;
+    let port = |n: u16, default: u16| if n == 0 { default } else { n };
+    let (src, dst) = (port(p.tp_src, 1000), port(p.tp_dst, 2000));
+    if p.ip_frag & FRAG_LATER != 0 {
+        return ip.proto(IpProto(p.ip_proto)).payload(payload);
+    }
+    match IpProto(p.ip_proto) {
+        IpProto::TCP => {
+            let flags = if p.tcp_flags == 0 { 0x10 } else { p.tcp_flags };
+            ip.tcp(src, dst).flags(flags).payload(payload)
+        }
+        IpProto::UDP => ip.udp(src, dst).payload(payload),
+        IpProto::SCTP => ip.sctp(src, dst).payload(payload),
+        IpProto::ICMP if !v6 => {
+            let ty = if m.mask.0.packet.tp_src == 0 { 8 } else { p.tp_src as u8 };
+            let message = Icmpv4Message::Other { ty, code: p.tp_dst as u8, rest: [0, 7, 0, 1] };
+            ip.icmpv4(message).payload(payload)
+        }
+        IpProto::ICMPV6 if v6 && matches!(p.tp_src, 135 | 136) => {
+            let target = p.nd_target.into();
+            let (message, kind) = if p.tp_src == 135 {
+                (NdpMessage::NeighborSolicit { target }, 1)
+            } else {
+                let solicited = NdpMessage::NeighborAdvert { router: false, solicited: true, override_: true, target };
+                (solicited, 2)
+            };
+            let mac = if kind == 1 { p.arp_sha } else { p.arp_tha };
+            let mut option = vec![kind, 1];
+            option.extend(mac.0);
+            ip.ndp(message).payload(if mac == Mac::ZERO { Vec::new() } else { option })
+        }
+        IpProto::ICMPV6 if v6 => {
+            let ty = if m.mask.0.packet.tp_src == 0 { 128 } else { p.tp_src as u8 };
+            let message = Icmpv6Message::Other { ty, code: p.tp_dst as u8, rest: [0, 7, 0, 1] };
+            ip.icmpv6(message).payload(payload)
+        }
+        IpProto(0) => ip.proto(IpProto(253)).payload(payload),
+        other => ip.proto(other).payload(payload),
+    }
+}
+
+/// Whether a frame is one of those that `text` describes; `len=` is the length of the whole frame here.
+pub(crate) fn fits(frame: &[u8], text: &str) -> Result<bool, String> {
+    let mut rest = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+        match word.split_once('=') {
+            Some(("len", n)) if n.parse() != Ok(frame.len()) => return Ok(false),
+            Some(("len", _)) => {}
+            _ => rest.push(word),
+        }
+    }
+    let m = parse_match(&rest.join(","), &Syntax::default()).map_err(|e| format!("{text}: {e}"))?;
+    let mut key = FlowKey::default();
+    let _: Layout = extract_packet(frame, 0, &mut key.packet).map_err(|e| format!("malformed frame: {e}"))?;
+    Ok(m.mask.matches(&key, &m.key))
+}

@@ -1,0 +1,219 @@
+//! Does the switch do what rules say? Cases that are data, put to a running switch through ovs-ofctl and real ports.
+//!
+//! `WEFT_CASES=text` runs only those whose name contains it.
+
+mod cases;
+mod compose;
+mod control;
+#[path = "../support/mod.rs"]
+mod support;
+mod wires;
+
+use cases::{ForwardCase, MatchCase, RefusalCase};
+use control::{Raw, error_of, unhex};
+use support::{Kind, Said, Switch};
+use wires::{MARK, Wires};
+
+/// Ports of the bridge.
+const PORTS: usize = 5;
+
+struct Bench {
+    switch: Switch,
+    wires: Wires,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let switch = Switch::start(Kind::Weft);
+        let wires = Wires::make(&switch.ns, PORTS);
+        let mut line = "ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure".to_owned();
+        for n in 1..=PORTS {
+            line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} ofport_request={n}"));
+        }
+        switch.ok(&line);
+        Bench { switch, wires }
+    }
+
+    fn ofctl(&self, version: &str, words: &[&str]) -> Said {
+        self.switch.run_words(&[&["ovs-ofctl", "-O", version], words].concat())
+    }
+
+    fn must(&self, version: &str, words: &[&str]) -> Result<(), String> {
+        let said = self.ofctl(version, words);
+        if said.code == 0 { Ok(()) } else { Err(format!("{words:?}: {}{}", said.out, said.err)) }
+    }
+
+    /// Empty tables but for the rule that lets marks through.
+    fn clear(&self) -> Result<(), String> {
+        for command in ["del-flows", "del-groups", "del-meters"] {
+            self.must("OpenFlow15", &[command, "br0"])?;
+        }
+        let ports: Vec<String> = (1..=PORTS).map(|n| n.to_string()).collect();
+        let mark = format!("priority=65535,dl_type={MARK:#x},actions=in_port,{}", ports.join(","));
+        self.must("OpenFlow15", &["add-flow", "br0", &mark])
+    }
+
+    fn matches(&mut self, case: &MatchCase) -> Result<(), String> {
+        let version = case.3.as_deref().unwrap_or("OpenFlow15");
+        self.clear()?;
+        let flow = format!("priority=10,{},actions=output:2", case.0);
+        self.must(version, &["add-flow", "br0", &flow])?;
+        for (packet, taken) in [(&case.1, true), (&case.2, false)] {
+            let (port, frame) = packet_of(packet)?;
+            // Twice: by a walk, then from the cache.
+            for time in ["first", "second"] {
+                self.wires.send(port, &frame);
+                let out = self.wires.drain(port)?;
+                let expected: &[(usize, Vec<u8>)] = if taken { &[(2, frame.clone())] } else { &[] };
+                if out != expected {
+                    let ports: Vec<usize> = out.iter().map(|o| o.0).collect();
+                    return Err(format!("{packet}, the {time} time: taken: {taken}, but it left by {ports:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forwards(&mut self, case: &ForwardCase) -> Result<(), String> {
+        self.clear()?;
+        for meter in &case.meters {
+            self.must(&case.version, &["add-meter", "br0", meter])?;
+        }
+        for group in &case.groups {
+            self.must(&case.version, &["add-group", "br0", group])?;
+        }
+        for flow in &case.flows {
+            self.must(&case.version, &["add-flow", "br0", flow])?;
+        }
+        for line in &case.before {
+            self.must(&case.version, &support::split(line).iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        let mut first = 1;
+        for packet in &case.send {
+            let (port, frame) = packet_of(packet)?;
+            first = port;
+            self.wires.send(port, &frame);
+        }
+        let mut out = self.wires.drain(first)?;
+        for (port, frames) in &case.expect {
+            for text in frames {
+                let Some(at) = out.iter().position(|(p, _)| p == port) else {
+                    return Err(format!("nothing (more) left by port {port} where {text:?} was expected"));
+                };
+                let (_, frame) = out.remove(at);
+                if !compose::fits(&frame, text)? {
+                    let hex: String = frame.iter().map(|b| format!("{b:02x}")).collect();
+                    return Err(format!("port {port}: not {text:?}: {hex} ({})", describe(&frame)));
+                }
+            }
+        }
+        if let Some((port, frame)) = out.first() {
+            return Err(format!("a frame left by port {port} that was not expected: {}", describe(frame)));
+        }
+        self.rules_after(case)
+    }
+
+    fn rules_after(&self, case: &ForwardCase) -> Result<(), String> {
+        if case.rules_after.is_empty() {
+            return Ok(());
+        }
+        let said = self.ofctl(&case.version, &["dump-flows", "br0", "--no-stats"]);
+        let missing = case.rules_after.iter().find(|line| !said.out.contains(line.as_str()));
+        missing.map_or(Ok(()), |line| Err(format!("no rule {line:?} in\n{}", said.out)))
+    }
+
+    fn refuses(&mut self, case: &RefusalCase) -> Result<(), String> {
+        self.clear()?;
+        for line in &case.before {
+            self.must(&case.version, &support::split(line).iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        let said = match (&case.ofctl, &case.message) {
+            (Some(line), None) => {
+                let words = support::split(line);
+                let said = self.ofctl(&case.version, &words.iter().map(String::as_str).collect::<Vec<_>>());
+                format!("{}{}", said.out, said.err)
+            }
+            (None, Some(hex)) => self.answer(&case.version, hex)?,
+            _ => return Err("a case has either ofctl or message".to_owned()),
+        };
+        let named = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == case.error);
+        if named { Ok(()) } else { Err(format!("expected {}, got: {said}", case.error)) }
+    }
+
+    /// What the switch says to a message, in the words of ovs-ofctl.
+    fn answer(&self, version: &str, hex: &str) -> Result<String, String> {
+        let number = match version {
+            "OpenFlow10" => 1,
+            "OpenFlow11" => 2,
+            "OpenFlow12" => 3,
+            "OpenFlow13" => 4,
+            "OpenFlow14" => 5,
+            "OpenFlow15" => 6,
+            other => return Err(format!("no version {other}")),
+        };
+        let bytes = unhex(&hex.replace("LLLL", "0000"))?;
+        let length = format!("{:04x}", bytes.len());
+        let bytes = unhex(&hex.replace("LLLL", &length))?;
+        let mut raw = Raw::connect(&self.switch.path("br0.mgmt"), number);
+        let answers = raw.ask(&bytes);
+        let Some((message, kind, code)) = error_of(&answers) else {
+            return Ok(format!("no error among {} messages", answers.len()));
+        };
+        let hex: String = message.iter().map(|b| format!("{b:02x}")).collect();
+        let said = self.switch.run_words(&["ovs-ofctl", "ofp-print", &hex]);
+        Ok(format!("{} (type {kind}, code {code})", said.out))
+    }
+}
+
+/// Port and frame of `port: flow`.
+fn packet_of(text: &str) -> Result<(usize, Vec<u8>), String> {
+    let (port, flow) = match text.split_once(": ") {
+        Some((port, flow)) => (port.trim().parse().map_err(|_| format!("{text}: no port"))?, flow),
+        None => (1, text),
+    };
+    Ok((port, compose::frame(flow)?))
+}
+
+fn describe(frame: &[u8]) -> String {
+    let mut key = weft_flow::FlowKey::default();
+    let parsed = weft_flow::extract_packet(frame, 0, &mut key.packet).is_ok();
+    let text = weft_flow::text::format_key(&key, &weft_flow::text::Syntax::default());
+    format!("{} bytes, {}{text}", frame.len(), if parsed { "" } else { "malformed: " })
+}
+
+#[test]
+fn every_case() {
+    let filter = std::env::var("WEFT_CASES").unwrap_or_default();
+    let mut bench = Bench::new();
+    let (mut run, mut failed) = (0usize, Vec::new());
+    for (file, cases) in cases::read() {
+        let mut tell = |name: String, result: Result<(), String>| {
+            run += 1;
+            if let Err(e) = result {
+                failed.push(format!("{name}: {e}"));
+            }
+        };
+        let wanted = |name: &str| name.contains(&filter);
+        for case in &cases.matches {
+            let name = format!("{file}: match {}", case.0);
+            if wanted(&name) {
+                tell(name, bench.matches(case));
+            }
+        }
+        for case in &cases.forwards {
+            let name = format!("{file}: {}", case.name);
+            if wanted(&name) {
+                tell(name, bench.forwards(case));
+            }
+        }
+        for case in &cases.refusals {
+            let name = format!("{file}: {}", case.name);
+            if wanted(&name) {
+                tell(name, bench.refuses(case));
+            }
+        }
+    }
+    println!("{run} cases, {} failed", failed.len());
+    assert!(failed.is_empty(), "{} of {run} cases failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(!filter.is_empty() || run >= 600, "only {run} cases");
+}
