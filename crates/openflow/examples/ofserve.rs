@@ -20,8 +20,11 @@ use weft_openflow::msg::handshake::{Features, SwitchConfig, capability};
 use weft_openflow::msg::packet_in::{PacketIn, reason};
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::msg::port::{PortDesc, PortMod, port_feature};
+use weft_openflow::msg::tlv::{TLV_FIELDS, TLV_SPACE, TlvTableReply};
 use weft_openflow::session::{BundleCommit, ConnectionKind, Event, Options, ReplyTo, Request, SwitchSession};
 use weft_openflow::stats::flow::{AggregateStats, FlowStats, FlowStatsRequest};
+use weft_openflow::stats::group::GroupFeatures;
+use weft_openflow::stats::meter::MeterFeatures;
 use weft_openflow::stats::port::PortStats;
 use weft_openflow::stats::table::{TableDesc, TableStats};
 use weft_openflow::stats::table_features::TableFeatures;
@@ -215,6 +218,12 @@ impl Switch {
             }
             StatsRequest::PortDesc(port) => StatsReply::PortDesc(wanted(port).cloned().collect()),
             StatsRequest::Queue { .. } => StatsReply::Queue(Vec::new()),
+            StatsRequest::Group(_) => StatsReply::Group(Vec::new()),
+            StatsRequest::GroupDesc(_) => StatsReply::GroupDesc(Vec::new()),
+            StatsRequest::GroupFeatures => StatsReply::GroupFeatures(GroupFeatures::default()),
+            StatsRequest::Meter(_) => StatsReply::Meter(Vec::new()),
+            StatsRequest::MeterConfig(_) => StatsReply::MeterConfig(Vec::new()),
+            StatsRequest::MeterFeatures => StatsReply::MeterFeatures(MeterFeatures::default()),
         }
     }
 
@@ -240,6 +249,7 @@ impl Switch {
                     cookie: 0x77,
                     metadata: PacketIn::metadata_of(&m.matching.key),
                     data: m.data.clone(),
+                    ..PacketIn::default()
                 };
                 self.connections.retain(|c| c.send(packet.clone()).is_ok());
             }
@@ -311,6 +321,15 @@ fn answer(session: &mut SwitchSession, switch: &mut Switch, to: &ReplyTo, reques
         Request::FlowMod(m) => switch.flow_mod(&m),
         Request::PortMod(m) => switch.port_mod(&m),
         Request::TableMod(_) => Ok(()),
+        Request::GroupMod(_) => Err(ErrorCode::OFPGMFC_OUT_OF_GROUPS),
+        Request::MeterMod(_) => Err(ErrorCode::OFPMMFC_OUT_OF_METERS),
+        Request::TlvTableMod(_) => Err(ErrorCode::NXTTMFC_TABLE_FULL),
+        Request::TlvTable => {
+            let reply = TlvTableReply { max_space: TLV_SPACE, max_fields: TLV_FIELDS, maps: Vec::new() };
+            return session.reply(to, &Message::TlvTableReply(reply)).unwrap_or_else(|e| eprintln!("{e}"));
+        }
+        Request::Resume(_) => Err(ErrorCode::OFPBRC_EPERM),
+        Request::CtFlush(_) => Ok(()),
     };
     if let Err(code) = done {
         session.refuse(to, code);

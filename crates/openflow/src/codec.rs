@@ -1,7 +1,8 @@
 //! How do messages become bytes and bytes messages, in the version that two ends agreed on?
 
 use crate::bytes::{Put, Reader};
-use crate::error::{ErrorMessage, NICIRA, ONF};
+use crate::error::ErrorMessage;
+use crate::experimenter;
 use crate::frame::{HEADER_LEN, Header, MAX_MESSAGE};
 use crate::matches::fits_match10;
 use crate::message::Message;
@@ -9,7 +10,9 @@ use crate::msg::bundle::{BundleAdd, BundleControl};
 use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
 use crate::msg::flow::FlowMod;
 use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::group::GroupMod;
 use crate::msg::handshake::{Features, Hello, SwitchConfig};
+use crate::msg::meter::MeterMod;
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
@@ -45,24 +48,10 @@ mod ofpt {
     pub(super) const GET_ASYNC_REQUEST: u8 = 26;
     pub(super) const GET_ASYNC_REPLY: u8 = 27;
     pub(super) const SET_ASYNC: u8 = 28;
+    pub(super) const METER_MOD: u8 = 29;
     pub(super) const BUNDLE_CONTROL: u8 = 33;
     pub(super) const BUNDLE_ADD_MESSAGE: u8 = 34;
 }
-
-const NXT_ROLE_REQUEST: u32 = 10;
-const NXT_ROLE_REPLY: u32 = 11;
-const NXT_SET_FLOW_FORMAT: u32 = 12;
-const NXT_FLOW_MOD: u32 = 13;
-const NXT_FLOW_REMOVED: u32 = 14;
-const NXT_FLOW_MOD_TABLE_ID: u32 = 15;
-const NXT_SET_PACKET_IN_FORMAT: u32 = 16;
-const NXT_PACKET_IN: u32 = 17;
-const NXT_SET_ASYNC_CONFIG: u32 = 19;
-const NXT_SET_CONTROLLER_ID: u32 = 20;
-const NXT_SET_ASYNC_CONFIG2: u32 = 27;
-const NXT_PACKET_IN2: u32 = 30;
-const ONFT_BUNDLE_CONTROL: u32 = 2300;
-const ONFT_BUNDLE_ADD_MESSAGE: u32 = 2301;
 
 /// A message cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +105,7 @@ impl Codec {
         let last = match self.version {
             Version::V10 | Version::V11 => BARRIER_REPLY,
             Version::V12 => ROLE_REPLY,
-            Version::V13 => SET_ASYNC,
+            Version::V13 => METER_MOD,
             Version::V14 | Version::V15 => BUNDLE_ADD_MESSAGE,
         };
         Some(wire).filter(|w| *w <= last)
@@ -155,7 +144,7 @@ impl Codec {
             ERROR => Message::Error(ErrorMessage::decode(v, r)?),
             ECHO_REQUEST => Message::EchoRequest(r.rest().to_vec()),
             ECHO_REPLY => Message::EchoReply(r.rest().to_vec()),
-            EXPERIMENTER => self.decode_experimenter(r)?,
+            EXPERIMENTER => experimenter::decode(self, r)?,
             FEATURES_REQUEST => empty(Message::FeaturesRequest)?,
             FEATURES_REPLY => Message::FeaturesReply(Features::decode(v, r)?),
             GET_CONFIG_REQUEST => empty(Message::GetConfigRequest)?,
@@ -169,8 +158,8 @@ impl Codec {
                 Message::FlowMod(Box::new(FlowMod::decode10(self.table_ids, r)?))
             }
             FLOW_MOD => Message::FlowMod(Box::new(FlowMod::decode11(v, r)?)),
-            // Groups are refused one by one: there is room for none.
-            GROUP_MOD => return Err(ErrorCode::OFPGMFC_OUT_OF_GROUPS),
+            GROUP_MOD if v == Version::V15 => Message::GroupMod(Box::new(GroupMod::decode15(v, r)?)),
+            GROUP_MOD => Message::GroupMod(Box::new(GroupMod::decode11(v, r)?)),
             PORT_MOD => Message::PortMod(PortMod::decode(v, r)?),
             TABLE_MOD => Message::TableMod(TableMod::decode(r)?),
             MULTIPART_REQUEST => Message::MultipartRequest(MultipartRequest::decode(v, r)?),
@@ -182,6 +171,7 @@ impl Codec {
             GET_ASYNC_REQUEST => empty(Message::GetAsyncRequest)?,
             GET_ASYNC_REPLY => Message::GetAsyncReply(self.decode_async(r)?),
             SET_ASYNC => Message::SetAsync(self.decode_async(r)?),
+            METER_MOD => Message::MeterMod(Box::new(MeterMod::decode(r)?)),
             BUNDLE_CONTROL if v >= Version::V14 => Message::BundleControl(BundleControl::decode(r)?),
             BUNDLE_ADD_MESSAGE if v >= Version::V14 => Message::BundleAdd(BundleAdd::decode(r)?),
             _ => return Err(ErrorCode::OFPBRC_BAD_TYPE),
@@ -189,40 +179,11 @@ impl Codec {
     }
 
     fn decode_async(&self, r: Reader<'_>) -> Result<AsyncConfig, ErrorCode> {
-        if self.version >= Version::V14 { self.async_config.decode14(r) } else { AsyncConfig::decode13(r) }
-    }
-
-    fn decode_experimenter(&self, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
-        let (experimenter, subtype) = (r.u32()?, r.u32()?);
-        match (experimenter, subtype) {
-            (ONF, ONFT_BUNDLE_CONTROL) => return Ok(Message::BundleControl(BundleControl::decode(r)?)),
-            (ONF, ONFT_BUNDLE_ADD_MESSAGE) => return Ok(Message::BundleAdd(BundleAdd::decode(r)?)),
-            (NICIRA, _) => {}
-            (ONF, _) => return Err(ErrorCode::OFPBRC_BAD_SUBTYPE),
-            _ => return Err(ErrorCode::OFPBRC_BAD_VENDOR),
+        if self.version >= Version::V14 {
+            self.async_config.decode14(r)
+        } else {
+            self.async_config.decode13(r)
         }
-        let v10 = self.version == Version::V10;
-        Ok(match subtype {
-            NXT_ROLE_REQUEST => Message::RoleRequest(RoleMessage::decode_nxt(r)?),
-            NXT_ROLE_REPLY => Message::RoleReply(RoleMessage::decode_nxt(r)?),
-            NXT_SET_FLOW_FORMAT if v10 => Message::SetFlowFormat(FlowFormat::decode(r)?),
-            NXT_FLOW_MOD if v10 => Message::FlowMod(Box::new(FlowMod::decode_nxt(self.table_ids, r)?)),
-            NXT_FLOW_REMOVED if v10 => Message::FlowRemoved(Box::new(FlowRemoved::decode_nxt(r)?)),
-            NXT_FLOW_MOD_TABLE_ID if v10 => Message::FlowModTableId(r.u8()? != 0),
-            NXT_SET_PACKET_IN_FORMAT => {
-                let format = PacketInFormat::from_wire(r.u32()?);
-                Message::SetPacketInFormat(format.ok_or(ErrorCode::OFPBRC_EPERM)?)
-            }
-            NXT_PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode_nxt(r)?)),
-            NXT_PACKET_IN2 => Message::PacketIn(Box::new(PacketIn::decode_nxt2(r)?)),
-            NXT_SET_ASYNC_CONFIG => Message::SetAsync(AsyncConfig::decode13(r)?),
-            NXT_SET_ASYNC_CONFIG2 => Message::SetAsync(self.async_config.decode14(r)?),
-            NXT_SET_CONTROLLER_ID => {
-                r.skip(6)?;
-                Message::SetControllerId(r.u16()?)
-            }
-            _ => return Err(ErrorCode::OFPBRC_BAD_SUBTYPE),
-        })
     }
 
     /// Appends a message; a multipart reply may become several.
@@ -232,16 +193,18 @@ impl Codec {
     pub fn encode(&self, xid: u32, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Message::MultipartReply(reply) = message {
             let kind = self.wire_kind(ofpt::MULTIPART_REPLY).unwrap_or(ofpt::MULTIPART_REPLY);
-            reply.parts(self.version, |body| {
+            let known = reply.parts(self.version, |body| {
                 let length = (HEADER_LEN + body.len()) as u16;
                 Header { version: self.version.wire(), kind, length, xid }.emit(out);
                 out.extend_from_slice(body);
             });
-            return Ok(());
+            return if known { Ok(()) } else { Err(EncodeError::NotInVersion(message.name(), self.version)) };
         }
         let start = out.len();
         Header { version: self.version.wire(), kind: 0, length: 0, xid }.emit(out);
-        let Some(kind) = self.encode_body(message, out).and_then(|kind| self.wire_kind(kind)) else {
+        let standard = self.encode_body(message, out);
+        let extension = || experimenter::encode(self, message, out).then_some(ofpt::EXPERIMENTER);
+        let Some(kind) = standard.or_else(extension).and_then(|kind| self.wire_kind(kind)) else {
             out.truncate(start);
             return Err(EncodeError::NotInVersion(message.name(), self.version));
         };
@@ -255,7 +218,8 @@ impl Codec {
         Ok(())
     }
 
-    /// Appends the body and returns the type as OpenFlow 1.1 numbers it.
+    /// Appends the body and returns the type as OpenFlow 1.1 numbers it; `None`, and nothing appended, when the
+    /// version has no such message.
     fn encode_body(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         use ofpt::*;
         let v = self.version;
@@ -290,8 +254,8 @@ impl Codec {
                 m.encode(out);
                 SET_CONFIG
             }
-            Message::PacketIn(m) => self.encode_packet_in(m, out),
-            Message::FlowRemoved(m) => self.encode_flow_removed(m, out),
+            Message::PacketIn(m) => return self.encode_packet_in(m, out),
+            Message::FlowRemoved(m) => return self.encode_flow_removed(m, out),
             Message::PortStatus(m) => {
                 m.encode(v, out);
                 PORT_STATUS
@@ -300,7 +264,15 @@ impl Codec {
                 m.encode(v, out);
                 PACKET_OUT
             }
-            Message::FlowMod(m) => self.encode_flow_mod(m, out),
+            Message::FlowMod(m) => return self.encode_flow_mod(m, out),
+            Message::GroupMod(m) if v == Version::V15 || v >= Version::V11 && m.fits11() => {
+                m.encode(v, out);
+                GROUP_MOD
+            }
+            Message::MeterMod(m) if v >= Version::V13 => {
+                m.encode(out);
+                METER_MOD
+            }
             Message::PortMod(m) => {
                 m.encode(v, out);
                 PORT_MOD
@@ -310,7 +282,7 @@ impl Codec {
                 TABLE_MOD
             }
             Message::MultipartRequest(m) => {
-                m.encode(v, out);
+                m.encode(v, out).then_some(())?;
                 MULTIPART_REQUEST
             }
             Message::BarrierRequest => BARRIER_REQUEST,
@@ -320,64 +292,45 @@ impl Codec {
         })
     }
 
-    fn encode_packet_in(&self, m: &PacketIn, out: &mut Vec<u8>) -> u8 {
-        match self.packet_in_format {
-            PacketInFormat::Standard => {
-                m.encode(self.version, out);
-                return ofpt::PACKET_IN;
-            }
-            PacketInFormat::Nxt => {
-                experimenter(NICIRA, NXT_PACKET_IN, out);
-                m.encode_nxt(self.version, out);
-            }
-            PacketInFormat::Nxt2 => {
-                experimenter(NICIRA, NXT_PACKET_IN2, out);
-                m.encode_nxt2(self.version, out);
-            }
-        }
-        ofpt::EXPERIMENTER
-    }
-
-    fn encode_flow_removed(&self, m: &FlowRemoved, out: &mut Vec<u8>) -> u8 {
-        if self.version == Version::V10 && self.flow_format == FlowFormat::Nxm {
-            let kind = experimenter(NICIRA, NXT_FLOW_REMOVED, out);
-            m.encode_nxt(out);
-            return kind;
+    fn encode_packet_in(&self, m: &PacketIn, out: &mut Vec<u8>) -> Option<u8> {
+        if self.packet_in_format != PacketInFormat::Standard {
+            return None;
         }
         m.encode(self.version, out);
-        ofpt::FLOW_REMOVED
+        Some(ofpt::PACKET_IN)
     }
 
-    fn encode_flow_mod(&self, m: &FlowMod, out: &mut Vec<u8>) -> u8 {
+    fn encode_flow_removed(&self, m: &FlowRemoved, out: &mut Vec<u8>) -> Option<u8> {
+        if self.version == Version::V10 && self.flow_format == FlowFormat::Nxm {
+            return None;
+        }
+        m.encode(self.version, out);
+        Some(ofpt::FLOW_REMOVED)
+    }
+
+    fn encode_flow_mod(&self, m: &FlowMod, out: &mut Vec<u8>) -> Option<u8> {
         if self.version != Version::V10 {
             m.encode11(self.version, out);
-            return ofpt::FLOW_MOD;
+            return Some(ofpt::FLOW_MOD);
         }
         let plain =
             self.flow_format == FlowFormat::OpenFlow10 && m.cookie_mask == 0 && fits_match10(&m.matching);
-        if plain {
-            m.encode10(self.table_ids, out);
-            return ofpt::FLOW_MOD;
-        }
-        let kind = experimenter(NICIRA, NXT_FLOW_MOD, out);
-        m.encode_nxt(self.table_ids, out);
-        kind
+        plain.then(|| m.encode10(self.table_ids, out))?;
+        Some(ofpt::FLOW_MOD)
     }
 
-    /// Roles, asynchronous configuration, bundles and what only extensions have.
+    /// Roles, asynchronous configuration and bundles.
     fn encode_control(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         use ofpt::*;
         let v = self.version;
         Some(match message {
-            Message::RoleRequest(m) | Message::RoleReply(m) => {
-                let reply = matches!(message, Message::RoleReply(_));
-                if v >= Version::V12 && m.generation_id.is_some() {
-                    m.encode(v, out);
-                    return Some(if reply { ROLE_REPLY } else { ROLE_REQUEST });
-                }
-                let kind = experimenter(NICIRA, if reply { NXT_ROLE_REPLY } else { NXT_ROLE_REQUEST }, out);
-                m.encode_nxt(out);
-                kind
+            Message::RoleRequest(m) if v >= Version::V12 && m.generation_id.is_some() => {
+                m.encode(v, out);
+                ROLE_REQUEST
+            }
+            Message::RoleReply(m) if v >= Version::V12 && m.generation_id.is_some() => {
+                m.encode(v, out);
+                ROLE_REPLY
             }
             Message::GetAsyncRequest if v >= Version::V13 => GET_ASYNC_REQUEST,
             Message::GetAsyncReply(m) if v >= Version::V13 => {
@@ -388,57 +341,15 @@ impl Codec {
                 m.encode(v, out);
                 SET_ASYNC
             }
-            Message::SetAsync(m) => {
-                let kind = experimenter(NICIRA, NXT_SET_ASYNC_CONFIG, out);
-                m.encode(v, out);
-                kind
-            }
-            Message::BundleControl(m) => {
-                let kind = if v >= Version::V14 {
-                    BUNDLE_CONTROL
-                } else {
-                    experimenter(ONF, ONFT_BUNDLE_CONTROL, out)
-                };
+            Message::BundleControl(m) if v >= Version::V14 => {
                 m.encode(out);
-                kind
+                BUNDLE_CONTROL
             }
-            Message::BundleAdd(m) => {
-                let own = v >= Version::V14;
-                let kind =
-                    if own { BUNDLE_ADD_MESSAGE } else { experimenter(ONF, ONFT_BUNDLE_ADD_MESSAGE, out) };
+            Message::BundleAdd(m) if v >= Version::V14 => {
                 m.encode(out);
-                kind
-            }
-            Message::SetFlowFormat(format) => {
-                let kind = experimenter(NICIRA, NXT_SET_FLOW_FORMAT, out);
-                format.encode(out);
-                kind
-            }
-            Message::FlowModTableId(on) => {
-                let kind = experimenter(NICIRA, NXT_FLOW_MOD_TABLE_ID, out);
-                out.u8(u8::from(*on));
-                out.zeros(7);
-                kind
-            }
-            Message::SetPacketInFormat(format) => {
-                let kind = experimenter(NICIRA, NXT_SET_PACKET_IN_FORMAT, out);
-                out.u32(*format as u32);
-                kind
-            }
-            Message::SetControllerId(id) => {
-                let kind = experimenter(NICIRA, NXT_SET_CONTROLLER_ID, out);
-                out.zeros(6);
-                out.u16(*id);
-                kind
+                BUNDLE_ADD_MESSAGE
             }
             _ => return None,
         })
     }
-}
-
-/// Appends what an experimenter's message begins with and returns its type.
-fn experimenter(vendor: u32, subtype: u32, out: &mut Vec<u8>) -> u8 {
-    out.u32(vendor);
-    out.u32(subtype);
-    ofpt::EXPERIMENTER
 }

@@ -14,6 +14,7 @@ mod bytes;
 mod codec;
 mod error;
 mod error_table;
+mod experimenter;
 mod frame;
 mod instructions;
 mod matches;

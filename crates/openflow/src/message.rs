@@ -3,12 +3,16 @@
 use crate::error::ErrorMessage;
 use crate::msg::bundle::{BundleAdd, BundleControl};
 use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
+use crate::msg::ct_flush::CtFlush;
 use crate::msg::flow::FlowMod;
 use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::group::GroupMod;
 use crate::msg::handshake::{Features, Hello, SwitchConfig};
+use crate::msg::meter::MeterMod;
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
+use crate::msg::tlv::{TlvTableMod, TlvTableReply};
 use crate::stats::{MultipartReply, MultipartRequest};
 
 /// A message of OpenFlow or of the Nicira extensions, whatever the version.
@@ -42,6 +46,10 @@ pub enum Message {
     PacketOut(Box<PacketOut>),
     /// Change of the flow tables.
     FlowMod(Box<FlowMod>),
+    /// Change of a group (OpenFlow 1.1; Nicira extension in 1.0).
+    GroupMod(Box<GroupMod>),
+    /// Change of a meter (OpenFlow 1.3).
+    MeterMod(Box<MeterMod>),
     /// Change of a port.
     PortMod(PortMod),
     /// Change of a table's configuration (OpenFlow 1.1).
@@ -76,6 +84,20 @@ pub enum Message {
     SetPacketInFormat(PacketInFormat),
     /// I am controller number … (Nicira).
     SetControllerId(u16),
+    /// Let a paused packet go on (Nicira).
+    Resume(Box<PacketIn>),
+    /// Change which tunnel options are which fields (Nicira).
+    TlvTableMod(TlvTableMod),
+    /// Which tunnel options are which fields (Nicira)?
+    TlvTableRequest,
+    /// Answer to that.
+    TlvTableReply(TlvTableReply),
+    /// Forget the tracked connections of a zone (Nicira).
+    CtFlushZone(u16),
+    /// Forget tracked connections (Nicira).
+    CtFlush(Box<CtFlush>),
+    /// Tell idle times of rules from now on (Nicira); they are always told.
+    FlowAge,
 }
 
 impl Message {
@@ -96,6 +118,8 @@ impl Message {
             Message::PortStatus(_) => "OFPT_PORT_STATUS",
             Message::PacketOut(_) => "OFPT_PACKET_OUT",
             Message::FlowMod(_) => "OFPT_FLOW_MOD",
+            Message::GroupMod(_) => "OFPT_GROUP_MOD",
+            Message::MeterMod(_) => "OFPT_METER_MOD",
             Message::PortMod(_) => "OFPT_PORT_MOD",
             Message::TableMod(_) => "OFPT_TABLE_MOD",
             Message::MultipartRequest(_) => "OFPT_MULTIPART_REQUEST",
@@ -113,6 +137,13 @@ impl Message {
             Message::FlowModTableId(_) => "NXT_FLOW_MOD_TABLE_ID",
             Message::SetPacketInFormat(_) => "NXT_SET_PACKET_IN_FORMAT",
             Message::SetControllerId(_) => "NXT_SET_CONTROLLER_ID",
+            Message::Resume(_) => "NXT_RESUME",
+            Message::TlvTableMod(_) => "NXT_TLV_TABLE_MOD",
+            Message::TlvTableRequest => "NXT_TLV_TABLE_REQUEST",
+            Message::TlvTableReply(_) => "NXT_TLV_TABLE_REPLY",
+            Message::CtFlushZone(_) => "NXT_CT_FLUSH_ZONE",
+            Message::CtFlush(_) => "NXT_CT_FLUSH",
+            Message::FlowAge => "NXT_FLOW_AGE",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a controller may do and wants to hear: roles, asynchronous messages, table and format settings.
 
 use crate::bytes::{Put, Reader};
-use crate::msg::packet_in::property;
+use crate::msg::prop::property;
 use crate::{ErrorCode, Version};
 
 /// What a controller is to the switch.
@@ -97,12 +97,11 @@ impl AsyncConfig {
     const PROPERTIES: [u16; 6] = [1, 0, 3, 2, 5, 4];
 
     /// Reads OpenFlow 1.3's and Nicira's form: six masks.
-    pub(crate) fn decode13(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        let mut out = AsyncConfig::default();
-        for mask in out.masks() {
+    pub(crate) fn decode13(mut self, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+        for mask in self.masks().into_iter().take(6) {
             *mask = r.u32()?;
         }
-        Ok(out)
+        Ok(self)
     }
     /// Reads OpenFlow 1.4's form: properties that change `self`.
     pub(crate) fn decode14(mut self, mut r: Reader<'_>) -> Result<Self, ErrorCode> {

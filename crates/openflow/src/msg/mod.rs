@@ -2,9 +2,15 @@
 
 pub mod bundle;
 pub mod control;
+pub mod ct_flush;
 pub mod flow;
 pub mod flow_removed;
+pub mod group;
 pub mod handshake;
+pub mod meter;
 pub mod packet_in;
+pub mod packet_in2;
 pub mod packet_out;
 pub mod port;
+pub(crate) mod prop;
+pub mod tlv;

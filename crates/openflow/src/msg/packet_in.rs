@@ -2,6 +2,7 @@
 
 use weft_flow::{Field, FlowKey, Match, OfPort};
 
+use super::packet_in2::Continuation;
 use super::packet_out::only_in_port;
 use crate::bytes::{Put, Reader, round8};
 use crate::matches::{Dialect, decode_match, decode_tlvs, encode_match, encode_tlvs};
@@ -61,6 +62,26 @@ pub struct PacketIn {
     pub metadata: Match,
     /// The frame, or its start.
     pub data: Vec<u8>,
+    /// Bytes that the rule sent with it (`NXT_PACKET_IN2` only).
+    pub userdata: Vec<u8>,
+    /// What the switch wants back to let the packet go on, if the rule paused it (`NXT_PACKET_IN2`, `NXT_RESUME`).
+    pub continuation: Option<Box<Continuation>>,
+}
+
+impl Default for PacketIn {
+    fn default() -> Self {
+        PacketIn {
+            buffer_id: None,
+            total_len: 0,
+            reason: 0,
+            table_id: 0,
+            cookie: u64::MAX,
+            metadata: Match::any(),
+            data: Vec::new(),
+            userdata: Vec::new(),
+            continuation: None,
+        }
+    }
 }
 
 const OFP_NO_BUFFER: u32 = u32::MAX;
@@ -111,15 +132,7 @@ impl PacketIn {
     /// Reads the version's own form.
     pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         let buffer_id = buffer_id(r.u32()?);
-        let mut p = PacketIn {
-            buffer_id,
-            total_len: 0,
-            reason: 0,
-            table_id: 0,
-            cookie: u64::MAX,
-            metadata: Match::any(),
-            data: Vec::new(),
-        };
+        let mut p = PacketIn { buffer_id, ..PacketIn::default() };
         match version {
             Version::V10 => {
                 p.total_len = r.u16()?.into();
@@ -178,7 +191,7 @@ impl PacketIn {
         out.bytes(&self.data);
     }
 
-    fn wire_reason(&self, version: Version) -> u8 {
+    pub(super) fn wire_reason(&self, version: Version) -> u8 {
         if version < Version::V14 && self.reason > reason::INVALID_TTL { reason::ACTION } else { self.reason }
     }
 
@@ -190,7 +203,8 @@ impl PacketIn {
         r.skip(6)?;
         let metadata = decode_tlvs(r.take(match_len)?, None, false)?;
         r.skip(round8(match_len) - match_len + 2)?;
-        Ok(PacketIn { buffer_id, total_len, reason, table_id, cookie, metadata, data: r.rest().to_vec() })
+        let data = r.rest().to_vec();
+        Ok(PacketIn { buffer_id, total_len, reason, table_id, cookie, metadata, data, ..PacketIn::default() })
     }
 
     /// Appends `NXT_PACKET_IN`.
@@ -209,78 +223,4 @@ impl PacketIn {
         out.zeros(2);
         out.bytes(&self.data);
     }
-
-    /// Reads `NXT_PACKET_IN2`.
-    pub(crate) fn decode_nxt2(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        let mut p = PacketIn {
-            buffer_id: None,
-            total_len: 0,
-            reason: 0,
-            table_id: 0,
-            cookie: u64::MAX,
-            metadata: Match::any(),
-            data: Vec::new(),
-        };
-        let mut full_len = None;
-        while !r.is_empty() {
-            let (kind, length) = (r.u16()?, usize::from(r.u16()?));
-            let body = length.checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
-            let mut property = r.sub(body)?;
-            r.skip((round8(length) - length).min(r.len()))?;
-            match kind {
-                NXPINT_PACKET => p.data = property.rest().to_vec(),
-                NXPINT_FULL_LEN => full_len = Some(property.u32()?),
-                NXPINT_BUFFER_ID => p.buffer_id = buffer_id(property.u32()?),
-                NXPINT_TABLE_ID => p.table_id = property.u8()?,
-                NXPINT_COOKIE => {
-                    property.skip(4)?;
-                    p.cookie = property.u64()?;
-                }
-                NXPINT_REASON => p.reason = property.u8()?,
-                NXPINT_METADATA => p.metadata = decode_tlvs(property.rest(), None, false)?,
-                _ => {}
-            }
-        }
-        p.total_len = full_len.unwrap_or(p.data.len() as u32);
-        Ok(p)
-    }
-
-    /// Appends `NXT_PACKET_IN2`.
-    pub(crate) fn encode_nxt2(&self, version: Version, out: &mut Vec<u8>) {
-        property(out, NXPINT_PACKET, |out| out.bytes(&self.data));
-        if self.total_len as usize != self.data.len() {
-            property(out, NXPINT_FULL_LEN, |out| out.u32(self.total_len));
-        }
-        if let Some(id) = self.buffer_id {
-            property(out, NXPINT_BUFFER_ID, |out| out.u32(id));
-        }
-        property(out, NXPINT_TABLE_ID, |out| out.u8(self.table_id));
-        if self.cookie != u64::MAX {
-            property(out, NXPINT_COOKIE, |out| {
-                out.zeros(4);
-                out.u64(self.cookie);
-            });
-        }
-        property(out, NXPINT_REASON, |out| out.u8(self.reason));
-        let dialect = if version >= Version::V12 { Dialect::Oxm(version) } else { Dialect::Nxm };
-        property(out, NXPINT_METADATA, |out| encode_tlvs(dialect, &self.metadata, None, out));
-    }
-}
-
-const NXPINT_PACKET: u16 = 0;
-const NXPINT_FULL_LEN: u16 = 1;
-const NXPINT_BUFFER_ID: u16 = 2;
-const NXPINT_TABLE_ID: u16 = 3;
-const NXPINT_COOKIE: u16 = 4;
-const NXPINT_REASON: u16 = 5;
-const NXPINT_METADATA: u16 = 6;
-
-/// Appends a property: its length counts the header and not the padding.
-pub(crate) fn property(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.u16(kind);
-    out.u16(0);
-    body(out);
-    out.patch_u16(start + 2, out.len() - start);
-    out.align8(start);
 }

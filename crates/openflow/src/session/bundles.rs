@@ -45,7 +45,7 @@ impl BundleCommit {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
-    /// The messages in their order: flow-mods, packet-outs and port-mods.
+    /// The messages in their order: flow-mods, group-mods, packet-outs and port-mods.
     pub fn iter(&self) -> impl Iterator<Item = (ReplyTo, Request)> + '_ {
         let mut rest = &self.messages[..];
         std::iter::from_fn(move || {
@@ -64,6 +64,7 @@ fn bundled(message: Message) -> Result<Request, ErrorCode> {
         Message::FlowMod(m) => Ok(Request::FlowMod(m)),
         Message::PacketOut(m) => Ok(Request::PacketOut(m)),
         Message::PortMod(m) => Ok(Request::PortMod(m)),
+        Message::GroupMod(m) => Ok(Request::GroupMod(m)),
         _ => Err(ErrorCode::OFPBFC_MSG_UNSUP),
     }
 }

@@ -7,10 +7,15 @@ use crate::error::{ERROR_DATA, ErrorMessage};
 use crate::message::Message;
 use crate::msg::bundle::BundleControl;
 use crate::msg::control::{Role, RoleMessage, TableMod};
+use crate::msg::ct_flush::CtFlush;
 use crate::msg::flow::FlowMod;
+use crate::msg::group::GroupMod;
 use crate::msg::handshake::SwitchConfig;
+use crate::msg::meter::MeterMod;
+use crate::msg::packet_in::PacketIn;
 use crate::msg::packet_out::PacketOut;
 use crate::msg::port::PortMod;
+use crate::msg::tlv::TlvTableMod;
 use crate::stats::StatsRequest;
 use crate::{ErrorCode, Version};
 
@@ -62,6 +67,18 @@ pub enum Request {
     Barrier,
     /// Elect; then [`SwitchSession::set_role`] and [`SwitchSession::reply_role`].
     Role(RoleMessage),
+    /// Change a group.
+    GroupMod(Box<GroupMod>),
+    /// Change a meter.
+    MeterMod(Box<MeterMod>),
+    /// Change which tunnel options are which fields.
+    TlvTableMod(TlvTableMod),
+    /// Answer [`Message::TlvTableReply`].
+    TlvTable,
+    /// Let a paused packet go on.
+    Resume(Box<PacketIn>),
+    /// Forget tracked connections.
+    CtFlush(Box<CtFlush>),
     /// Apply together; answer by [`SwitchSession::reply_commit`].
     BundleCommit(Box<BundleCommit>),
 }
@@ -194,6 +211,17 @@ impl Connection<'_> {
             Message::PacketOut(m) => self.writable().map(|()| Request::PacketOut(m))?,
             Message::FlowMod(m) => self.writable().map(|()| Request::FlowMod(m))?,
             Message::PortMod(m) => self.writable().map(|()| Request::PortMod(m))?,
+            Message::GroupMod(m) => self.writable().map(|()| Request::GroupMod(m))?,
+            Message::MeterMod(m) => self.writable().map(|()| Request::MeterMod(m))?,
+            Message::TlvTableMod(m) => self.writable().map(|()| Request::TlvTableMod(m))?,
+            Message::TlvTableRequest => Request::TlvTable,
+            Message::Resume(m) => self.writable().map(|()| Request::Resume(m))?,
+            Message::CtFlushZone(zone) => {
+                self.writable()?;
+                Request::CtFlush(Box::new(CtFlush::zone(zone)))
+            }
+            Message::CtFlush(m) => self.writable().map(|()| Request::CtFlush(m))?,
+            Message::FlowAge => return Ok(None),
             Message::TableMod(m) => self.writable().map(|()| Request::TableMod(m))?,
             Message::MultipartRequest(m) => {
                 // No question that is understood here is longer than one message.

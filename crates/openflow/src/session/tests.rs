@@ -165,6 +165,7 @@ fn packet() -> PacketIn {
         cookie: 2,
         metadata: PacketIn::metadata_of(&FlowKey::default()),
         data: vec![7; 100_000],
+        ..PacketIn::default()
     }
 }
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use weft_flow::{Instructions, Match, OfPort};
 
+use super::entry;
 use super::oxs::{Oxs, decode_oxs, encode_oxs};
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
@@ -144,12 +145,6 @@ pub struct FlowStats {
 /// Nicira writes an age one higher, so that 0 can mean "unknown".
 fn put_age(age: Option<u16>, out: &mut Vec<u8>) {
     out.u16(age.map_or(0, |a| a.saturating_add(1)));
-}
-
-/// Bytes of an entry after its length.
-fn entry<'a>(r: &mut Reader<'a>) -> Result<Reader<'a>, ErrorCode> {
-    let length = usize::from(r.u16()?);
-    r.sub(length.checked_sub(2).ok_or(ErrorCode::OFPBRC_BAD_LEN)?)
 }
 
 impl FlowStats {

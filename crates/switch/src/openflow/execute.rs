@@ -98,6 +98,10 @@ impl OpenFlow {
                 self.commit(conn, bridge, to, &commit, draft, target);
                 Ok(())
             }
+            Request::GroupMod(_) => Err(ErrorCode::OFPGMFC_OUT_OF_GROUPS),
+            Request::MeterMod(_) => Err(ErrorCode::OFPMMFC_OUT_OF_METERS),
+            Request::TlvTableMod(_) => Err(ErrorCode::NXTTMFC_TABLE_FULL),
+            Request::TlvTable | Request::Resume(_) | Request::CtFlush(_) => Err(ErrorCode::OFPBRC_EPERM),
             Request::Role(message) => self.role(conn, bridge, to, message),
             // Tables that miss drop, as OpenFlow 1.3 has it; rules may say otherwise.
             Request::TableMod(_) => Err(ErrorCode::OFPTMFC_EPERM),

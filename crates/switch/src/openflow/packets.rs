@@ -29,6 +29,8 @@ impl OpenFlow {
             cookie: context.cookie,
             metadata: msg::packet_in::PacketIn::metadata_of(&context.key),
             data: packet.frame,
+            userdata: context.userdata.clone(),
+            continuation: None,
         };
         let controller = context.controller_id;
         for session in self.sessions_of(context.bridge) {

@@ -93,6 +93,12 @@ impl Sources<'_> {
                 self.check_port(port)?;
                 StatsReply::Queue(Vec::new())
             }
+            StatsRequest::Group(_)
+            | StatsRequest::GroupDesc(_)
+            | StatsRequest::GroupFeatures
+            | StatsRequest::Meter(_)
+            | StatsRequest::MeterConfig(_)
+            | StatsRequest::MeterFeatures => return Err(ErrorCode::OFPBRC_BAD_STAT),
         };
         session.reply_stats(to, reply, false);
         Ok(())
