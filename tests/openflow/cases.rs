@@ -58,7 +58,7 @@ pub(crate) struct ForwardCase {
 }
 
 /// Something the switch refuses.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefusalCase {
     pub(crate) name: String,
@@ -75,6 +75,9 @@ pub(crate) struct RefusalCase {
     pub(crate) message: Option<String>,
     /// Name of the error, as ovs-ofctl prints it.
     pub(crate) error: String,
+    /// What Open vSwitch 3.1 says instead, where the specification is followed rather than it.
+    #[serde(default)]
+    pub(crate) ovs: Option<String>,
 }
 
 fn newest() -> String {

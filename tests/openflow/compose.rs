@@ -73,7 +73,8 @@ fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
                 ip => ip.into(),
             };
             let ip = frame.ipv6(first(p.ipv6_src, 1), first(p.ipv6_dst, 2));
-            let mut ip = ip.tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl }).flow_label(p.ipv6_label);
+            let mut ip =
+                ip.tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl }).flow_label(p.ipv6_label);
             if p.ip_frag & FRAG_ANY != 0 {
                 let offset = if p.ip_frag & FRAG_LATER != 0 { 64 } else { 0 };
                 ip = ip.fragment(offset, true, 7);
@@ -91,7 +92,8 @@ fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
     let p = &m.key.packet;
     let port = |n: u16, default: u16| if n == 0 { default } else { n };
     let (src, dst) = (port(p.tp_src, 1000), port(p.tp_dst, 2000));
-    if p.ip_frag & FRAG_LATER != 0 {
+    // Behind an IPv6 fragment header a transport header's bytes are payload like any other.
+    if p.ip_frag & FRAG_LATER != 0 && !v6 {
         return ip.proto(IpProto(p.ip_proto)).payload(payload);
     }
     match IpProto(p.ip_proto) {
@@ -111,7 +113,8 @@ fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
             let (message, kind) = if p.tp_src == 135 {
                 (NdpMessage::NeighborSolicit { target }, 1)
             } else {
-                let solicited = NdpMessage::NeighborAdvert { router: false, solicited: true, override_: true, target };
+                let solicited =
+                    NdpMessage::NeighborAdvert { router: false, solicited: true, override_: true, target };
                 (solicited, 2)
             };
             let mac = if kind == 1 { p.arp_sha } else { p.arp_tha };

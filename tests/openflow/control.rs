@@ -75,7 +75,11 @@ impl Raw {
 /// Type and code of the first error among messages.
 pub(crate) fn error_of(messages: &[Vec<u8>]) -> Option<(&[u8], u16, u16)> {
     let message = messages.iter().find(|m| m[1] == ERROR && m.len() >= 12)?;
-    Some((message, u16::from_be_bytes([message[8], message[9]]), u16::from_be_bytes([message[10], message[11]])))
+    Some((
+        message,
+        u16::from_be_bytes([message[8], message[9]]),
+        u16::from_be_bytes([message[10], message[11]]),
+    ))
 }
 
 /// Bytes of a text of hexadecimal digits; spaces and line ends do not count.

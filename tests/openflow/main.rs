@@ -19,16 +19,22 @@ const PORTS: usize = 5;
 
 struct Bench {
     switch: Switch,
+    /// Ports' other ends; none where ports are dummies.
     wires: Wires,
 }
 
 impl Bench {
-    fn new() -> Bench {
-        let switch = Switch::start(Kind::Weft);
-        let wires = Wires::make(&switch.ns, PORTS);
+    fn new(kind: Kind) -> Bench {
+        let switch = Switch::start(kind);
+        let wires = Wires::make(&switch.ns, if kind == Kind::Weft { PORTS } else { 0 });
         let mut line = "ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure".to_owned();
+        let (bridge, port) = match kind {
+            Kind::Weft => ("", ""),
+            Kind::OvsDummy => (" datapath_type=dummy", " type=dummy"),
+        };
+        line.push_str(bridge);
         for n in 1..=PORTS {
-            line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} ofport_request={n}"));
+            line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} ofport_request={n}{port}"));
         }
         switch.ok(&line);
         Bench { switch, wires }
@@ -67,7 +73,9 @@ impl Bench {
                 let expected: &[(usize, Vec<u8>)] = if taken { &[(2, frame.clone())] } else { &[] };
                 if out != expected {
                     let ports: Vec<usize> = out.iter().map(|o| o.0).collect();
-                    return Err(format!("{packet}, the {time} time: taken: {taken}, but it left by {ports:?}"));
+                    return Err(format!(
+                        "{packet}, the {time} time: taken: {taken}, but it left by {ports:?}"
+                    ));
                 }
             }
         }
@@ -137,7 +145,17 @@ impl Bench {
             _ => return Err("a case has either ofctl or message".to_owned()),
         };
         let named = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == case.error);
-        if named { Ok(()) } else { Err(format!("expected {}, got: {said}", case.error)) }
+        if named {
+            Ok(())
+        } else {
+            Err(format!("expected {}, got: {}", case.error, said.lines().next().unwrap_or_default()))
+        }
+    }
+
+    /// Whether Open vSwitch refuses it in the same way, unless the case says otherwise.
+    fn refuses_as_peer(&mut self, case: &RefusalCase) -> Result<(), String> {
+        let error = case.ovs.clone().unwrap_or_else(|| case.error.clone());
+        self.refuses(&RefusalCase { error, ..case.clone() })
     }
 
     /// What the switch says to a message, in the words of ovs-ofctl.
@@ -184,7 +202,7 @@ fn describe(frame: &[u8]) -> String {
 #[test]
 fn every_case() {
     let filter = std::env::var("WEFT_CASES").unwrap_or_default();
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Kind::Weft);
     let (mut run, mut failed) = (0usize, Vec::new());
     for (file, cases) in cases::read() {
         let mut tell = |name: String, result: Result<(), String>| {
@@ -216,4 +234,19 @@ fn every_case() {
     println!("{run} cases, {} failed", failed.len());
     assert!(failed.is_empty(), "{} of {run} cases failed:\n{}", failed.len(), failed.join("\n"));
     assert!(!filter.is_empty() || run >= 600, "only {run} cases");
+}
+
+#[test]
+fn refusals_are_those_of_open_vswitch() {
+    let mut bench = Bench::new(Kind::OvsDummy);
+    let (mut run, mut failed) = (0usize, Vec::new());
+    for (file, cases) in cases::read() {
+        for case in &cases.refusals {
+            run += 1;
+            if let Err(e) = bench.refuses_as_peer(case) {
+                failed.push(format!("{file}: {}: {e}", case.name));
+            }
+        }
+    }
+    assert!(failed.is_empty() && run > 50, "{} of {run} differ:\n{}", failed.len(), failed.join("\n"));
 }

@@ -1,7 +1,8 @@
 //! How are frames given to the switch's ports, and which come out?
 //!
-//! Each port is one end of a veth pair; the test holds the other by a packet socket. A marked frame sent behind the
-//! one in question tells when that has left every port: one lane forwards in order.
+//! Each port is one end of a veth pair; the test holds the other by a packet socket. Marked frames sent behind the one
+//! in question tell when that has left every port: one lane forwards batch after batch. There are two marks, one after
+//! the other, because flows of one batch may overtake each other.
 
 use std::time::{Duration, Instant};
 
@@ -53,8 +54,14 @@ impl Wires {
         assert_eq!(sent, 1);
     }
 
-    /// Everything that came out of each port before a marked frame sent into `port` now, which the rules send to all.
+    /// Everything that came out of each port before marked frames sent into `port` now, which the rules send to all.
     pub(crate) fn drain(&mut self, port: usize) -> Result<Vec<(usize, Vec<u8>)>, String> {
+        let mut out = self.until_mark(port)?;
+        out.extend(self.until_mark(port)?);
+        Ok(out)
+    }
+
+    fn until_mark(&mut self, port: usize) -> Result<Vec<(usize, Vec<u8>)>, String> {
         self.marks += 1;
         let mut mark = vec![0xff; 6];
         mark.extend([2, 0, 0, 0, 0, 0xee]);
@@ -70,7 +77,9 @@ impl Wires {
                     Some(frame) if frame.get(12..18) == mark.get(12..18) => break,
                     Some(frame) if frame.get(12..14) == Some(&MARK.to_be_bytes()[..]) => {}
                     Some(frame) => out.push((n, frame)),
-                    None if Instant::now() > until => return Err(format!("the mark does not come out of port {n}")),
+                    None if Instant::now() > until => {
+                        return Err(format!("the mark does not come out of port {n}"));
+                    }
                     None => std::thread::sleep(Duration::from_micros(200)),
                 }
             }

@@ -23,7 +23,9 @@ fn bridge(kind: Kind) -> Switch {
         Kind::Weft => ("", "internal"),
         Kind::OvsDummy => ("-- set bridge br0 datapath_type=dummy", "dummy"),
     };
-    let mut line = format!("ovs-vsctl add-br br0 {bridge} -- set bridge br0 fail_mode=secure other_config:hwaddr=02:00:00:00:aa:01");
+    let mut line = format!(
+        "ovs-vsctl add-br br0 {bridge} -- set bridge br0 fail_mode=secure other_config:hwaddr=02:00:00:00:aa:01"
+    );
     for n in 1..=PORTS {
         line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} type={port} ofport_request={n}"));
     }
@@ -94,7 +96,11 @@ fn same_tables_same_packets_same_datapath_actions() {
     if !differ.is_empty() {
         let shown = number("WEFT_ORACLE_SHOW", 5) as usize;
         let text: Vec<&String> = differ.iter().take(shown).collect();
-        panic!("{} differences, the first of them:\n{}", differ.len(), text.iter().map(|t| t.as_str()).collect::<Vec<_>>().join("\n\n"));
+        panic!(
+            "{} differences, the first of them:\n{}",
+            differ.len(),
+            text.iter().map(|t| t.as_str()).collect::<Vec<_>>().join("\n\n")
+        );
     }
     assert!(compared >= sets * PACKETS as u64, "every packet was compared");
 }

@@ -159,7 +159,9 @@ fn conjunction(dice: &mut Dice, table: u64, id: u64, out: &mut Vec<String>) {
         out.push(format!("table={table},priority={priority},ip,nw_src={ip},actions=conjunction({id},1/2)"));
     }
     for port in [80, 443] {
-        out.push(format!("table={table},priority={priority},tcp,tp_dst={port},actions=conjunction({id},2/2)"));
+        out.push(format!(
+            "table={table},priority={priority},tcp,tp_dst={port},actions=conjunction({id},2/2)"
+        ));
     }
     let to = 1 + dice.below(PORTS);
     out.push(format!("table={table},priority={priority},ip,conj_id={id},actions=output:{to}"));
@@ -417,7 +419,9 @@ impl Maker<'_> {
             return format!("set_field:{}->{l4}_{end}", d.pick(&L4));
         }
         match self.class {
-            Arp if choice % 2 == 0 => "load:2->NXM_OF_ARP_OP[],move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]".to_owned(),
+            Arp if choice % 2 == 0 => {
+                "load:2->NXM_OF_ARP_OP[],move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]".to_owned()
+            }
             Arp => format!("set_field:{}->arp_spa", d.pick(&IPS)),
             Nd => format!("set_field:{}->nd_target", d.pick(&IP6S)),
             Icmp => "set_field:0->icmp_type".to_owned(),
@@ -439,13 +443,17 @@ impl Maker<'_> {
     }
 
     fn choose_link(&mut self) -> String {
-        let fields = *self.dice.pick(&["eth_src", "symmetric_l4", "symmetric_l3l4", "nw_src", "symmetric_l3"]);
+        let fields =
+            *self.dice.pick(&["eth_src", "symmetric_l4", "symmetric_l3l4", "nw_src", "symmetric_l3"]);
         match self.dice.below(3) {
             0 => {
                 let algorithm = *self.dice.pick(&["modulo_n", "hash_threshold", "hrw", "iter_hash"]);
                 format!("multipath({fields},50,{algorithm},3,0,NXM_NX_REG2[0..15])")
             }
-            1 => format!("bundle({fields},7,{},ofport,members:1,2,3)", self.dice.pick(&["hrw", "active_backup"])),
+            1 => format!(
+                "bundle({fields},7,{},ofport,members:1,2,3)",
+                self.dice.pick(&["hrw", "active_backup"])
+            ),
             _ => format!("bundle_load({fields},7,hrw,ofport,NXM_NX_REG2[0..15],members:4,5)"),
         }
     }

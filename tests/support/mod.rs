@@ -208,7 +208,11 @@ impl Switch {
                 && let Ok(value) = serde_json::from_slice::<Value>(&answer)
             {
                 let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-                return if value["error"].is_null() { Ok(text(&value["result"])) } else { Err(text(&value["error"])) };
+                return if value["error"].is_null() {
+                    Ok(text(&value["result"]))
+                } else {
+                    Err(text(&value["error"]))
+                };
             }
         }
     }
