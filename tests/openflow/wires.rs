@@ -54,14 +54,15 @@ impl Wires {
         assert_eq!(sent, 1);
     }
 
-    /// Everything that came out of each port before marked frames sent into `port` now, which the rules send to all.
-    pub(crate) fn drain(&mut self, port: usize) -> Result<Vec<(usize, Vec<u8>)>, String> {
-        let mut out = self.until_mark(port)?;
-        out.extend(self.until_mark(port)?);
+    /// Everything that came out of each port before marked frames sent into `port` now, which the rules send to all
+    /// but the `silent` ports.
+    pub(crate) fn drain(&mut self, port: usize, silent: &[usize]) -> Result<Vec<(usize, Vec<u8>)>, String> {
+        let mut out = self.until_mark(port, silent)?;
+        out.extend(self.until_mark(port, silent)?);
         Ok(out)
     }
 
-    fn until_mark(&mut self, port: usize) -> Result<Vec<(usize, Vec<u8>)>, String> {
+    fn until_mark(&mut self, port: usize, silent: &[usize]) -> Result<Vec<(usize, Vec<u8>)>, String> {
         self.marks += 1;
         let mut mark = vec![0xff; 6];
         mark.extend([2, 0, 0, 0, 0, 0xee]);
@@ -77,6 +78,7 @@ impl Wires {
                     Some(frame) if frame.get(12..18) == mark.get(12..18) => break,
                     Some(frame) if frame.get(12..14) == Some(&MARK.to_be_bytes()[..]) => {}
                     Some(frame) => out.push((n, frame)),
+                    None if silent.contains(&n) => break,
                     None if Instant::now() > until => {
                         return Err(format!("the mark does not come out of port {n}"));
                     }

@@ -21,7 +21,7 @@ fn bridge(kind: Kind) -> Switch {
     let switch = Switch::start(kind);
     let (bridge, port) = match kind {
         Kind::Weft => ("", "internal"),
-        Kind::OvsDummy => ("-- set bridge br0 datapath_type=dummy", "dummy"),
+        Kind::OvsDummy | Kind::Ovs => ("-- set bridge br0 datapath_type=dummy", "dummy"),
     };
     let mut line = format!(
         "ovs-vsctl add-br br0 {bridge} -- set bridge br0 fail_mode=secure other_config:hwaddr=02:00:00:00:aa:01"

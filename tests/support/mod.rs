@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Weft,
     /// Debian's ovs-vswitchd whose ports are dummies: it decides, and nothing leaves.
     OvsDummy,
+    /// Debian's ovs-vswitchd with its datapath in user space.
+    Ovs,
 }
 
 /// What a command said.
@@ -75,7 +77,7 @@ impl Switch {
                     &format!("--db={}", db.display()),
                 ]);
             }
-            Kind::OvsDummy => {
+            Kind::OvsDummy | Kind::Ovs => {
                 if !self.path("conf.db").exists() {
                     self.ok(&format!(
                         "ovsdb-tool create {} /usr/share/openvswitch/vswitch.ovsschema",
@@ -91,13 +93,15 @@ impl Switch {
                 ]);
                 self.wait_for("the database serves", |s| s.path("db.sock").exists());
                 self.ok("ovs-vsctl --no-wait init");
-                self.daemon(&[
-                    "ovs-vswitchd",
-                    &format!("unix:{}", sock.display()),
-                    "--enable-dummy=override",
-                    "--disable-system",
-                    &format!("--pidfile={}", self.path("ovs-vswitchd.pid").display()),
-                ]);
+                let (remote, pidfile) = (
+                    format!("unix:{}", sock.display()),
+                    format!("--pidfile={}", self.path("ovs-vswitchd.pid").display()),
+                );
+                let mut words = vec!["ovs-vswitchd", &remote, "--disable-system", &pidfile];
+                if self.kind == Kind::OvsDummy {
+                    words.push("--enable-dummy=override");
+                }
+                self.daemon(&words);
             }
         }
         self.wait_for("the switch answers", |s| s.run("ovs-appctl version").code == 0);
