@@ -23,15 +23,53 @@ pub struct ControllerAction {
     pub meter: Option<u32>,
 }
 
-/// A value for a tunnel option.
+/// Most bytes that a tunnel option may have (RFC 8926 §3.5).
+pub const MAX_OPTION: usize = 124;
+
+/// A value for a tunnel option. Made by [`OptionValue::whole`] and [`OptionValue::masked`], which give it its one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionValue {
     /// `tun_metadata0` to `tun_metadata63`.
     pub field: Field,
-    /// Value, in wire order, as long as `mask`; at most 124 bytes.
+    /// Value, in wire order, right aligned in the option, as long as `mask`; at most 124 bytes.
     pub value: Vec<u8>,
-    /// Bits to set.
+    /// Bits to set. When all 124 bytes are ones, all of the option is set, however long it is.
     pub mask: Vec<u8>,
+}
+
+impl OptionValue {
+    /// Sets all of an option. What the value lacks on its left is zero; of what is longer than 124 bytes, the end counts.
+    pub fn whole(field: Field, value: &[u8]) -> Self {
+        OptionValue { field, value: right_aligned(value, MAX_OPTION), mask: vec![0xff; MAX_OPTION] }
+    }
+
+    /// Sets bits of an option. Leading bytes of which no bit is set are left out.
+    pub fn masked(field: Field, value: &[u8], mask: &[u8]) -> Self {
+        let mask = right_aligned(mask, MAX_OPTION);
+        let start = mask.iter().position(|b| *b != 0).unwrap_or(MAX_OPTION - 1);
+        let value = right_aligned(value, MAX_OPTION);
+        let value = value.iter().zip(&mask).map(|(v, m)| v & m).skip(start).collect();
+        OptionValue { field, value, mask: mask[start..].to_vec() }
+    }
+
+    /// Whether all of the option is set.
+    pub fn is_whole(&self) -> bool {
+        self.mask.len() == MAX_OPTION && self.mask.iter().all(|b| *b == 0xff)
+    }
+
+    /// The value without leading zero bytes, but at least one byte.
+    pub fn digits(&self) -> &[u8] {
+        let start = self.value.iter().position(|b| *b != 0).unwrap_or(self.value.len().saturating_sub(1));
+        &self.value[start..]
+    }
+}
+
+/// The last `len` bytes, with zeros in front where there are fewer.
+fn right_aligned(bytes: &[u8], len: usize) -> Vec<u8> {
+    let bytes = &bytes[bytes.len().saturating_sub(len)..];
+    let mut out = vec![0; len - bytes.len()];
+    out.extend_from_slice(bytes);
+    out
 }
 
 /// Which header fields a hash is over (`NX_HASH_FIELDS_*`).
@@ -253,7 +291,7 @@ pub enum Encap {
     Ethernet,
     /// Network service header (RFC 8300): metadata type, 1 or 2, and its TLVs (class, type, data).
     Nsh {
-        /// Metadata type.
+        /// Metadata type; 0: not said.
         md_type: u8,
         /// Context headers of metadata type 2.
         tlvs: Vec<(u16, u8, Vec<u8>)>,

@@ -52,6 +52,10 @@ impl OfPort {
     pub fn from_u16(n: u16) -> OfPort {
         if n >= 0xff00 { OfPort(0xffff_0000 | u32::from(n)) } else { OfPort(u32::from(n)) }
     }
+    /// Whether a packet may be cut on its way there: the port is one, not several, and no controller.
+    pub fn may_truncate(self) -> bool {
+        !self.is_reserved() || matches!(self, Self::IN_PORT | Self::LOCAL)
+    }
     /// Whether the number stands for something other than a real port.
     pub fn is_reserved(self) -> bool {
         self.0 > Self::MAX.0

@@ -3,48 +3,57 @@
 use weft_wire::EtherType;
 
 use super::Syntax;
+use super::controller::{parse_controller, parse_sample};
+use super::ct::parse_ct;
+use super::encap::{parse_decap, parse_encap};
 use super::error::{ParseError, Result, bad};
+use super::learn::parse_learn;
 use super::lex::{Pair, pairs};
-use super::value::{int, number, number_of, parse_value};
-use crate::{Action, ActionError, Field, Instructions, Match, OfPort, Subfield};
+use super::links::{parse_bundle, parse_multipath};
+use super::subfield::{arrow, fits, parse_bit, parse_subfield, parse_writable, same_width};
+use super::value::{hex_bytes, int, number, number_of, parse_option, parse_value};
+use crate::{Action, ActionError, Field, Instructions, Match, OfPort, OptionValue, Prereq};
 
 /// Most actions within actions (`clone(clone(...))`).
 const MAX_DEPTH: usize = 16;
-
-/// Words for packet-in reasons (`OFPR_*`), by number.
-pub(super) const REASONS: &[&str] =
-    &["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"];
+/// Most bits that `load` can set in a field that is wider than a number here.
+const LOAD_BITS: u16 = 128;
 
 /// Reads a list of actions, instructions such as `goto_table` not among them. `drop` and nothing mean no actions.
-///
-/// `mod_tp_src` and `mod_tp_dst` mean TCP; [`parse_instructions`] knows better.
 ///
 /// # Errors
 /// The first action that is unknown or wrong.
 pub fn parse_actions(text: &str, syntax: &Syntax<'_>) -> Result<Vec<Action>> {
-    Parser { syntax, ports: (Field::TcpSrc, Field::TcpDst) }.list(text, 0)
+    Parser { syntax, ports: None }.list(text, 0)
 }
 
 /// Reads what stands behind `actions=`: actions and instructions, in the order in which they execute. `m` is the
-/// match they belong to, which tells what protocol's ports `mod_tp_dst` changes.
+/// match they belong to, which may tell what protocol's ports `mod_tp_dst` changes.
 ///
 /// # Errors
 /// The first action that is unknown or wrong, or an instruction out of order.
 pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<Instructions> {
-    let parser = Parser { syntax, ports: m.transport_ports() };
+    let known = [Prereq::Tcp, Prereq::Udp, Prereq::Sctp].iter().any(|p| m.meets(*p));
+    let parser = Parser { syntax, ports: known.then(|| m.transport_ports()) };
     let mut out = Instructions::default();
-    let mut last = Stage::Apply;
+    let mut last = None;
     let pairs = pairs(text)?;
     if pairs.iter().any(|p| p.key == "drop") {
         return if pairs.len() == 1 { Ok(out) } else { Err(ParseError::DropNotAlone) };
     }
     for pair in &pairs {
         let stage = Stage::of(pair.key);
-        if stage < last {
-            return Err(ParseError::Order { late: stage.name(), early: last.name() });
+        if let Some(last) = last {
+            if stage < last {
+                return Err(ParseError::Order { late: stage.name(), early: last.name() });
+            }
+            if stage == last && stage != Stage::Apply {
+                return Err(ParseError::Twice(stage.name()));
+            }
         }
-        last = stage;
+        last = Some(stage);
         match stage {
+            Stage::Meter => out.meter = Some(int(pair.key, pair.text())?),
             Stage::Apply => parser.action(pair, 0, &mut out.apply)?,
             Stage::Clear => out.clear = true,
             Stage::Write => out.write = parser.list(pair.text(), 0)?,
@@ -61,6 +70,7 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
 /// Instructions in the order of their execution.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
+    Meter,
     Apply,
     Clear,
     Write,
@@ -71,6 +81,7 @@ enum Stage {
 impl Stage {
     fn of(key: &str) -> Stage {
         match key {
+            "meter" => Stage::Meter,
             "clear_actions" => Stage::Clear,
             "write_actions" => Stage::Write,
             "write_metadata" => Stage::Metadata,
@@ -80,6 +91,7 @@ impl Stage {
     }
     fn name(self) -> &'static str {
         match self {
+            Stage::Meter => "meter",
             Stage::Apply => "apply_actions",
             Stage::Clear => "clear_actions",
             Stage::Write => "write_actions",
@@ -89,14 +101,16 @@ impl Stage {
     }
 }
 
-struct Parser<'a> {
-    syntax: &'a Syntax<'a>,
-    /// Fields of source and destination port.
-    ports: (Field, Field),
+/// Reads lists of actions.
+pub(super) struct Parser<'a> {
+    pub(super) syntax: &'a Syntax<'a>,
+    /// Fields of source and destination port, where the match says which they are.
+    ports: Option<(Field, Field)>,
 }
 
 impl Parser<'_> {
-    fn list(&self, text: &str, depth: usize) -> Result<Vec<Action>> {
+    /// Reads a list that is this deep within others.
+    pub(super) fn list(&self, text: &str, depth: usize) -> Result<Vec<Action>> {
         if depth > MAX_DEPTH {
             return Err(ParseError::TooDeep);
         }
@@ -114,49 +128,26 @@ impl Parser<'_> {
     fn action(&self, pair: &Pair<'_>, depth: usize, out: &mut Vec<Action>) -> Result<()> {
         let text = pair.text();
         let action = match pair.key {
-            "output" if pair.parens => self.output_trunc(text)?,
-            "output" => self.output(text)?,
-            key if key.eq_ignore_ascii_case("controller") => self.controller(pair)?,
             "set_field" => self.set_field(text)?,
             "load" => load(text)?,
-            "move" => {
-                let (src, dst) = arrow(text)?;
-                let (src, dst) = (subfield(src)?, writable(subfield(dst)?)?);
-                if src.bits != dst.bits {
-                    let problem = format!(
-                        "source field is {} bits wide but destination is {} bits wide",
-                        src.bits, dst.bits
-                    );
-                    return Err(ParseError::BadSubfield { text: text.to_owned(), problem });
-                }
-                Action::Move { src, dst }
-            }
-            "push" => Action::StackPush(subfield(text)?),
-            "pop" => Action::StackPop(writable(subfield(text)?)?),
-            "push_vlan" => match int(pair.key, text)? {
-                tpid @ (0x8100 | 0x88a8) => Action::PushVlan(EtherType(tpid)),
-                _ => return Err(bad(pair.key, text, "0x8100 or 0x88a8")),
-            },
-            "pop_vlan" | "strip_vlan" => Action::PopVlan,
-            "mod_vlan_vid" | "set_vlan_vid" => Action::SetVlanVid(number_of(pair.key, text, 12)? as u16),
-            "mod_vlan_pcp" | "set_vlan_pcp" => Action::SetVlanPcp(number_of(pair.key, text, 3)? as u8),
-            "mod_dl_src" => self.set(Field::EthSrc, text)?,
-            "mod_dl_dst" => self.set(Field::EthDst, text)?,
-            "mod_nw_src" => self.set(Field::IpSrc, text)?,
-            "mod_nw_dst" => self.set(Field::IpDst, text)?,
-            "mod_nw_tos" => match int::<u8>(pair.key, text)? {
-                tos if tos & 3 == 0 => whole(Field::IpDscp, (tos >> 2).into()),
-                _ => return Err(bad(pair.key, text, "a multiple of 4, up to 252")),
-            },
-            "mod_nw_ecn" => whole(Field::NwEcn, number_of(pair.key, text, 2)?),
-            "mod_nw_ttl" => self.set(Field::NwTtl, text)?,
-            "mod_tp_src" => self.set(self.ports.0, text)?,
-            "mod_tp_dst" => self.set(self.ports.1, text)?,
-            "set_tunnel" | "set_tunnel64" => self.set(Field::TunId, text)?,
-            "dec_ttl" => match pair.value {
-                None | Some("" | "0") => Action::DecTtl(Vec::new()),
-                Some(_) => return Err(ParseError::Unsupported("dec_ttl with controller identifiers".into())),
-            },
+            "move" => parse_move(text)?,
+            "push" => Action::StackPush(parse_subfield(text)?),
+            "pop" => Action::StackPop(parse_writable(text)?),
+            "delete_field" => Action::DeleteField(parse_subfield(text)?.field),
+            "group" => Action::Group(int(pair.key, text)?),
+            "meter" => Action::Meter(int(pair.key, text)?),
+            "multipath" => parse_multipath(text)?,
+            "bundle" => parse_bundle(text, false, self.syntax)?,
+            "bundle_load" => parse_bundle(text, true, self.syntax)?,
+            "learn" => parse_learn(text, self.syntax)?,
+            "conjunction" => parse_conjunction(text)?,
+            "fin_timeout" => parse_fin_timeout(text)?,
+            "sample" => parse_sample(text, self.syntax)?,
+            "ct" => parse_ct(text, self, depth)?,
+            "ct_clear" => Action::CtClear,
+            "check_pkt_larger" => parse_check_pkt_larger(pair)?,
+            "encap" => parse_encap(text)?,
+            "decap" => parse_decap(text)?,
             "resubmit" => self.resubmit(pair)?,
             "clone" => Action::Clone(self.list(text, depth + 1)?),
             "note" => Action::Note(note(text)?),
@@ -164,21 +155,100 @@ impl Parser<'_> {
             "clear_actions" | "write_actions" | "write_metadata" | "goto_table" => {
                 return Err(ParseError::Unsupported(format!("{} among actions", pair.key)));
             }
-            key if OTHERS.contains(&key) => return Err(ParseError::Unsupported(format!("action {key}"))),
-            key => match self.syntax.parse_port(key) {
-                Some(port) => output(port),
-                None => return Err(ParseError::UnknownAction(key.to_owned())),
+            "nat" => return Err(ParseError::Unsupported("nat outside of ct".to_owned())),
+            "dec_nsh_ttl" | "apply_actions" | "debug_recirc" | "debug_slow" | "unroll_xlate" => {
+                return Err(ParseError::Unsupported(format!("action {}", pair.key)));
+            }
+            _ => match self.output(pair)? {
+                Some(action) => action,
+                None => match self.header(pair)? {
+                    Some(action) => action,
+                    None => return Err(ParseError::UnknownAction(pair.key.to_owned())),
+                },
             },
         };
         out.push(action);
         Ok(())
     }
 
-    fn output(&self, text: &str) -> Result<Action> {
+    /// Reads what sends somewhere, or chooses a queue. `None`: it is something else.
+    fn output(&self, pair: &Pair<'_>) -> Result<Option<Action>> {
+        let text = pair.text();
+        Ok(Some(match pair.key {
+            "output" if pair.parens => self.output_trunc(text)?,
+            "output" => self.output_port(text)?,
+            key if key.eq_ignore_ascii_case("controller") => parse_controller(pair)?,
+            "enqueue" => {
+                let separator = if pair.parens { ',' } else { ':' };
+                let wrong = || bad("enqueue", text, "port:queue or (port,queue)");
+                let (port, queue) = text.split_once(separator).ok_or_else(wrong)?;
+                let port = port.trim();
+                let unknown = || ParseError::UnknownPort(port.to_owned());
+                let port = self.syntax.parse_port(port).ok_or_else(unknown)?;
+                Action::Enqueue { port, queue: int(pair.key, queue.trim())? }
+            }
+            "set_queue" => Action::SetQueue(int(pair.key, text)?),
+            "pop_queue" => Action::PopQueue,
+            key => match self.syntax.parse_port(key) {
+                Some(port) if pair.value.is_none() => plain_output(port),
+                _ => return Ok(None),
+            },
+        }))
+    }
+
+    /// Reads what changes a header under a name of its own. `None`: it is something else.
+    fn header(&self, pair: &Pair<'_>) -> Result<Option<Action>> {
+        let (key, text) = (pair.key, pair.text());
+        Ok(Some(match key {
+            "push_vlan" => match int(key, text)? {
+                tpid @ (0x8100 | 0x88a8) => Action::PushVlan(EtherType(tpid)),
+                _ => return Err(bad(key, text, "0x8100 or 0x88a8")),
+            },
+            "pop_vlan" | "strip_vlan" => Action::PopVlan,
+            "mod_vlan_vid" | "set_vlan_vid" => Action::SetVlanVid(number_of(key, text, 12)? as u16),
+            "mod_vlan_pcp" | "set_vlan_pcp" => Action::SetVlanPcp(number_of(key, text, 3)? as u8),
+            "push_mpls" => match int(key, text)? {
+                ty @ (0x8847 | 0x8848) => Action::PushMpls(EtherType(ty)),
+                _ => return Err(bad(key, text, "0x8847 or 0x8848")),
+            },
+            "pop_mpls" => Action::PopMpls(EtherType(int(key, text)?)),
+            "set_mpls_label" => whole(Field::MplsLabel, number_of(key, text, 20)?),
+            "set_mpls_tc" => whole(Field::MplsTc, number_of(key, text, 3)?),
+            "set_mpls_ttl" => whole(Field::MplsTtl, number_of(key, text, 8)?),
+            "dec_mpls_ttl" => Action::DecMplsTtl,
+            "copy_ttl_out" => Action::CopyTtlOut,
+            "copy_ttl_in" => Action::CopyTtlIn,
+            "mod_dl_src" => self.set(Field::EthSrc, text)?,
+            "mod_dl_dst" => self.set(Field::EthDst, text)?,
+            "mod_nw_src" => self.set(Field::IpSrc, text)?,
+            "mod_nw_dst" => self.set(Field::IpDst, text)?,
+            "mod_nw_tos" => match int::<u8>(key, text)? {
+                tos if tos & 3 == 0 => whole(Field::IpDscp, (tos >> 2).into()),
+                _ => return Err(bad(key, text, "a multiple of 4, up to 252")),
+            },
+            "mod_nw_ecn" => whole(Field::NwEcn, number_of(key, text, 2)?),
+            "mod_nw_ttl" => self.set(Field::NwTtl, text)?,
+            "mod_tp_src" | "mod_tp_dst" => {
+                let (port, dst): (u16, _) = (int(key, text)?, key == "mod_tp_dst");
+                match self.ports {
+                    Some(fields) => whole(if dst { fields.1 } else { fields.0 }, port.into()),
+                    None => Action::SetTpPort { dst, port },
+                }
+            }
+            "set_tunnel" | "set_tunnel64" => self.set(Field::TunId, text)?,
+            "dec_ttl" => {
+                let ids = text.split([',', ' ']).filter(|id| !id.is_empty());
+                Action::DecTtl(ids.map(|id| int(key, id)).collect::<Result<_>>()?)
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn output_port(&self, text: &str) -> Result<Action> {
         if let Some(port) = self.syntax.parse_port(text) {
-            return Ok(output(port));
+            return Ok(plain_output(port));
         }
-        match subfield(text) {
+        match parse_subfield(text) {
             Ok(src) => Ok(Action::OutputReg { src, max_len: u16::MAX }),
             Err(e) if text.contains('[') => Err(e),
             Err(_) => Err(ParseError::UnknownPort(text.to_owned())),
@@ -196,38 +266,14 @@ impl Parser<'_> {
             }
         }
         match (port, max_len) {
-            (Some(port), Some(max_len @ 14..)) => Ok(Action::OutputTrunc { port, max_len }),
+            (Some(port), Some(max_len @ 14..)) if port.may_truncate() => {
+                Ok(Action::OutputTrunc { port, max_len })
+            }
+            (Some(_), Some(14..)) => Err(bad("port", text, "a port that one packet goes to")),
             (Some(_), Some(_)) => Err(bad("max_len", text, "at least 14 bytes")),
             (None, _) => Err(ParseError::MissingValue("port".into())),
             (_, None) => Err(ParseError::MissingValue("max_len".into())),
         }
-    }
-
-    fn controller(&self, pair: &Pair<'_>) -> Result<Action> {
-        let text = pair.text();
-        if !pair.parens {
-            let max_len = if text.is_empty() { u16::MAX } else { int("controller", text)? };
-            return Ok(Action::Output { port: OfPort::CONTROLLER, max_len });
-        }
-        let (mut max_len, mut id, mut reason) = (u16::MAX, 0, 1);
-        for pair in pairs(text)? {
-            match pair.key {
-                "max_len" => max_len = int("max_len", pair.text())?,
-                "id" => id = int("id", pair.text())?,
-                "reason" => match REASONS.iter().position(|r| *r == pair.text()) {
-                    Some(n) => reason = n as u8,
-                    None => reason = int("reason", pair.text())?,
-                },
-                "userdata" | "pause" | "meter_id" => {
-                    return Err(ParseError::Unsupported(format!("controller({})", pair.key)));
-                }
-                key => return Err(ParseError::UnknownKeyword(key.to_owned())),
-            }
-        }
-        if id == 0 && reason == 1 {
-            return Ok(Action::Output { port: OfPort::CONTROLLER, max_len });
-        }
-        Ok(Action::controller(max_len, id, reason))
     }
 
     fn set(&self, field: Field, text: &str) -> Result<Action> {
@@ -240,11 +286,14 @@ impl Parser<'_> {
         let field = Field::by_name(name)
             .or_else(|| Field::by_point_name(name).map(|(field, _)| field))
             .ok_or_else(|| ParseError::UnknownKeyword(name.to_owned()))?;
-        if !field.supported() || field.tun_metadata_index().is_some() {
+        if !field.supported() {
             return Err(ParseError::Unsupported(field.name().to_owned()));
         }
         if !field.writable() {
             return Err(ActionError::ReadOnly(field).into());
+        }
+        if field.tun_metadata_index().is_some() {
+            return Ok(Action::SetOption(Box::new(parse_option(field, value)?)));
         }
         let action = self.set(field, value)?;
         match action {
@@ -281,36 +330,7 @@ impl Parser<'_> {
     }
 }
 
-/// Actions of Open vSwitch that are not carried out here.
-const OTHERS: &[&str] = &[
-    "group",
-    "meter",
-    "enqueue",
-    "set_queue",
-    "pop_queue",
-    "bundle",
-    "bundle_load",
-    "multipath",
-    "push_mpls",
-    "pop_mpls",
-    "set_mpls_label",
-    "set_mpls_tc",
-    "set_mpls_ttl",
-    "dec_mpls_ttl",
-    "encap",
-    "decap",
-    "dec_nsh_ttl",
-    "check_pkt_larger",
-    "delete_field",
-    "ct",
-    "ct_clear",
-    "learn",
-    "fin_timeout",
-    "conjunction",
-    "sample",
-];
-
-fn output(port: OfPort) -> Action {
+fn plain_output(port: OfPort) -> Action {
     Action::Output { port, max_len: if port == OfPort::CONTROLLER { u16::MAX } else { 0 } }
 }
 
@@ -318,66 +338,65 @@ fn whole(field: Field, value: u128) -> Action {
     Action::set(field, value, field.value_mask())
 }
 
-fn arrow(text: &str) -> Result<(&str, &str)> {
-    let missing = || bad("action", text, "value->field");
-    text.split_once("->").map(|(a, b)| (a.trim(), b.trim())).ok_or_else(missing)
+fn parse_move(text: &str) -> Result<Action> {
+    let (src, dst) = arrow(text)?;
+    let (src, dst) = (parse_subfield(src)?, parse_writable(dst)?);
+    same_width(text, &src, &dst)?;
+    Ok(Action::Move { src, dst })
 }
 
 fn load(text: &str) -> Result<Action> {
     let (value, dst) = arrow(text)?;
-    let dst = writable(subfield(dst)?)?;
+    let dst = parse_writable(dst)?;
     let value = number(value).ok_or_else(|| bad("load", value, "a number"))?;
-    if dst.bits < 128 && value >> dst.bits != 0 {
-        let problem = format!("value {value:#x} does not fit into {} bits", dst.bits);
-        return Err(ParseError::BadSubfield { text: text.to_owned(), problem });
-    }
+    fits(text, value, &dst)?;
     let ones = if dst.bits >= 128 { u128::MAX } else { (1 << dst.bits) - 1 };
+    if dst.field.tun_metadata_index().is_some() {
+        if dst.start.saturating_add(dst.bits.min(LOAD_BITS)) > LOAD_BITS {
+            return Err(bad("load", text, "a subfield within the lowest 128 bits"));
+        }
+        let (value, mask) = ((value << dst.start).to_be_bytes(), (ones << dst.start).to_be_bytes());
+        let option = OptionValue::masked(dst.field, &value, &mask);
+        return Ok(Action::SetOption(Box::new(option)));
+    }
     let mask = ones << dst.start & dst.field.value_mask();
     Ok(Action::load(dst.field, value << dst.start & mask, mask))
 }
 
-fn writable(subfield: Subfield) -> Result<Subfield> {
-    if subfield.field.writable() { Ok(subfield) } else { Err(ActionError::ReadOnly(subfield.field).into()) }
+/// Reads `id,clause/clauses`, clauses being counted from 1.
+fn parse_conjunction(text: &str) -> Result<Action> {
+    let wrong = || bad("conjunction", text, "id,clause/clauses, of 2 to 64 clauses");
+    let (id, clause) = text.split_once(',').ok_or_else(wrong)?;
+    let (clause, clauses) = clause.split_once('/').ok_or_else(wrong)?;
+    let (clause, clauses): (u8, u8) = (int("clause", clause.trim())?, int("clauses", clauses.trim())?);
+    if !(2..=64).contains(&clauses) || !(1..=clauses).contains(&clause) {
+        return Err(wrong());
+    }
+    Ok(Action::Conjunction { id: int("conjunction", id.trim())?, clause: clause - 1, clauses })
 }
 
-/// Reads `NAME`, `NAME[]`, `NAME[bit]` or `NAME[first..last]`.
-fn subfield(text: &str) -> Result<Subfield> {
-    let fail = |problem: String| Err(ParseError::BadSubfield { text: text.to_owned(), problem });
-    let (name, range) = match text.split_once('[') {
-        Some((name, range)) => (name, range.strip_suffix(']')),
-        None => (text, Some("")),
-    };
-    let Some(range) = range else { return fail("missing ] terminating bit range".into()) };
-    let field = Field::by_point_name(name).map(|(field, _)| field).or_else(|| Field::by_name(name));
-    let Some(field) = field else { return fail(format!("unknown field {name}")) };
-    if !field.supported() || field.tun_metadata_index().is_some() {
-        return Err(ParseError::Unsupported(field.name().to_owned()));
-    }
-    let width = field.bits();
-    let (first, last) = match range.split_once("..") {
-        _ if range.is_empty() => (0, width - 1),
-        Some((first, last)) => (int::<u16>(name, first)?, int::<u16>(name, last)?),
-        None => {
-            let bit = int::<u16>(name, range)?;
-            (bit, bit)
+fn parse_fin_timeout(text: &str) -> Result<Action> {
+    let (mut idle, mut hard) = (0, 0);
+    for pair in pairs(text)? {
+        match pair.key {
+            "idle_timeout" => idle = int(pair.key, pair.text())?,
+            "hard_timeout" => hard = int(pair.key, pair.text())?,
+            key => return Err(ParseError::UnknownKeyword(key.to_owned())),
         }
+    }
+    Ok(Action::FinTimeout { idle, hard })
+}
+
+/// Reads `check_pkt_larger(1500)->reg0[0]`, with a colon in place of the parentheses too.
+fn parse_check_pkt_larger(pair: &Pair<'_>) -> Result<Action> {
+    let (len, dst) = match pair.target {
+        Some(target) => (pair.text(), target),
+        None => arrow(pair.text())?,
     };
-    if first > last {
-        return fail(format!("starting bit {first} is after ending bit {last}"));
-    }
-    if last >= width {
-        return fail(format!("ending bit {last} is not valid because field is only {width} bits wide"));
-    }
-    Ok(Subfield { field, start: first, bits: last - first + 1 })
+    Ok(Action::CheckPktLarger { len: int(pair.key, len.trim())?, dst: parse_bit(dst)? })
 }
 
 /// Reads pairs of hexadecimal digits, with or without periods between them.
 fn note(text: &str) -> Result<Vec<u8>> {
-    let want = "pairs of hexadecimal digits";
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b'.').collect();
-    let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).ok().filter(|p| p.len() == 2 && !p.starts_with('+'))?;
-        u8::from_str_radix(pair, 16).ok()
-    };
-    digits.chunks(2).map(|pair| byte(pair).ok_or_else(|| bad("note", text, want))).collect()
+    hex_bytes(&text.replace('.', "")).ok_or_else(|| bad("note", text, "pairs of hexadecimal digits"))
 }

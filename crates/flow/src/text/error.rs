@@ -78,6 +78,9 @@ pub enum ParseError {
         /// What came before it.
         early: &'static str,
     },
+    /// An instruction that may stand only once.
+    #[error("duplicate {0} instruction not allowed")]
+    Twice(&'static str),
     /// `drop` beside other actions.
     #[error("\"drop\" must not be accompanied by any other action or instruction")]
     DropNotAlone,

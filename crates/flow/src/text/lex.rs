@@ -10,6 +10,8 @@ pub(super) struct Pair<'a> {
     pub(super) value: Option<&'a str>,
     /// Whether the value stood between parentheses.
     pub(super) parens: bool,
+    /// What stands behind `->`, which stands behind the parentheses.
+    pub(super) target: Option<&'a str>,
 }
 
 impl<'a> Pair<'a> {
@@ -35,19 +37,27 @@ pub(super) fn next_pair<'a>(rest: &mut &'a str) -> Result<Option<Pair<'a>>> {
     match behind.chars().next() {
         Some('(') => {
             let close = closing(behind).ok_or_else(|| ParseError::Unbalanced(text.to_owned()))?;
-            *rest = &behind[close + 1..];
-            Ok(Some(Pair { key, value: Some(&behind[1..close]), parens: true }))
+            let (target, after) = target_of(&behind[close + 1..]);
+            *rest = after;
+            Ok(Some(Pair { key, value: Some(&behind[1..close]), parens: true, target }))
         }
         Some('=' | ':') => {
             let end = value_end(&behind[1..]).ok_or_else(|| ParseError::Unbalanced(text.to_owned()))? + 1;
             *rest = &behind[end..];
-            Ok(Some(Pair { key, value: Some(&behind[1..end]), parens: false }))
+            Ok(Some(Pair { key, value: Some(&behind[1..end]), parens: false, target: None }))
         }
         _ => {
             *rest = behind;
-            Ok(Some(Pair { key, value: None, parens: false }))
+            Ok(Some(Pair { key, value: None, parens: false, target: None }))
         }
     }
+}
+
+/// Splits off `->target`.
+fn target_of(text: &str) -> (Option<&str>, &str) {
+    let Some(target) = text.strip_prefix("->") else { return (None, text) };
+    let (target, after) = target.split_at(target.find(is_separator).unwrap_or(target.len()));
+    (Some(target), after)
 }
 
 /// Every pair of a text.
@@ -97,6 +107,7 @@ mod tests {
 
     #[test]
     fn splits() {
+        assert_eq!(pairs("x(5)->reg0[0],y").unwrap()[0].target, Some("reg0[0]"));
         let got: Vec<_> =
             pairs(" ip, in_port=\"a,b\" packet_type=(1,0x800),resubmit(,3),set_field:1->reg0,x(a(b),c),")
                 .unwrap()

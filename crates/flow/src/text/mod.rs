@@ -5,19 +5,26 @@
 
 mod action_format;
 mod action_parse;
+mod controller;
+mod ct;
+mod encap;
 mod error;
 mod flow;
+mod learn;
 mod lex;
+mod links;
 mod match_format;
 mod match_parse;
 mod odp;
 mod odp_action;
+mod subfield;
 mod value;
 
 pub use action_format::{format_action, format_actions, format_instructions};
 pub use action_parse::{parse_actions, parse_instructions};
 pub use error::ParseError;
 pub use flow::{FlowText, parse_flow};
+pub use links::format_hash_fields;
 pub use match_format::{format_key, format_match, format_megaflow};
 pub use match_parse::{parse_key, parse_match};
 pub use odp::{format_dp_flow, format_dp_flow_stats};

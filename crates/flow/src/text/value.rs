@@ -7,7 +7,7 @@ use weft_wire::Mac;
 
 use super::Syntax;
 use super::error::{ParseError, Result, bad};
-use crate::{FRAG_ANY, FRAG_LATER, Field, Format, OfPort};
+use crate::{FRAG_ANY, FRAG_LATER, Field, Format, MAX_OPTION, OfPort, OptionValue};
 
 /// Names of `ct_state` bits, least significant first.
 pub(super) const CT_FLAGS: &[&str] = &["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
@@ -36,6 +36,58 @@ pub(super) fn number(text: &str) -> Option<u128> {
         return None;
     }
     u128::from_str_radix(digits, radix).ok()
+}
+
+/// Reads pairs of hexadecimal digits.
+pub(super) fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok().filter(|p| p.len() == 2 && !p.starts_with('+'))?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
+/// Reads a number as wide as a tunnel option: the bytes of a hexadecimal one, however long, or a decimal one.
+fn wide(text: &str) -> Option<Vec<u8>> {
+    let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) else {
+        return Some(number(text)?.to_be_bytes().to_vec());
+    };
+    let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
+    hex_bytes(&padded).filter(|bytes| !bytes.is_empty())
+}
+
+/// Reads `value` or `value/mask` of a tunnel option.
+pub(super) fn parse_option(field: Field, text: &str) -> Result<OptionValue> {
+    let read = |text: &str| {
+        let bytes = wide(text).ok_or_else(|| bad(field.name(), text, "a number"))?;
+        let zeros = bytes.iter().take_while(|b| **b == 0).count();
+        if bytes.len() - zeros > MAX_OPTION {
+            let (field, text) = (field.name().to_owned(), text.to_owned());
+            return Err(ParseError::TooLarge { field, text, bits: 8 * MAX_OPTION as u16 });
+        }
+        Ok(bytes)
+    };
+    match text.split_once('/') {
+        Some((value, mask)) => Ok(OptionValue::masked(field, &read(value)?, &read(mask)?)),
+        None => Ok(OptionValue::whole(field, &read(text)?)),
+    }
+}
+
+/// Writes bytes as one hexadecimal number: zero without prefix.
+pub(super) fn wide_hex(out: &mut String, bytes: &[u8]) {
+    let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let digits = digits.trim_start_matches('0');
+    out.push_str(if digits.is_empty() { "0" } else { "0x" });
+    out.push_str(digits);
+}
+
+/// Writes the value of a tunnel option, with its mask unless that is whole.
+pub(super) fn format_option(out: &mut String, option: &OptionValue) {
+    wide_hex(out, &option.value);
+    if !option.is_whole() {
+        out.push('/');
+        wide_hex(out, &option.mask);
+    }
 }
 
 /// Reads a number of at most `bits` bits.

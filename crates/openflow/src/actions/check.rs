@@ -20,10 +20,18 @@ pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) ->
     };
     checked.map_err(|error| match error {
         ActionError::Prerequisite(_) => ErrorCode::OFPBAC_MATCH_INCONSISTENT,
-        ActionError::BadSubfield(_) => ErrorCode::OFPBAC_BAD_SET_LEN,
-        ActionError::ReadOnly(_) | ActionError::VlanNotPresent | ActionError::BadValue(_) => {
-            ErrorCode::OFPBAC_BAD_SET_ARGUMENT
-        }
+        ActionError::BadSubfield(_) | ActionError::BadZone(_) => ErrorCode::OFPBAC_BAD_SET_LEN,
+        ActionError::ReadOnly(_)
+        | ActionError::VlanNotPresent
+        | ActionError::BadValue(_)
+        | ActionError::OutsideCt(_) => ErrorCode::OFPBAC_BAD_SET_ARGUMENT,
+        ActionError::NotOfConnection(_) | ActionError::BadArgument(_) => ErrorCode::OFPBAC_BAD_ARGUMENT,
+        ActionError::BadPort(_) => ErrorCode::OFPBAC_BAD_OUT_PORT,
+        ActionError::TooManyTags => ErrorCode::OFPBAC_BAD_TAG,
+        ActionError::BadConjunction => ErrorCode::NXBAC_BAD_CONJUNCTION,
+        ActionError::BadTable(_) => ErrorCode::OFPBIC_BAD_TABLE_ID,
+        ActionError::BadMeter(_) => ErrorCode::OFPMMFC_INVALID_METER,
+        ActionError::NotInActionSet => ErrorCode::OFPBAC_BAD_TYPE,
     })
 }
 
