@@ -201,3 +201,65 @@ fn native_tunnel() {
         assert!(format_dp_actions(&[push(bytes[..len].to_vec())], &key, &no_names).contains("size="));
     }
 }
+
+fn ct(edit: impl FnOnce(&mut CtSpec)) -> DpAction {
+    let mut spec = CtSpec { zone: 5, ..CtSpec::default() };
+    edit(&mut spec);
+    DpAction::Ct(Arc::new(spec))
+}
+
+#[test]
+fn connections() {
+    let nat = Nat {
+        side: Some(NatSide::Src),
+        addrs: Some(("10.0.0.1".parse().unwrap(), "10.0.0.5".parse().unwrap())),
+        ports: Some((5, 6)),
+        persistent: true,
+        hash: true,
+        random: false,
+    };
+    let cases = [
+        (ct(|c| c.zone = 0), "ct"),
+        (ct(|_| {}), "ct(zone=5)"),
+        (
+            ct(|c| (c.commit, c.mark, c.label) = (true, Some((1, u32::MAX)), Some((5, u128::MAX)))),
+            "ct(commit,zone=5,mark=0x1/0xffffffff,label=0x5)",
+        ),
+        (
+            ct(|c| {
+                (c.commit, c.force, c.alg) = (true, true, 21);
+                (c.mark, c.label, c.nat) = (Some((1, 0xf)), Some((5, 0xff)), Some(nat));
+            }),
+            "ct(force_commit,zone=5,mark=0x1/0xf,label=0x5/0xff,helper=ftp,\
+             nat(src=10.0.0.1-10.0.0.5:5-6,persistent,hash))",
+        ),
+        (ct(|c| (c.zone, c.nat) = (0, Some(Nat::default()))), "ct(nat)"),
+    ];
+    for (action, printed) in cases {
+        check(&[action, DpAction::CtClear], "tcp", &format!("{printed},ct_clear"));
+    }
+}
+
+#[test]
+fn recirculation_meters_and_labels() {
+    let recirc = Recirc { id: 0x1f, frozen: Opaque(Arc::new(())) };
+    check(&[DpAction::Hash(0), DpAction::Recirc(recirc)], "tcp", "hash(l4(0)),recirc(0x1f)");
+    let meter = Arc::new(Meter::new(0, 7, false, false, false, Vec::new(), 0));
+    check(&[DpAction::Meter(meter)], "tcp", "meter(7)");
+    check(
+        &[DpAction::PushMpls { lse: 10 << 12 | 0x140, ethertype: 0x8847 }, DpAction::PopMpls(0x800)],
+        "tcp",
+        "push_mpls(label=10,tc=0,ttl=64,bos=1,eth_type=0x8847),pop_mpls(eth_type=0x800)",
+    );
+    let long = [DpAction::Output(DpPort(1))].into();
+    let by_length = DpAction::CheckPktLen { len: 100, greater: long, not_greater: [].into() };
+    check(&[by_length], "tcp", "check_pkt_len(size=100,gt(1),le(drop))");
+    let set = |field| DpAction::Set(field);
+    check(
+        &[set(SetField::Priority(5)), set(SetField::Mark(0))],
+        "tcp",
+        "set(skb_priority(0x5)),set(skb_mark(0))",
+    );
+    let nd = [set(SetField::NdReserved(0)), set(SetField::NdOptionsType(2))];
+    check(&nd, "icmp6", "set(nd_ext(nd_reserved=0x0,nd_options_type=2))");
+}

@@ -8,8 +8,8 @@ use super::action_parse::Parser;
 use super::error::{ParseError, Result, bad};
 use super::lex::pairs;
 use super::subfield::{format_subfield, parse_subfield};
-use super::value::{int, number};
-use crate::{Action, ActionError, Ct, CtZone, Field, Nat, NatSide};
+use super::value::{hex, int, number};
+use crate::{Action, ActionError, Ct, CtSpec, CtZone, Field, Nat, NatSide};
 
 /// Application helpers by name and port.
 const HELPERS: &[(&str, u16)] = &[("ftp", 21), ("tftp", 69)];
@@ -193,7 +193,7 @@ pub(super) fn format_ct(ct: &Ct, syntax: &Syntax<'_>) -> String {
     format!("ct({})", parts.join(","))
 }
 
-/// Writes a translation as OpenFlow actions have it.
+/// Writes a translation.
 fn format_nat(nat: &Nat) -> String {
     match nat.side {
         None => "nat".to_owned(),
@@ -211,7 +211,7 @@ fn format_nat(nat: &Nat) -> String {
 }
 
 /// Writes `=first-last:low-high`, as far as they are given.
-pub(super) fn nat_range(out: &mut String, nat: &Nat) {
+fn nat_range(out: &mut String, nat: &Nat) {
     let Some((first, last)) = nat.addrs else { return };
     let bracket = |addr: IpAddr| match addr {
         IpAddr::V6(addr) if nat.ports.is_some() => format!("[{addr}]"),
@@ -230,8 +230,39 @@ pub(super) fn nat_range(out: &mut String, nat: &Nat) {
 }
 
 /// Writes the flags, each behind a comma.
-pub(super) fn nat_flags(out: &mut String, nat: &Nat) {
+fn nat_flags(out: &mut String, nat: &Nat) {
     for (on, name) in [(nat.persistent, ",persistent"), (nat.hash, ",hash"), (nat.random, ",random")] {
         out.push_str(if on { name } else { "" });
     }
+}
+
+/// Writes what a datapath does for a `ct` action.
+pub(super) fn format_dp_ct(spec: &CtSpec) -> String {
+    let mut parts = Vec::new();
+    match (spec.commit, spec.force) {
+        (true, true) => parts.push("force_commit".to_owned()),
+        (true, false) => parts.push("commit".to_owned()),
+        (false, _) => {}
+    }
+    if spec.zone != 0 {
+        parts.push(format!("zone={}", spec.zone));
+    }
+    if let Some((value, mask)) = spec.mark {
+        parts.push(format!("mark={value:#x}/{mask:#x}"));
+    }
+    if let Some((value, mask)) = spec.label {
+        let mut part = String::from("label=");
+        hex(&mut part, value);
+        if mask != u128::MAX {
+            part.push_str(&format!("/{mask:#x}"));
+        }
+        parts.push(part);
+    }
+    if let Some((name, _)) = HELPERS.iter().find(|(_, port)| *port == spec.alg) {
+        parts.push(format!("helper={name}"));
+    }
+    if let Some(nat) = &spec.nat {
+        parts.push(format_nat(nat));
+    }
+    if parts.is_empty() { "ct".to_owned() } else { format!("ct({})", parts.join(",")) }
 }

@@ -347,8 +347,10 @@ impl Writer<'_> {
         self.dec("mpls_bos", Field::MplsBos);
         for (n, name) in [(1, "mpls_lse1"), (2, "mpls_lse2")] {
             let (value, mask) = (self.m.key.packet.mpls[n], self.m.mask.0.packet.mpls[n]);
-            if mask != 0 {
-                self.number(name, value.into(), mask.into(), u32::MAX.into(), false);
+            if mask == u32::MAX {
+                let _ = write!(self.out, "{name}={value},");
+            } else if mask != 0 {
+                let _ = write!(self.out, "{name}=0x{value:08x}/0x{mask:08x},");
             }
         }
     }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_wire::{EtherType, IpProto, Mac};
 
+use super::odp_action::mpls_entry;
 use super::value::{CT_FLAGS, TCP_FLAGS, frag_word, hex};
 use crate::{
     DpPort, FlowKey, FlowMask, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, Vlan,
@@ -100,6 +101,7 @@ pub fn format_dp_flow(
     mask: &FlowMask,
     port_name: &dyn Fn(DpPort) -> Option<String>,
 ) -> String {
+    let entries = mpls_entries(key.packet.mpls);
     let key = mask.apply(key);
     let m = &mask.0;
     let mut out = Vec::new();
@@ -108,10 +110,13 @@ pub fn format_dp_flow(
     let mut recirc = String::new();
     hex(&mut recirc, key.packet.recirc_id.into());
     out.push(format!("recirc_id({recirc})"));
+    if m.ct.dp_hash != 0 {
+        out.push(numbers("dp_hash", key.ct.dp_hash.into(), m.ct.dp_hash.into(), u32::MAX.into()));
+    }
     let port = DpPort(key.packet.in_port);
     out.push(format!("in_port({})", port_name(port).unwrap_or_else(|| port.to_string())));
     out.push("packet_type(ns=0,id=0)".to_owned());
-    headers(&key.packet, &m.packet, &mut out);
+    headers(&key.packet, &m.packet, entries, &mut out);
     out.join(",")
 }
 
@@ -200,21 +205,44 @@ fn connection(key: &FlowKey, mask: &FlowKey, out: &mut Vec<String>) {
     }
     let mut whole = |name: &'static str, value: u128, mask: u128, all: u128| {
         if mask != 0 {
-            let mut part = format!("{name}(");
-            hex(&mut part, value);
-            if mask != all {
-                let _ = write!(part, "/{mask:#x}");
-            }
-            part.push(')');
-            out.push(part);
+            out.push(numbers(name, value, mask, all));
         }
     };
     whole("ct_zone", ct.zone.into(), m.zone.into(), 0xffff);
     whole("ct_mark", ct.mark.into(), m.mark.into(), u32::MAX.into());
     whole("ct_label", u128::from_be_bytes(ct.label), u128::from_be_bytes(m.label), u128::MAX);
+    let ipv6 = key.packet.eth_type == EtherType::IPV6.0;
+    let mut tuple = Group::new(if ipv6 { "ct_tuple6" } else { "ct_tuple4" });
+    tuple.ipv4("src", ct.ipv4_src, m.ipv4_src);
+    tuple.ipv4("dst", ct.ipv4_dst, m.ipv4_dst);
+    tuple.ipv6("src", ct.ipv6_src, m.ipv6_src);
+    tuple.ipv6("dst", ct.ipv6_dst, m.ipv6_dst);
+    tuple.byte("proto", ct.ip_proto, m.ip_proto);
+    tuple.port(if ipv6 { "src_port" } else { "tp_src" }, ct.tp_src, m.tp_src);
+    tuple.port(if ipv6 { "dst_port" } else { "tp_dst" }, ct.tp_dst, m.tp_dst);
+    tuple.finish(out);
 }
 
-fn headers(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
+/// `name(value[/mask])` in hexadecimal.
+fn numbers(name: &str, value: u128, mask: u128, all: u128) -> String {
+    let mut part = format!("{name}(");
+    hex(&mut part, value);
+    if mask != all {
+        let _ = write!(part, "/{mask:#x}");
+    }
+    part.push(')');
+    part
+}
+
+/// How many label stack entries a key holds: up to the bottom of the stack, or else all that are not zero.
+fn mpls_entries(mpls: [u32; 3]) -> usize {
+    match mpls.iter().position(|lse| lse & 0x100 != 0) {
+        Some(bottom) => bottom + 1,
+        None => mpls.iter().filter(|lse| **lse != 0).count(),
+    }
+}
+
+fn headers(key: &PacketKey, mask: &PacketKey, entries: usize, out: &mut Vec<String>) {
     let mut eth = Group::new("eth");
     eth.mac("src", key.eth_src, mask.eth_src);
     eth.mac("dst", key.eth_dst, mask.eth_dst);
@@ -232,6 +260,9 @@ fn headers(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
     if mask.eth_type != 0 {
         inner.push(format!("eth_type(0x{:04x})", key.eth_type));
     }
+    if matches!(EtherType(key.eth_type), EtherType::MPLS | EtherType::MPLS_MC) {
+        labels(key.mpls, mask.mpls, entries, &mut inner);
+    }
     network(key, mask, &mut inner);
     if open == 0 {
         out.append(&mut inner);
@@ -245,6 +276,40 @@ fn vlan(tag: Vlan, mask: Vlan) -> String {
     let masked = |mask: u16, all: u16| if mask == all { String::new() } else { format!("/{mask:#x}") };
     let (vid, pcp) = (masked(mask.vid(), 0xfff), masked(mask.pcp().into(), 7));
     format!("vlan(vid={}{vid},pcp={}{pcp})", tag.vid(), tag.pcp())
+}
+
+fn labels(key: [u32; 3], mask: [u32; 3], entries: usize, out: &mut Vec<String>) {
+    if mask == [0; 3] {
+        return;
+    }
+    let (v, m) = (key[0], mask[0]);
+    if entries > 1 {
+        let entry = |(i, (v, m)): (usize, (u32, u32))| {
+            let mut part = format!("lse{i}=");
+            hex(&mut part, v.into());
+            if m != u32::MAX {
+                part.push('/');
+                hex(&mut part, m.into());
+            }
+            part
+        };
+        let all = key.into_iter().zip(mask).enumerate().take(entries);
+        out.push(format!("mpls({})", all.map(entry).collect::<Vec<_>>().join(",")));
+    } else if m == u32::MAX {
+        out.push(format!("mpls({})", mpls_entry(v)));
+    } else {
+        out.push(format!(
+            "mpls(label={}/{:#x},tc={}/{:x},ttl={}/{:#x},bos={}/{:x})",
+            v >> 12,
+            m >> 12,
+            v >> 9 & 7,
+            m >> 9 & 7,
+            v & 0xff,
+            m & 0xff,
+            v >> 8 & 1,
+            m >> 8 & 1
+        ));
+    }
 }
 
 fn network(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
@@ -281,20 +346,6 @@ fn network(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
             g.mac("tha", key.arp_tha, mask.arp_tha);
             g.finish(out);
         }
-        EtherType::MPLS | EtherType::MPLS_MC if mask.mpls[0] != 0 => {
-            let (v, m) = (key.mpls[0], mask.mpls[0]);
-            out.push(format!(
-                "mpls(label={}/{:#x},tc={}/{:x},ttl={}/{:#x},bos={}/{:x})",
-                v >> 12,
-                m >> 12,
-                v >> 9 & 7,
-                m >> 9 & 7,
-                v & 0xff,
-                m & 0xff,
-                v >> 8 & 1,
-                m >> 8 & 1
-            ));
-        }
         _ => {}
     }
 }
@@ -330,6 +381,13 @@ fn transport(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
                 g.ipv6("target", key.nd_target, mask.nd_target);
                 g.mac("sll", key.arp_sha, mask.arp_sha);
                 g.mac("tll", key.arp_tha, mask.arp_tha);
+                g.finish(out);
+                let mut g = Group::new("nd_ext");
+                let reserved = (key.nd_reserved.into(), mask.nd_reserved.into());
+                g.number("nd_reserved", reserved.0, reserved.1, u32::MAX.into(), |out, n| {
+                    let _ = write!(out, "{n:#x}");
+                });
+                g.byte("nd_options_type", key.nd_options_type, mask.nd_options_type);
                 g.finish(out);
             }
         }

@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_wire::{EtherType, IpProto};
 
+use super::ct::format_dp_ct;
 use super::odp::{Group, TUNNEL_FLAGS, tunnel_fields, tunnel_output_mask};
-use super::value::hex;
+use super::value::{hex, wide_hex};
 use crate::{DpAction, DpPort, EncapHeader, PacketKey, SetField, ToController, TunnelKind, TunnelOut};
 
 /// Writes datapath actions separated by commas; `drop` if there are none. `key` is the packet's, which tells what
@@ -66,18 +67,42 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::TunnelPop(p) => format!("tnl_pop({})", port(p)),
         DpAction::Clone(actions) => format!("clone({})", format_dp_actions(actions, key, port_name)),
         DpAction::Controller(to) => controller_text(to),
-        other => format!("{other:?}"),
+        DpAction::Ct(spec) => format_dp_ct(spec),
+        DpAction::CtClear => "ct_clear".to_owned(),
+        DpAction::Hash(basis) => format!("hash(l4({basis}))"),
+        DpAction::Recirc(recirc) => format!("recirc({:#x})", recirc.id),
+        DpAction::Meter(meter) => format!("meter({})", meter.id),
+        DpAction::PushMpls { lse, ethertype } => {
+            format!("push_mpls({},eth_type=0x{ethertype:x})", mpls_entry(*lse))
+        }
+        DpAction::PopMpls(ethertype) => format!("pop_mpls(eth_type=0x{ethertype:x})"),
+        DpAction::CheckPktLen { len, greater, not_greater } => {
+            let list = |actions: &[DpAction]| format_dp_actions(actions, key, port_name);
+            format!("check_pkt_len(size={len},gt({}),le({}))", list(greater), list(not_greater))
+        }
     }
+}
+
+/// A label stack entry, field by field.
+pub(super) fn mpls_entry(lse: u32) -> String {
+    format!("label={},tc={},ttl={},bos={}", lse >> 12, lse >> 9 & 7, lse & 0xff, lse >> 8 & 1)
 }
 
 fn controller_text(to: &ToController) -> String {
     let mut cookie = String::new();
     hex(&mut cookie, to.cookie.into());
-    format!(
-        "userspace(pid=0,controller(reason={},dont_send=0,continuation=0,recirc_id=0,rule_cookie={cookie},\
+    let text = format!(
+        "userspace(pid=0,controller(reason={},dont_send=0,continuation={},recirc_id=0,rule_cookie={cookie},\
          controller_id={},max_len={}))",
-        to.reason, to.controller_id, to.max_len
-    )
+        to.reason,
+        u8::from(to.paused.is_some()),
+        to.controller_id,
+        to.max_len
+    );
+    match &to.meter {
+        Some(meter) => format!("sample(sample=100.0%,actions(meter({}),{text}))", meter.id),
+        None => text,
+    }
 }
 
 fn tunnel_text(tunnel: &TunnelOut) -> String {
@@ -98,12 +123,14 @@ fn geneve_options(mut bytes: &[u8]) -> String {
     while let Some((head, rest)) = bytes.split_first_chunk::<4>() {
         let len = usize::from(head[3] & 0x1f) * 4;
         let Some((data, rest)) = rest.split_at_checked(len) else { break };
-        let class = u16::from_be_bytes([head[0], head[1]]);
-        let _ = write!(out, "{{class={class:#x},type={:#x},len={len}", head[2]);
+        out.push_str("{class=");
+        hex(&mut out, u16::from_be_bytes([head[0], head[1]]).into());
+        out.push_str(",type=");
+        hex(&mut out, head[2].into());
+        let _ = write!(out, ",len={len}");
         if len != 0 {
-            let digits: String = data.iter().map(|b| format!("{b:02x}")).collect();
-            let digits = digits.trim_start_matches('0');
-            let _ = write!(out, ",0x{}", if digits.is_empty() { "0" } else { digits });
+            out.push(',');
+            wide_hex(&mut out, data);
         }
         out.push('}');
         bytes = rest;
@@ -210,10 +237,7 @@ fn part_of(field: &SetField, key: &PacketKey) -> (u8, String) {
         SetField::EthSrc(mac) => (0, format!("src={mac}")),
         SetField::EthDst(mac) => (1, format!("dst={mac}")),
         SetField::VlanTci(tci) => (0, format!("vid={},pcp={}", tci & 0xfff, tci >> 13)),
-        SetField::Mpls(lse) => {
-            let (label, tc, bos, ttl) = (lse >> 12, lse >> 9 & 7, lse >> 8 & 1, lse & 0xff);
-            (0, format!("label={label},tc={tc},ttl={ttl},bos={bos}"))
-        }
+        SetField::Mpls(lse) => (0, mpls_entry(*lse)),
         SetField::Ipv4Src(ip) => {
             (0, format!("{}={}", if arp { "sip" } else { "src" }, Ipv4Addr::from_bits(*ip)))
         }
@@ -235,6 +259,10 @@ fn part_of(field: &SetField, key: &PacketKey) -> (u8, String) {
         SetField::NdTll(mac) => (2, format!("tll={mac}")),
         SetField::NdReserved(bits) => (0, format!("nd_reserved={bits:#x}")),
         SetField::NdOptionsType(kind) => (1, format!("nd_options_type={kind}")),
-        SetField::Priority(value) | SetField::Mark(value) => (0, format!("{value:#x}")),
+        SetField::Priority(value) | SetField::Mark(value) => {
+            let mut text = String::new();
+            hex(&mut text, (*value).into());
+            (0, text)
+        }
     }
 }
