@@ -1,0 +1,64 @@
+//! Who talks through the switch? Hosts, each a network namespace with one device on a port.
+
+use weft_host::netns::NetNs;
+
+use crate::support::{Kind, Switch};
+
+/// A bridge `br0` with hosts on its ports; each host is a namespace `NS-hN` whose `eth0` is port `pN`.
+pub(crate) struct Site {
+    pub(crate) switch: Switch,
+    hosts: Vec<String>,
+}
+
+impl Site {
+    /// A switch with this many hosts. Addresses are for the caller to give.
+    pub(crate) fn new(hosts: usize) -> Site {
+        let kind = match std::env::var("WEFT_CONTROLLERS_SWITCH").as_deref() {
+            Ok("ovs") => Kind::Ovs,
+            _ => Kind::Weft,
+        };
+        let switch = Switch::start(kind);
+        let datapath = if kind == Kind::Ovs { " datapath_type=netdev" } else { "" };
+        switch.ok(&format!("ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure{datapath}"));
+        let mut site = Site { switch, hosts: Vec::new() };
+        for n in 1..=hosts {
+            let ns = format!("{}-h{n}", site.switch.ns);
+            NetNs::create(&ns).expect("a namespace");
+            site.hosts.push(ns.clone());
+            site.switch.ok(&format!("ip link add p{n} type veth peer name eth0 netns {ns}"));
+            site.switch.ok(&format!("ip link set p{n} up"));
+            let mac = format!("02:00:00:00:01:{n:02x}");
+            site.on(n, &format!("ip link set eth0 address {mac} up"));
+            site.on(n, "ip link set lo up");
+            // Checksums are computed before frames leave: the controllers see whole packets.
+            site.on(n, "ethtool -K eth0 tx off");
+            site.switch.ok(&format!("ovs-vsctl add-port br0 p{n} -- set interface p{n} ofport_request={n}"));
+        }
+        site
+    }
+
+    /// Runs a command on host `n`; it must succeed.
+    pub(crate) fn on(&self, n: usize, line: &str) -> String {
+        self.switch.ok(&format!("nsenter --net=/run/netns/{} {line}", self.hosts[n - 1]))
+    }
+
+    /// Whether host `n` gets an answer to a ping.
+    pub(crate) fn pings(&self, n: usize, address: &str) -> bool {
+        let ns = &self.hosts[n - 1];
+        self.switch.run(&format!("nsenter --net=/run/netns/{ns} ping -c1 -W1 {address}")).code == 0
+    }
+
+    /// Waits until host `n` gets an answer to a ping.
+    pub(crate) fn wait_ping(&self, n: usize, address: &str) {
+        self.switch.wait_for(&format!("host {n} pings {address}"), |_| self.pings(n, address));
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.switch.kill();
+        for ns in &self.hosts {
+            let _ = NetNs::delete(ns);
+        }
+    }
+}
