@@ -15,6 +15,7 @@ mod field;
 mod field_table;
 mod hash;
 mod key;
+mod link_hash;
 mod matching;
 mod meter;
 mod port;
@@ -32,6 +33,7 @@ pub use extract::{
 };
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;
+pub use link_hash::*;
 pub use matching::*;
 pub use meter::{Band, BandKind, Meter, MeterOutcome, MeterStats};
 pub use port::{DpPort, OfPort};

@@ -12,6 +12,8 @@ pub struct RuleStats {
     pub bytes: AtomicU64,
     /// Last use, in milliseconds of the switch's clock.
     pub used_ms: AtomicU64,
+    /// When the rule was last learned again as it is; 0: never. Its hard timeout counts from here.
+    pub refreshed_ms: AtomicU64,
 }
 
 impl RuleStats {
