@@ -1,8 +1,16 @@
 //! Who talks through the switch? Hosts, each a network namespace with one device on a port.
+//!
+//! `WEFT_TEST_SWITCH_KIND=ovs` puts Debian's Open vSwitch in the switch's place, to see whether a test asks the right
+//! thing.
+#![allow(dead_code, reason = "each test target uses a part")]
+
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use weft_host::netns::NetNs;
 
-use crate::support::{Kind, Switch};
+use crate::support::{Kind, Said, Switch};
 
 /// A bridge `br0` with hosts on its ports; each host is a namespace `NS-hN` whose `eth0` is port `pN`.
 pub(crate) struct Site {
@@ -13,7 +21,7 @@ pub(crate) struct Site {
 impl Site {
     /// A switch with this many hosts. Addresses are for the caller to give.
     pub(crate) fn new(hosts: usize) -> Site {
-        let kind = match std::env::var("WEFT_CONTROLLERS_SWITCH").as_deref() {
+        let kind = match std::env::var("WEFT_TEST_SWITCH_KIND").as_deref() {
             Ok("ovs") => Kind::Ovs,
             _ => Kind::Weft,
         };
@@ -42,6 +50,26 @@ impl Site {
         self.switch.ok(&format!("nsenter --net=/run/netns/{} {line}", self.hosts[n - 1]))
     }
 
+    /// Runs a command on host `n` and tells how it went.
+    pub(crate) fn try_on(&self, n: usize, line: &str) -> Said {
+        self.switch.run(&format!("nsenter --net=/run/netns/{} {line}", self.hosts[n - 1]))
+    }
+
+    /// Starts a command on host `n`; it ends when dropped.
+    pub(crate) fn serve(&self, n: usize, line: &str) -> Service {
+        let net = format!("--net=/run/netns/{}", self.hosts[n - 1]);
+        let words = crate::support::split(line);
+        let mut all = vec!["nsenter", &net];
+        all.extend(words.iter().map(String::as_str));
+        Service::start(&self.switch, &all)
+    }
+
+    /// Puts these rules in place of all others.
+    pub(crate) fn rules(&self, rules: &str) {
+        let said = self.switch.ofctl_file("-O OpenFlow13 --bundle replace-flows", "br0", rules);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    }
+
     /// Whether host `n` gets an answer to a ping.
     pub(crate) fn pings(&self, n: usize, address: &str) -> bool {
         let ns = &self.hosts[n - 1];
@@ -51,6 +79,35 @@ impl Site {
     /// Waits until host `n` gets an answer to a ping.
     pub(crate) fn wait_ping(&self, n: usize, address: &str) {
         self.switch.wait_for(&format!("host {n} pings {address}"), |_| self.pings(n, address));
+    }
+}
+
+/// A server that runs on a host; it ends when dropped.
+pub(crate) struct Service {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Service {
+    fn start(switch: &Switch, words: &[&str]) -> Service {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let log = switch.path(&format!("service.{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let file = std::fs::File::create(&log).expect("a log");
+        let mut command = switch.inside(words);
+        command.stdout(file.try_clone().expect("a log")).stderr(file).stdin(Stdio::null());
+        Service { child: command.spawn().expect("start the service"), log }
+    }
+
+    /// What it wrote.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
