@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Verdict};
+use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Opaque, Verdict};
 use weft_wire::Mac;
 
 use crate::changes::{ChangeHub, Changed, Changes};
@@ -188,6 +188,10 @@ impl Pipeline {
             self.announce(bridge.fdb.report(fdb.vlan, fdb.mac, fdb.port, used_ms));
         }
     }
+
+    /// Tells of the use of a cached flow whose verdict had this among its effects. `used_ms` is when its last packet
+    /// came.
+    pub fn effect(&self, _effect: &Opaque, _used_ms: u64) {}
 
     /// The MAC table of a bridge, by VLAN and address.
     pub fn fdb_entries(&self, bridge: u32, now_ms: u64) -> Vec<FdbEntry> {
