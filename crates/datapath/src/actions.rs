@@ -1,39 +1,40 @@
 //! What does each action do to the frames of a flow?
 //!
-//! Actions run one after another over all frames of a group. A frame that a queue, or an enclosing list, still needs
-//! as it is gets copied by whoever changes it, and by nobody else.
+//! Actions run one after another over all frames of a group, the [`Hand`].
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_flow::{DpAction, DpPort, DropReason, EncapHeader, ToController};
+use weft_flow::{
+    DpAction, DpPort, DropReason, EncapHeader, MAX_VLANS, Meter, MeterOutcome, PacketKey, ToController,
+    TunnelOut, extract_packet_vlans,
+};
 use weft_wire::segment::Segmenter;
 use weft_wire::vnet;
 
 use crate::contract::PacketIn;
 use crate::executor::Executor;
+use crate::hand::Hand;
 use crate::packet::{BATCH, Packet, Slot};
 use crate::rewrite::{self, NotThere};
 use crate::tunnel::Popped;
 use crate::tunnel::native::{self, Plan};
 
-/// Frames in hand; those beyond the caller's own are copies, to be released.
-struct Hand {
-    slots: SmallVec<[Slot; BATCH]>,
-    /// Whether each is a copy made here.
-    copied: SmallVec<[bool; BATCH]>,
-}
-
 impl Executor {
     /// Applies an action list to frames that the caller holds.
     pub(crate) fn run(&mut self, slots: &[Slot], actions: &[DpAction]) {
-        if let [DpAction::Output(port)] = actions {
-            return self.output(*port, slots, None);
+        match actions {
+            [DpAction::Output(port)] => self.output(*port, slots, None),
+            [DpAction::Recirc(recirc)] => self.recirculate(slots, recirc),
+            _ => self.run_list(Hand::of(slots), actions, None),
         }
-        let mut hand = Hand { slots: slots.into(), copied: SmallVec::from_elem(false, slots.len()) };
-        let mut outer = None;
+    }
+
+    /// Applies an action list to frames in hand, with an outer header that was set before.
+    fn run_list<'a>(&mut self, mut hand: Hand, actions: &'a [DpAction], mut outer: Option<&'a TunnelOut>) {
         let mut trunc = None;
         for (at, action) in actions.iter().enumerate() {
+            let rest = &actions[at + 1..];
             match action {
                 DpAction::Output(port) => match trunc.take() {
                     None => self.output(*port, &hand.slots, outer),
@@ -47,63 +48,100 @@ impl Executor {
                 DpAction::PopVlan => self.change(&mut hand, rewrite::pop_vlan),
                 DpAction::Set(field) => self.change(&mut hand, |packet| rewrite::set_field(packet, field)),
                 DpAction::TunnelPush { header, actions: then } => {
-                    let last = at + 1 == actions.len();
-                    self.push_tunnel(&hand.slots, header, last, then);
+                    self.push_tunnel(&hand.slots, header, rest.is_empty(), then);
                 }
                 DpAction::TunnelPop(port) => self.pop(&hand.slots, *port),
-                DpAction::Clone(actions) => {
-                    hand.slots.iter().for_each(|slot| self.pool.hold(*slot));
-                    self.run(&hand.slots, actions);
-                    hand.slots.iter().for_each(|slot| self.pool.release(*slot));
+                DpAction::Clone(then) => self.run_copies(&hand.slots, then, rest.is_empty(), outer),
+                DpAction::CheckPktLen { len, greater, not_greater } => {
+                    let (long, short) = self.by_length(&hand.slots, usize::from(*len));
+                    self.run_copies(&long, greater, rest.is_empty(), outer);
+                    self.run_copies(&short, not_greater, rest.is_empty(), outer);
                 }
                 DpAction::Controller(context) => {
                     for slot in &hand.slots {
                         self.upcall(*slot, context);
                     }
                 }
-                _ => {}
+                DpAction::Ct(_) => self.change(&mut hand, |_| Err(NotThere)),
+                DpAction::CtClear => self.change(&mut hand, |packet| {
+                    packet.meta.clear_ct();
+                    Ok(())
+                }),
+                DpAction::Hash(basis) => self.change(&mut hand, |packet| {
+                    packet.meta.ct_mut().dp_hash = hash(packet, *basis);
+                    Ok(())
+                }),
+                DpAction::Recirc(recirc) => self.recirculate(&hand.slots, recirc),
+                DpAction::Meter(meter) => self.meter(&mut hand, meter),
+                DpAction::PushMpls { lse, ethertype } => {
+                    // No device cuts the packet behind a label.
+                    if hand.slots.iter().any(|slot| self.pool.get(*slot).offload.gso.is_some()) {
+                        return self.run_cut(hand, &actions[at..], outer);
+                    }
+                    self.change(&mut hand, |packet| rewrite::push_mpls(packet, *lse, *ethertype));
+                }
+                DpAction::PopMpls(ethertype) => {
+                    self.change(&mut hand, |packet| rewrite::pop_mpls(packet, *ethertype));
+                }
+            }
+            if hand.slots.is_empty() {
+                break;
             }
         }
-        for (slot, copied) in hand.slots.iter().zip(&hand.copied) {
-            if *copied {
-                self.pool.release(*slot);
-            }
-        }
+        self.put_down_all(hand);
     }
 
-    /// Changes every frame in hand, copying those that others need. Frames that the change does not fit are dropped.
-    fn change(&mut self, hand: &mut Hand, mut change: impl FnMut(&mut Packet) -> Result<(), NotThere>) {
-        let mut at = 0;
-        while at < hand.slots.len() {
-            let mut kept = true;
-            if self.pool.is_shared(hand.slots[at]) {
-                let copy = self.copy(hand.slots[at]);
-                if hand.copied[at] {
-                    self.pool.release(hand.slots[at]);
-                }
-                hand.copied[at] = copy.is_some();
-                match copy {
-                    Some(copy) => hand.slots[at] = copy,
-                    None => kept = false,
-                }
-            }
-            if kept && change(self.pool.get_mut(hand.slots[at])).is_err() {
-                self.drop_slot(hand.slots[at], DropReason::BadAction);
-                kept = false;
-            }
-            if kept {
-                at += 1;
+    /// Applies a list to frames of which the caller wants the originals, unless this is the `last` thing it does.
+    fn run_copies(&mut self, slots: &[Slot], actions: &[DpAction], last: bool, outer: Option<&TunnelOut>) {
+        if slots.is_empty() || actions.is_empty() {
+            return;
+        }
+        if last {
+            return self.run_list(Hand::of(slots), actions, outer);
+        }
+        slots.iter().for_each(|slot| self.pool.hold(*slot));
+        self.run_list(Hand::of(slots), actions, outer);
+        slots.iter().for_each(|slot| self.pool.release(*slot));
+    }
+
+    /// Applies a list to frames one by one, GSO frames as the segments they stand for.
+    fn run_cut(&mut self, hand: Hand, actions: &[DpAction], outer: Option<&TunnelOut>) {
+        for &slot in &hand.slots {
+            if self.pool.get(slot).offload.gso.is_some() {
+                self.cut(slot, |exec, part| exec.run_list(Hand::of(part), actions, outer));
             } else {
-                let slot = hand.slots.remove(at);
-                if hand.copied.remove(at) {
-                    self.pool.release(slot);
-                }
+                self.run_list(Hand::of(&[slot]), actions, outer);
             }
         }
+        self.put_down_all(hand);
+    }
+
+    /// Frames that are longer than `len`, and the others; a GSO frame is as long as its longest segment.
+    fn by_length(&self, slots: &[Slot], len: usize) -> (SmallVec<[Slot; BATCH]>, SmallVec<[Slot; BATCH]>) {
+        slots.iter().copied().partition(|slot| self.pool.get(*slot).segments().2 > len)
+    }
+
+    /// Lets frames pass a meter, or not.
+    fn meter(&mut self, hand: &mut Hand, meter: &Meter) {
+        let now_us = crate::clock::now_us();
+        self.each(hand, |exec, hand, at| {
+            let slot = hand.slots[at];
+            let (packets, bytes, _) = exec.pool.get(slot).segments();
+            match meter.admit(packets, bytes, now_us) {
+                MeterOutcome::Pass => true,
+                MeterOutcome::Remark(by) => {
+                    exec.change_one(hand, at, |packet| rewrite::raise_drop_precedence(packet, by))
+                }
+                MeterOutcome::Drop => {
+                    exec.drop_slot(slot, DropReason::MeterExceeded);
+                    false
+                }
+            }
+        });
     }
 
     /// Outputs the first `len` bytes of each frame.
-    fn output_cut(&mut self, port: DpPort, slots: &[Slot], outer: Option<&weft_flow::TunnelOut>, len: usize) {
+    fn output_cut(&mut self, port: DpPort, slots: &[Slot], outer: Option<&TunnelOut>, len: usize) {
         for slot in slots {
             if self.pool.get(*slot).len() <= len {
                 self.output(port, &[*slot], outer);
@@ -197,4 +235,12 @@ impl Executor {
             }
         }
     }
+}
+
+/// Hash of a frame's connection. It is the same after a restart, so that connections stay where they were sent.
+fn hash(packet: &Packet, basis: u32) -> u32 {
+    let mut key = PacketKey::default();
+    // A frame in hand was looked up, and is at least an Ethernet header.
+    let _ = extract_packet_vlans(packet.data(), 0, MAX_VLANS, &mut key);
+    key.flow_hash5(u64::from(basis))
 }

@@ -1,7 +1,8 @@
 //! Which packets are in hand, and which of them share a cached flow?
 
-use weft_flow::{FlowKey, TunnelKey};
+use weft_flow::{EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, Recirc, TunMetadata, TunnelKey};
 
+use crate::meta::Meta;
 use crate::packet::{BATCH, Pool, Slot};
 
 /// Packets that share a flow.
@@ -33,6 +34,14 @@ pub(crate) struct Batch {
     pub(crate) hashes: [u64; BATCH],
     /// Packets that came in a tunnel: their tunnel section is filled in.
     pub(crate) tunnelled: u32,
+    /// Packets whose section of tunnel options is filled in.
+    pub(crate) optioned: u32,
+    /// Packets that are looked up again: with what their frames carry along.
+    pub(crate) resumed: u32,
+    /// The walks that those resume.
+    recirc_ids: [u32; BATCH],
+    /// Keeps those walks alive.
+    pub(crate) frozen: Vec<Recirc>,
     /// Packets that are done with: dropped, or acted on.
     pub(crate) done: u32,
     groups: Box<[Group; BATCH]>,
@@ -47,6 +56,10 @@ impl Batch {
             keys: Box::new([FlowKey::default(); BATCH]),
             hashes: [0; BATCH],
             tunnelled: 0,
+            optioned: 0,
+            resumed: 0,
+            recirc_ids: [0; BATCH],
+            frozen: Vec::new(),
             done: 0,
             groups: Box::new([Group { flow: 0, len: 0, members: [0; BATCH] }; BATCH]),
             group_count: 0,
@@ -74,9 +87,61 @@ impl Batch {
             self.tunnelled &= self.tunnelled - 1;
             self.keys[i].tunnel = Default::default();
         }
+        if self.optioned | self.resumed != 0 {
+            self.end_sections();
+        }
         self.done = 0;
         self.group_count = 0;
         self.len = 0;
+    }
+
+    /// Makes the sections of keys that few packets have zero again.
+    #[cold]
+    fn end_sections(&mut self) {
+        for (i, key) in self.keys.iter_mut().enumerate() {
+            let extras = if self.resumed & (1 << i) != 0 { key.packet.extras } else { 0 };
+            if extras & EXTRA_TUNNEL != 0 {
+                key.tunnel = Default::default();
+            }
+            if extras & EXTRA_CT != 0 {
+                key.ct = Default::default();
+            }
+            if extras & EXTRA_TUN_METADATA != 0 || self.optioned & (1 << i) != 0 {
+                key.tun_metadata = Default::default();
+            }
+        }
+        (self.optioned, self.resumed) = (0, 0);
+        self.frozen.clear();
+    }
+
+    /// Appends a frame that resumes a walk.
+    pub(crate) fn resume(&mut self, slot: Slot, recirc_id: u32) {
+        let i = self.len % BATCH;
+        (self.slots[i], self.recirc_ids[i]) = (slot, recirc_id);
+        self.resumed |= 1 << i;
+        self.len += 1;
+    }
+
+    /// Completes the key of packet `i`, of which the headers are filled in, by what came with it.
+    #[inline]
+    pub(crate) fn complete_key(&mut self, i: usize, meta: &Meta) {
+        let i = i % BATCH;
+        let key = &mut self.keys[i];
+        if self.resumed & (1 << i) != 0 {
+            key.packet.recirc_id = self.recirc_ids[i];
+            meta.store(key);
+        } else {
+            key.packet.extras = EXTRA_TUNNEL;
+            if self.optioned & (1 << i) != 0 {
+                key.packet.extras |= EXTRA_TUN_METADATA;
+            }
+        }
+    }
+
+    /// Gives packet `i` the tunnel options it came with.
+    pub(crate) fn optioned_by(&mut self, i: usize, options: &TunMetadata) {
+        self.keys[i % BATCH].tun_metadata = *options;
+        self.optioned |= 1 << (i % BATCH);
     }
 
     /// Gives packet `i` the outer header it came with.

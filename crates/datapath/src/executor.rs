@@ -3,6 +3,7 @@
 //! A queue holds frames by number, so that one frame may stand in many queues without a copy. Offload work that a
 //! port does not take is done here, at the last moment: checksums completed, GSO frames cut.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -13,6 +14,7 @@ use weft_wire::vnet::{self, Csum, Gso, GsoKind};
 
 use crate::packet::{BATCH, Pool, Slot};
 use crate::ports::{Io, Port, Takes, Tools};
+use crate::recirc::{BUDGET, Resumed};
 use crate::shared::{LaneHandle, Shared};
 use crate::tunnel::{Popped, TunnelTx};
 
@@ -30,8 +32,16 @@ pub(crate) struct Executor {
     serial: u32,
     /// Frames to be decapsulated and looked up again.
     pub(crate) popped: Vec<Popped>,
+    /// Frames to be looked up again.
+    pub(crate) resumed: VecDeque<Resumed>,
     /// Outer headers that the frames in hand have lost.
     pub(crate) depth: u8,
+    /// How often the frames in hand were looked up again.
+    pub(crate) passes: u8,
+    /// How many more frames may be looked up again for the batch received last.
+    pub(crate) budget: u32,
+    /// Milliseconds, as the lane knows them.
+    pub(crate) now_ms: u64,
     ports: Vec<Option<Arc<Port>>>,
     /// By port number.
     queues: Vec<Vec<Slot>>,
@@ -50,7 +60,11 @@ impl Executor {
             // Lanes count in ranges of their own.
             serial: (lane as u32) << 26,
             popped: Vec::new(),
+            resumed: VecDeque::new(),
             depth: 0,
+            passes: 0,
+            budget: BUDGET,
+            now_ms: 0,
             ports: Vec::new(),
             queues: Vec::new(),
             active: Vec::new(),

@@ -5,9 +5,11 @@
 //! into the slab. A flow carries the epoch of the tables it was last checked against; one from an older epoch is
 //! checked before it forwards anything more.
 
+use std::sync::Arc;
+
 use weft_flow::{
-    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, KEY_WORDS, RuleRef,
-    SparseMask, Verdict,
+    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, KEY_WORDS, Opaque,
+    RuleRef, RuleStats, SparseMask, Verdict,
 };
 
 use crate::arch::prefetch;
@@ -61,6 +63,12 @@ pub(crate) struct Cold {
     pub(crate) deps: DepTags,
     pub(crate) rules: Vec<RuleRef>,
     pub(crate) refresh: Vec<FdbRef>,
+    /// Groups and buckets whose traffic this is too.
+    counters: Vec<Arc<RuleStats>>,
+    /// What the pipeline is to hear of when the flow is used.
+    pub(crate) effects: Vec<Opaque>,
+    /// The actions look at, or pass on, what frames carry along.
+    pub(crate) carries: bool,
     /// What was credited to the rules already.
     credited: (u64, u64),
     pub(crate) pinned: bool,
@@ -71,7 +79,10 @@ pub(crate) struct Cold {
 impl Cold {
     /// Takes over a verdict (its mask aside).
     fn adopt(&mut self, verdict: Verdict) {
+        self.carries = carries(&verdict.actions);
         self.actions = verdict.actions;
+        self.counters = verdict.counters;
+        self.effects = verdict.effects;
         self.drop = verdict.drop;
         self.deps = verdict.deps;
         self.rules = verdict.rules;
@@ -340,9 +351,8 @@ impl FlowTable {
         }
         cold.credited = (hot.packets, hot.bytes);
         let used = hot.used_ms.min(now_ms);
-        for rule in &cold.rules {
-            rule.stats.credit(packets, bytes, used);
-        }
+        let rules = cold.rules.iter().map(|rule| &rule.stats);
+        rules.chain(&cold.counters).for_each(|stats| stats.credit(packets, bytes, used));
         true
     }
 
@@ -446,6 +456,26 @@ fn unpack(mask: &SparseMask, values: &[u64]) -> FlowKey {
         key.words_mut()[usize::from(word.index)] = *value;
     }
     key
+}
+
+/// Whether a list has to do with what frames carry along ([`crate::meta::Meta`]).
+fn carries(actions: &[DpAction]) -> bool {
+    actions.iter().any(|action| match action {
+        DpAction::Ct(_) | DpAction::CtClear | DpAction::Hash(_) | DpAction::Recirc(_) => true,
+        DpAction::Clone(actions) | DpAction::TunnelPush { actions, .. } => carries(actions),
+        DpAction::CheckPktLen { greater, not_greater, .. } => carries(greater) || carries(not_greater),
+        DpAction::Output(_)
+        | DpAction::SetTunnel(_)
+        | DpAction::Trunc(_)
+        | DpAction::PushVlan { .. }
+        | DpAction::PopVlan
+        | DpAction::Set(_)
+        | DpAction::TunnelPop(_)
+        | DpAction::Controller(_)
+        | DpAction::Meter(_)
+        | DpAction::PushMpls { .. }
+        | DpAction::PopMpls(_) => false,
+    })
 }
 
 fn single_output(actions: &[DpAction]) -> u32 {

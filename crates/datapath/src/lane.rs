@@ -24,6 +24,7 @@ use crate::executor::Executor;
 use crate::flows::FlowTable;
 use crate::packet::BATCH;
 use crate::ports::{Received, Source};
+use crate::recirc::BUDGET;
 use crate::shared::{LaneHandle, Shared};
 use crate::tunnel::Demux;
 
@@ -83,6 +84,7 @@ impl Lane {
         let mut round = 0u32;
         loop {
             self.now_ms = now_ms();
+            self.exec.now_ms = self.now_ms;
             self.obey();
             if self.stopped {
                 break;
@@ -136,21 +138,36 @@ impl Lane {
         self.batch.end(&mut self.exec.pool);
     }
 
-    /// What was decapsulated is looked up again; then everything is sent.
+    /// What was decapsulated, or recirculated, is looked up again; then everything is sent.
     #[inline]
     pub(crate) fn finish(&mut self) {
-        while !self.exec.popped.is_empty() {
-            if self.begin_popped() {
-                self.decide();
-            }
+        if !(self.exec.popped.is_empty() && self.exec.resumed.is_empty()) {
+            self.go_on();
         }
-        self.exec.depth = 0;
         // Errors about errors are never sent, so this ends.
         while !self.exec.tunnel.mtus.answers.is_empty() {
             self.begin_answers();
             self.decide();
+            self.go_on();
         }
         self.exec.flush();
+    }
+
+    /// Looks up again what waits for it.
+    fn go_on(&mut self) {
+        loop {
+            if !self.exec.popped.is_empty() {
+                self.exec.passes = 0;
+                if self.begin_popped() {
+                    self.decide();
+                }
+            } else if self.begin_resumed() {
+                self.decide();
+            } else {
+                break;
+            }
+        }
+        (self.exec.depth, self.exec.passes, self.exec.budget) = (0, 0, BUDGET);
     }
 
     /// Takes notice of what was published since: cached flows of an older epoch are checked when they are next hit.

@@ -8,7 +8,8 @@
 //! | `lookup`, `batch`               | How does a packet find its actions?                            |
 //! | `smc`, `megaflow`, `flows`      | Which caches are asked, and where do flows live?               |
 //! | `epoch`, `sweep`                | When is a cached flow still right, and when does it go?        |
-//! | `actions`, `rewrite`, `executor`| What is done with a frame, and how does it leave?              |
+//! | `actions`, `hand`, `rewrite`, `executor` | What is done with a frame, and how does it leave?     |
+//! | `meta`, `recirc`                | How is a frame looked up again, with what it carries along?    |
 //! | `ports`                         | How does each kind of port read and write?                     |
 //! | `tunnel`                        | How do frames cross an underlay?                               |
 //! | `user`, `commands`, `shared`    | How are lanes controlled?                                      |
@@ -23,13 +24,16 @@ mod contract;
 mod epoch;
 mod executor;
 mod flows;
+mod hand;
 mod lane;
 mod lookup;
 mod megaflow;
+mod meta;
 mod packet;
 mod ports;
 #[doc(hidden)]
 pub mod probe;
+mod recirc;
 mod rewrite;
 mod shared;
 mod smc;

@@ -3,7 +3,10 @@
 //! Each step runs over the whole batch before the next begins, and asks for the memory the next one needs, so that
 //! the processor fetches it meanwhile.
 
-use weft_flow::{DropReason, EXTRA_TUNNEL, MAX_VLANS, PacketKey, Verdict, extract_into};
+use weft_flow::{
+    CT_WORDS, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, MAX_VLANS, PACKET_WORDS,
+    PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_into,
+};
 
 use crate::flows::{GENERAL, Installed, NO_FLOW, NO_GROUP};
 use crate::lane::Lane;
@@ -15,6 +18,8 @@ impl Lane {
     pub(crate) fn parse(&mut self) {
         let batch = &mut self.batch;
         let len = batch.len.min(BATCH);
+        // Packets of which more is known than their headers.
+        let known = batch.tunnelled | batch.resumed;
         for i in 0..len {
             let packet = self.exec.pool.get_mut(batch.slots[i]);
             let key = &mut batch.keys[i].packet;
@@ -27,16 +32,17 @@ impl Lane {
                 *key = PacketKey { in_port: u32::MAX, ..PacketKey::default() };
                 batch.done |= 1 << i;
                 self.exec.drop_received(in_port, reason, 1);
+            } else if known & (1 << i) != 0 {
+                batch.complete_key(i, &self.exec.pool.get(batch.slots[i]).meta);
             }
         }
         // Hashed apart, for words that were just written in pieces are slow to read back.
         let seed = self.shared.seed;
         for i in 0..len {
-            let key = &mut batch.keys[i];
+            let key = &batch.keys[i];
             let mut hash = signature(&key.packet, seed);
-            if batch.tunnelled & (1 << i) != 0 {
-                key.packet.extras |= EXTRA_TUNNEL;
-                hash = hash_tunnel(hash, key.tunnel.words());
+            if known & (1 << i) != 0 {
+                hash = hash_sections(hash, key);
             }
             batch.hashes[i] = hash;
             self.flows.prefetch_bucket(hash);
@@ -150,9 +156,9 @@ impl Lane {
         let packet = self.exec.pool.get_mut(slot);
         packet.flow_hash = self.batch.keys[i].packet.flow_hash5(self.shared.seed);
         let (len, in_port) = (packet.len() as u64, packet.in_port);
-        for rule in &verdict.rules {
-            rule.stats.credit(1, len, self.now_ms);
-        }
+        packet.meta.load(&self.batch.keys[i]);
+        let rules = verdict.rules.iter().map(|rule| &rule.stats);
+        rules.chain(&verdict.counters).for_each(|stats| stats.credit(1, len, self.now_ms));
         for entry in &verdict.refresh {
             self.shared.pipeline.refresh(entry, self.now_ms);
         }
@@ -193,8 +199,11 @@ impl Lane {
                 continue;
             }
             for (slot, &i) in slots.iter().zip(members) {
-                let key = &batch.keys[usize::from(i) % BATCH].packet;
-                exec.pool.get_mut(*slot).flow_hash = key.flow_hash5(self.shared.seed);
+                let (key, packet) = (&batch.keys[usize::from(i) % BATCH], exec.pool.get_mut(*slot));
+                packet.flow_hash = key.packet.flow_hash5(self.shared.seed);
+                if cold.carries {
+                    packet.meta.load(key);
+                }
             }
             exec.run(&slots, &cold.actions);
         }
@@ -221,8 +230,24 @@ fn signature(key: &PacketKey, seed: u64) -> u64 {
     fold(a ^ salt(11), b ^ c.rotate_left(32) ^ salt(12))
 }
 
-/// Mixes the tunnel section into the hash of the packet section.
+/// Mixes the sections that few packets have into the hash of the packet section.
 #[inline]
-fn hash_tunnel(hash: u64, words: &[u64]) -> u64 {
-    words.iter().fold(hash, |h, w| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23))
+fn hash_sections(mut hash: u64, key: &FlowKey) -> u64 {
+    let mut mix = |words: &[u64]| {
+        hash = words.iter().fold(hash, |h, w| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23));
+    };
+    let extras = key.packet.extras;
+    if extras & EXTRA_TUNNEL != 0 {
+        mix(key.tunnel.words());
+    }
+    if extras & EXTRA_CT != 0 {
+        const FIRST: usize = PACKET_WORDS + TUNNEL_WORDS + TUN_METADATA_WORDS;
+        mix(&key.words()[FIRST..FIRST + CT_WORDS]);
+    }
+    if extras & EXTRA_TUN_METADATA != 0 {
+        // Which options there are, and what stands first in them: enough to tell connections apart.
+        const FIRST: usize = PACKET_WORDS + TUNNEL_WORDS;
+        mix(&key.words()[FIRST..FIRST + 5]);
+    }
+    hash
 }

@@ -7,6 +7,7 @@ use weft_flow::{DpPort, DropReason, Layout};
 use weft_wire::vnet::{ByteOrder, VnetForm, VnetHdr};
 
 use crate::arch::Buffer;
+use crate::meta::Meta;
 
 /// Frames that are received and processed together.
 pub(crate) const BATCH: usize = 32;
@@ -16,6 +17,10 @@ pub(crate) const HEADROOM: usize = 384;
 pub(crate) const FRAME_ROOM: usize = 65_536 + 128;
 /// Buffers for copies, beyond the batch.
 const SPARE: usize = 64;
+/// Buffers are added by so many when all are taken,
+const MORE: usize = 32;
+/// up to so many in all.
+const MOST: usize = 1024;
 /// Frames of successive buffers begin this many bytes apart, modulo a page: were all at the same offset, the
 /// headers of a batch would fight for the same few lines of the first-level cache.
 const COLOUR: usize = 5 * 64;
@@ -42,6 +47,8 @@ pub(crate) struct Packet {
     pub(crate) ip_proto: u8,
     /// Hash of the flow's addresses and ports.
     pub(crate) flow_hash: u32,
+    /// What it carries along from pass to pass.
+    pub(crate) meta: Meta,
     /// Queues and action lists that hold the frame.
     refs: u16,
 }
@@ -65,6 +72,7 @@ impl Packet {
             fault: None,
             ip_proto: 0,
             flow_hash: 0,
+            meta: Meta::default(),
             refs: 0,
         }
     }
@@ -108,6 +116,7 @@ impl Packet {
         self.in_port = in_port;
         self.offload = VnetHdr::default();
         self.fault = None;
+        self.meta.reset();
         // Held by the batch, or by whoever took the buffer.
         self.refs = 1;
     }
@@ -198,6 +207,32 @@ impl Packet {
         &mut self.buf[self.start as usize..]
     }
 
+    /// Takes over what is known of the frame that this is a segment of, whose headers are where its own are.
+    pub(crate) fn inherit(&mut self, whole: &Packet) {
+        self.layout = weft_flow::Layout { end: self.len, ..whole.layout };
+        self.ip_proto = whole.ip_proto;
+        self.flow_hash = whole.flow_hash;
+        self.meta.copy_from(&whole.meta);
+    }
+
+    /// Bytes of all headers, repeated in each segment of a GSO frame; 0: not known.
+    pub(crate) fn headers_len(&self) -> usize {
+        usize::from(self.layout.payload)
+    }
+
+    /// How many packets a GSO frame stands for, how many bytes they have in all, and how long the longest is.
+    pub(crate) fn segments(&self) -> (u64, u64, usize) {
+        let (len, headers) = (self.len(), self.headers_len());
+        match self.offload.gso {
+            Some(gso) if headers != 0 && len > headers => {
+                let segments = (len - headers).div_ceil(usize::from(gso.size).max(1));
+                let bytes = len + (segments - 1) * headers;
+                (segments as u64, bytes as u64, len.min(headers + usize::from(gso.size)))
+            }
+            _ => (1, len as u64, len),
+        }
+    }
+
     fn copy_from(&mut self, other: &Packet) {
         self.start = self.home;
         self.len = other.len;
@@ -208,6 +243,7 @@ impl Packet {
         self.fault = None;
         self.ip_proto = other.ip_proto;
         self.flow_hash = other.flow_hash;
+        self.meta.copy_from(&other.meta);
     }
 }
 
@@ -246,9 +282,24 @@ impl Pool {
 
     /// A spare buffer, held once. `None`: all are taken.
     pub(crate) fn take(&mut self) -> Option<Slot> {
+        if self.free.is_empty() {
+            self.grow();
+        }
         let slot = self.free.pop()?;
         self.packets[usize::from(slot)].refs = 1;
         Some(slot)
+    }
+
+    /// Adds buffers, if the host and the limit allow it. They are kept: who needed them once needs them again.
+    #[cold]
+    fn grow(&mut self) {
+        let first = self.packets.len();
+        if first + MORE > MOST {
+            return;
+        }
+        let Ok(buffers) = Buffer::allocate(MORE, HEADROOM + 4096 + FRAME_ROOM) else { return };
+        self.packets.extend(buffers.into_iter().enumerate().map(|(i, buf)| Packet::new((first + i, buf))));
+        self.free.extend((first..self.packets.len()).rev().map(|slot| slot as Slot));
     }
 
     /// Number of spare buffers.

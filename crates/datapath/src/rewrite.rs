@@ -3,12 +3,16 @@
 //! Checksums are updated by the difference (RFC 1624). A checksum that is still to be completed holds the sum of
 //! the pseudo header: there only addresses count, and with the opposite sign.
 
+mod layers;
+
 use weft_flow::{L3Kind, SetField};
 use weft_wire::checksum::{self, Sum};
 use weft_wire::vnet::Csum;
-use weft_wire::{IpProto, Mac, arp, ethernet, icmpv4, ipv4, ipv6, mpls, sctp, tcp, udp, vlan};
+use weft_wire::{IpProto, Mac, arp, ethernet, icmpv4, ipv4, ipv6, sctp, tcp, udp};
 
 use crate::packet::Packet;
+
+pub(crate) use layers::{pop_mpls, pop_vlan, push_mpls, push_vlan};
 
 /// The field is not in the frame: the action does not fit the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +20,9 @@ pub(crate) struct NotThere;
 
 type Result = std::result::Result<(), NotThere>;
 
-/// Length of an ND message before its options (RFC 4861 §4.3, §4.4), and offset of its target.
+/// Length of an ND message before its options (RFC 4861 §4.3, §4.4), and offsets of its flags and target.
 const ND_LEN: usize = 24;
+const ND_RESERVED: usize = 4;
 const ND_TARGET: usize = 8;
 /// ND options: source and target link-layer address.
 const ND_OPT_SLL: u8 = 1;
@@ -59,54 +64,40 @@ pub(crate) fn set_field(packet: &mut Packet, field: &SetField) -> Result {
         }
         SetField::NdSll(mac) => set_nd_option(packet, ND_OPT_SLL, mac),
         SetField::NdTll(mac) => set_nd_option(packet, ND_OPT_TLL, mac),
-        SetField::Priority(_) | SetField::Mark(_) => Ok(()),
-        SetField::VlanTci(_) | SetField::Mpls(_) | SetField::NdReserved(_) | SetField::NdOptionsType(_) => {
-            Err(NotThere)
+        SetField::NdReserved(flags) => {
+            let at = nd(packet)? + ND_RESERVED;
+            replace_summed(packet, at, &flags.to_be_bytes())
         }
-    }
-}
-
-/// Puts a tag outermost.
-pub(crate) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> Result {
-    const ADDRESSES: usize = ethernet::field::ETHER_TYPE;
-    if packet.len() < ethernet::HEADER_LEN || packet.offload.shift(vlan::TAG_LEN as i32).is_err() {
-        return Err(NotThere);
-    }
-    if !packet.push_front(vlan::TAG_LEN) {
-        return Err(NotThere);
-    }
-    let frame = packet.data_mut();
-    frame.copy_within(vlan::TAG_LEN..vlan::TAG_LEN + ADDRESSES, 0);
-    frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&tpid.to_be_bytes());
-    frame[ADDRESSES + 2..ADDRESSES + 4].copy_from_slice(&tci.to_be_bytes());
-    shift_layout(packet, vlan::TAG_LEN as i32);
-    packet.layout.vlans = packet.layout.vlans.saturating_add(1);
-    Ok(())
-}
-
-/// Takes the outermost tag off.
-pub(crate) fn pop_vlan(packet: &mut Packet) -> Result {
-    const ADDRESSES: usize = ethernet::field::ETHER_TYPE;
-    let whole = packet.len() >= ethernet::HEADER_LEN + vlan::TAG_LEN;
-    if packet.layout.vlans == 0 || !whole || packet.offload.shift(-(vlan::TAG_LEN as i32)).is_err() {
-        return Err(NotThere);
-    }
-    packet.data_mut().copy_within(..ADDRESSES, vlan::TAG_LEN);
-    packet.pull_front(vlan::TAG_LEN);
-    shift_layout(packet, -(vlan::TAG_LEN as i32));
-    packet.layout.vlans -= 1;
-    Ok(())
-}
-
-/// Moves the offsets of the headers behind the tags.
-fn shift_layout(packet: &mut Packet, by: i32) {
-    let layout = &mut packet.layout;
-    for at in [&mut layout.l2_5, &mut layout.l3, &mut layout.l4, &mut layout.payload] {
-        if *at != 0 {
-            *at = at.wrapping_add_signed(by as i16);
+        SetField::NdOptionsType(kind) => set_nd_option_type(packet, kind),
+        SetField::Priority(priority) => {
+            packet.meta.priority = priority;
+            Ok(())
         }
+        SetField::Mark(mark) => {
+            packet.meta.mark = mark;
+            Ok(())
+        }
+        SetField::VlanTci(_) | SetField::Mpls(_) => Err(NotThere),
     }
-    layout.end = layout.end.saturating_add_signed(by);
+}
+
+/// Raises the drop precedence of an assured-forwarding DSCP (RFC 2597 §6) by so much, at most to the highest. Other
+/// packets have none.
+pub(crate) fn raise_drop_precedence(packet: &mut Packet, by: u8) -> Result {
+    let tos = match packet.layout.kind {
+        L3Kind::Ipv4 => get::<{ ipv4::field::TOS + 1 }>(packet, l3(packet))?[ipv4::field::TOS],
+        L3Kind::Ipv6 => {
+            let [a, b] = get(packet, l3(packet))?;
+            a << 4 | b >> 4
+        }
+        _ => return Ok(()),
+    };
+    let (class, precedence, rest) = (tos >> 5, tos >> 3 & 3, tos & 7);
+    if !(1..=4).contains(&class) || precedence == 0 || rest & 4 != 0 {
+        return Ok(());
+    }
+    let raised = precedence.saturating_add(by).min(3);
+    set_field(packet, &SetField::IpTos(class << 5 | raised << 3 | rest))
 }
 
 fn l3(packet: &Packet) -> usize {
@@ -185,7 +176,10 @@ fn set_port(packet: &mut Packet, offset: usize, port: u16) -> Result {
             put(packet, l4 + offset, &port.to_be_bytes())?;
             let end = packet.layout.end as usize;
             let chunk = packet.data_mut().get_mut(l4..end).ok_or(NotThere)?;
-            sctp::fill_checksum(chunk).map_err(|_| NotThere)
+            sctp::fill_checksum(chunk).map_err(|_| NotThere)?;
+            // What was left to a device is done now.
+            packet.offload.csum = Csum::None;
+            Ok(())
         }
         // Type and code, one byte each.
         IpProto::ICMP | IpProto::ICMPV6 => {
@@ -205,7 +199,8 @@ fn nd(packet: &Packet) -> std::result::Result<usize, NotThere> {
     (is_icmp6 && l4 != 0 && matches!(kind, Some(135 | 136))).then_some(l4).ok_or(NotThere)
 }
 
-fn set_nd_option(packet: &mut Packet, wanted: u8, mac: Mac) -> Result {
+/// Where the first link-layer address option of a wanted type is.
+fn nd_option(packet: &Packet, wanted: impl Fn(u8) -> bool) -> std::result::Result<usize, NotThere> {
     let mut at = nd(packet)? + ND_LEN;
     let end = (packet.layout.end as usize).min(packet.len());
     while at + 8 <= end {
@@ -213,12 +208,24 @@ fn set_nd_option(packet: &mut Packet, wanted: u8, mac: Mac) -> Result {
         if units == 0 {
             break;
         }
-        if kind == wanted && units == 1 {
-            return replace_summed(packet, at + 2, &mac.0);
+        if wanted(kind) && units == 1 {
+            return Ok(at);
         }
         at += usize::from(units) * 8;
     }
     Err(NotThere)
+}
+
+fn set_nd_option(packet: &mut Packet, wanted: u8, mac: Mac) -> Result {
+    let at = nd_option(packet, |kind| kind == wanted)? + 2;
+    replace_summed(packet, at, &mac.0)
+}
+
+/// Changes the type of the first link-layer address option.
+fn set_nd_option_type(packet: &mut Packet, kind: u8) -> Result {
+    let at = nd_option(packet, |kind| matches!(kind, ND_OPT_SLL | ND_OPT_TLL))?;
+    let [_, units]: [u8; 2] = get(packet, at)?;
+    replace_summed(packet, at, &[kind, units])
 }
 
 /// Overwrites bytes of the transport header or payload, at an even offset from the transport header.
@@ -275,9 +282,6 @@ fn update_at(packet: &mut Packet, at: usize, old: Sum, new: Sum) -> Result {
     let sum = u16::from_be_bytes(get(packet, at)?);
     put(packet, at, &checksum::update(sum, old, new).to_be_bytes())
 }
-
-// The label stack's entries are written whole.
-const _: () = assert!(mpls::ENTRY_LEN == 4);
 
 #[cfg(test)]
 mod tests;

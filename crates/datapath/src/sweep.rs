@@ -63,8 +63,12 @@ impl Lane {
     fn credit(&mut self, flow: u32) {
         if self.flows.credit(flow, self.now_ms) {
             let used_ms = self.flows.hot(flow).used_ms;
-            for entry in &self.flows.cold(flow).refresh {
+            let cold = self.flows.cold(flow);
+            for entry in &cold.refresh {
                 self.shared.pipeline.refresh(entry, used_ms);
+            }
+            for effect in &cold.effects {
+                self.shared.pipeline.effect(effect, used_ms);
             }
         }
     }
