@@ -186,8 +186,13 @@ impl Lane {
             let wait = self.next_sweep_ms.saturating_sub(self.now_ms).clamp(1, SWEEP_MS);
             wait as u32
         });
+        if !self.handle().fall_asleep() {
+            return;
+        }
         self.handle().counters.lane_sleeps.add(1);
         self.look_for_ready(timeout);
+        // The next thing that `run` does is to look at commands and changes.
+        self.handle().wake_up();
     }
 
     /// Asks epoll which sources have frames, waiting up to `timeout` ms for one.

@@ -1,7 +1,7 @@
 //! What do lanes and their control share?
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +33,8 @@ pub(crate) struct LaneHandle {
     pub(crate) bell: EventFd,
     /// Whether the inbox may hold something.
     waiting: AtomicBool,
+    /// The lane waits for the kernel to tell it of frames, and has none in hand.
+    asleep: AtomicBool,
     inbox: Mutex<Vec<Command>>,
 }
 
@@ -76,15 +78,48 @@ impl LaneHandle {
             counters: LaneCounters::default(),
             bell: EventFd::new()?,
             waiting: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
             inbox: Mutex::new(Vec::new()),
         })
     }
 
-    /// Hands a command to the lane and wakes it.
+    /// Hands a command to the lane, and wakes it if it sleeps.
     pub(crate) fn send(&self, command: Command) {
         lock(&self.inbox).push(command);
         self.waiting.store(true, Ordering::Release);
-        self.bell.ring();
+        if self.is_asleep() {
+            self.bell.ring();
+        }
+    }
+
+    /// Whether the lane sleeps, and will take notice of everything that was published, or handed to it, before this
+    /// call as soon as it wakes, before it touches a frame.
+    ///
+    /// Lane and caller each write one thing and then read the other's: the lane that it is awake, then the mailbox of
+    /// changes; the caller a change, then whether the lane sleeps. A fence stands between write and read on both sides
+    /// (here, and in [`LaneHandle::wake_up`] and [`LaneHandle::fall_asleep`]), so that at least one of them sees what
+    /// the other wrote: if the caller sees an old "asleep", the lane sees the change.
+    pub(crate) fn is_asleep(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Acquire)
+    }
+
+    /// The lane is about to sleep. False: it must not, for a command waits.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        // What was done in the last batch is done for whoever sees this.
+        self.asleep.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) {
+            self.wake_up();
+            return false;
+        }
+        true
+    }
+
+    /// The lane is awake, and is to look at the changes next.
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// What was handed over since the last call; cheap when nothing was.
@@ -101,4 +136,45 @@ impl LaneHandle {
 /// Locks; a thread that panicked while holding it left nothing half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    /// A thread that sleeps and wakes like a lane, and one that publishes and passes barriers: what the lane works by
+    /// after it woke is never older than a barrier that was passed because it slept.
+    #[test]
+    fn who_sleeps_is_in_step() {
+        const ROUNDS: u64 = 200_000;
+        let (handle, published, passed) = (LaneHandle::new().unwrap(), AtomicU64::new(0), AtomicU64::new(0));
+        let pipeline = Pipeline::new();
+        let mut changes = pipeline.subscribe();
+        let mut slept = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut works_by = 0;
+                while works_by < ROUNDS {
+                    assert!(handle.fall_asleep());
+                    std::hint::spin_loop();
+                    handle.wake_up();
+                    if changes.take().is_some() {
+                        works_by = published.load(Ordering::Acquire);
+                    }
+                    let barrier = passed.load(Ordering::Acquire);
+                    assert!(works_by >= barrier, "works by {works_by} after barrier {barrier}");
+                }
+            });
+            for round in 1..=ROUNDS {
+                published.store(round, Ordering::Release);
+                pipeline.publish(weft_pipeline::Snapshot::new());
+                if handle.is_asleep() {
+                    slept += 1;
+                    passed.store(round, Ordering::Release);
+                }
+            }
+        });
+        assert!(slept > 0);
+    }
 }

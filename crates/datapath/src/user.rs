@@ -1,7 +1,7 @@
 //! How are the lanes controlled? The user datapath, seen from the switch.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -18,6 +18,9 @@ use crate::ports::{Io, MAX_PORTS, Port, Source};
 use crate::shared::{Command, LaneHandle, Shared, lock};
 use crate::sweep::merge_entries;
 use crate::tunnel::{ListenKey, Listener, TunnelPort};
+
+/// How often a barrier looks for answers before it sleeps until they come: some tens of microseconds.
+const SPINS: u32 = 1_000;
 
 /// How to set up a [`UserDatapath`].
 #[derive(Clone, Debug)]
@@ -350,7 +353,26 @@ impl Datapath for UserDatapath {
     }
 
     fn sync(&self) {
-        self.ask_all(Command::Sync);
+        let (sender, answers) = channel();
+        // A lane that sleeps has nothing in hand, and is not woken for this.
+        for lane in self.shared.lanes.iter().filter(|lane| !lane.is_asleep()) {
+            lane.send(Command::Sync(sender.clone()));
+        }
+        drop(sender);
+        // One that works answers between two batches: sooner than this thread would sleep and be woken.
+        let mut tries = 0;
+        loop {
+            match answers.try_recv() {
+                Ok(()) => {}
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if tries < SPINS => {
+                    tries += 1;
+                    std::hint::spin_loop();
+                }
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        answers.iter().for_each(drop);
     }
 
     fn refresh(&self) {
