@@ -21,7 +21,9 @@ mod meter;
 mod port;
 mod rule;
 mod sparse;
+mod subfield;
 pub mod text;
+mod tlv;
 mod verdict;
 
 pub use action::*;
@@ -39,4 +41,5 @@ pub use meter::{Band, BandKind, Meter, MeterOutcome, MeterStats};
 pub use port::{DpPort, OfPort};
 pub use rule::{RuleRef, RuleStats};
 pub use sparse::{MaskWord, STAGE_OF_WORD, STAGES, SparseMask};
+pub use tlv::{KnownOptions, TlvError, TlvMapping, TlvTable, TruncatedOptions};
 pub use verdict::*;

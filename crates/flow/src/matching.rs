@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{FRAG_LATER, Field, FlowKey, FlowMask, Prereq, VLAN_PRESENT};
+use crate::{FRAG_LATER, Field, FlowKey, FlowMask, OptionValue, Prereq, TlvTable, VLAN_PRESENT};
 
 /// `ct_state` bit: the packet starts a connection.
 pub const CT_NEW: u16 = 0x01;
@@ -90,6 +90,25 @@ impl Match {
     /// Matches a whole field; see [`Match::set_masked`].
     pub fn set(&mut self, field: Field, value: u128) {
         self.set_masked(field, value, field.value_mask());
+    }
+
+    /// Matches bits of a tunnel option, which must be present; with no bit in the mask, only that. False: the table does
+    /// not map the field.
+    pub fn set_option(&mut self, option: &OptionValue, table: &TlvTable) -> bool {
+        let Some(index) = option.field.tun_metadata_index() else { return false };
+        table.remove(index, &mut self.key.tun_metadata);
+        table.remove(index, &mut self.mask.0.tun_metadata);
+        table.set(index, &mut self.key.tun_metadata, &option.value, &option.mask)
+            && table.set(index, &mut self.mask.0.tun_metadata, &option.mask, &option.mask)
+    }
+
+    /// What is matched of a tunnel option, as long as the table says: value and mask. `None`: not even whether it is
+    /// present.
+    pub fn option(&self, index: usize, table: &TlvTable) -> Option<(Vec<u8>, Vec<u8>)> {
+        if index >= 64 || self.mask.0.tun_metadata.present >> index & 1 == 0 {
+            return None;
+        }
+        Some((table.get(index, &self.key.tun_metadata)?, table.get(index, &self.mask.0.tun_metadata)?))
     }
 
     /// The same match with a whole field more.

@@ -5,9 +5,10 @@ mod generate;
 use proptest::prelude::*;
 use proptest::sample::select;
 use weft_flow::text::{
-    Style, Syntax, format_actions, format_match, parse_actions, parse_flow, parse_key, parse_match,
+    ParseError, Style, Syntax, format_actions, format_dp_flow_options, format_match, parse_actions,
+    parse_flow, parse_key, parse_match,
 };
-use weft_flow::{Action, Field, Match, OfPort, Prereq};
+use weft_flow::{Action, Field, Match, OfPort, Prereq, TlvMapping, TlvTable};
 
 use generate::{actions, plain, subfields, value_of};
 
@@ -126,4 +127,28 @@ fn packets_of_a_trace() {
     for bad in ["nw_src=1.2.3.4", "ip,nw_src=1.2.3.0/24", "in_port=foo", "tcp,actions=drop"] {
         assert!(parse_key(bad, &syntax).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn tunnel_options() {
+    let line = |class, kind, len, index| TlvMapping { class, kind, len, index };
+    let tlv = TlvTable::new().with(&[line(0xffff, 0x80, 4, 0), line(0, 1, 24, 7)]).unwrap();
+    let syntax = Syntax { tlv: &tlv, ..Syntax::default() };
+    let cases = [
+        ("tun_metadata0", "geneve({class=0xffff,type=0x80,len=4,0/0})"),
+        ("tun_metadata0=0", "geneve({class=0xffff,type=0x80,len=4,0})"),
+        ("tun_metadata0=0x5/0xff", "geneve({class=0xffff,type=0x80,len=4,0x5/0xff})"),
+        (
+            "tun_metadata0=0x5,tun_metadata7=0x1234567890abcdef1234567890abcdef1234567890abcdef",
+            "geneve({class=0xffff,type=0x80,len=4,0x5}\
+             {class=0,type=0x1,len=24,0x1234567890abcdef1234567890abcdef1234567890abcdef})",
+        ),
+    ];
+    for (text, dp) in cases {
+        let m = parse_match(text, &syntax).unwrap();
+        assert_eq!(format_match(&m, &syntax), text);
+        let flow = format_dp_flow_options(&m.key, &m.mask, &tlv, &|_| None);
+        assert!(flow.starts_with(&format!("tunnel({dp}),")), "{flow}");
+    }
+    assert_eq!(parse_match("tun_metadata1=5", &syntax), Err(ParseError::Unmapped(Field::TunMetadata1)));
 }

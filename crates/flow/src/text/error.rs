@@ -14,6 +14,9 @@ pub enum ParseError {
     /// Something that exists but is not supported (yet).
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// A tunnel option that the TLV table does not have.
+    #[error("{} is not mapped to a tunnel option", .0.name())]
+    Unmapped(Field),
     /// A field without a value.
     #[error("field {0} missing value")]
     MissingValue(String),

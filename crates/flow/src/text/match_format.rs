@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Syntax;
 use super::match_parse::SHORTHANDS;
-use super::value::{CT_FLAGS, TCP_FLAGS, format_flags, frag_word, hex, ipv4, ipv6, mac};
+use super::value::{CT_FLAGS, TCP_FLAGS, format_flags, frag_word, hex, ipv4, ipv6, mac, wide_hex};
 use crate::{
     FRAG_LATER, Field, FlowKey, FlowMask, Match, OfPort, Prereq, TUN_CSUM, TUN_DF, TUN_KEY, TUN_OAM,
     VLAN_PRESENT,
@@ -275,6 +275,24 @@ impl Writer<'_> {
         }
         if !flags.is_empty() {
             let _ = write!(self.out, "tun_flags={flags},");
+        }
+        self.options();
+    }
+
+    fn options(&mut self) {
+        for mapping in self.syntax.tlv.mappings() {
+            let index = usize::from(mapping.index);
+            let Some((value, mask)) = self.m.option(index, self.syntax.tlv) else { continue };
+            let _ = write!(self.out, "tun_metadata{index}");
+            if mask.iter().any(|b| *b != 0) {
+                self.out.push('=');
+                wide_hex(&mut self.out, &value);
+                if mask.iter().any(|b| *b != 0xff) {
+                    self.out.push('/');
+                    wide_hex(&mut self.out, &mask);
+                }
+            }
+            self.out.push(',');
         }
     }
 

@@ -3,8 +3,8 @@
 use super::Syntax;
 use super::error::{ParseError, Result};
 use super::lex::{Pair, pairs};
-use super::value::{number_of, parse_value};
-use crate::{Field, FlowKey, Match, VLAN_PRESENT};
+use super::value::{number_of, parse_option, parse_value};
+use crate::{Field, FlowKey, Match, OptionValue, VLAN_PRESENT};
 
 /// Words for protocols: EtherType and IP protocol.
 pub(super) const SHORTHANDS: &[(&str, u16, Option<u8>)] = &[
@@ -89,8 +89,17 @@ pub(super) fn add_field(out: &mut Match, pair: &Pair<'_>, syntax: &Syntax<'_>) -
         name => name,
     };
     let Some(field) = Field::by_name(name) else { return Ok(false) };
-    if !field.supported() || field.tun_metadata_index().is_some() {
+    if !field.supported() {
         return Err(ParseError::Unsupported(field.name().to_owned()));
+    }
+    if field.tun_metadata_index().is_some() {
+        // Without a value it matches whatever the option's value is.
+        let option = match pair.value {
+            Some(text) => parse_option(field, text)?,
+            None => OptionValue::masked(field, &[], &[]),
+        };
+        let mapped = out.set_option(&option, syntax.tlv);
+        return if mapped { Ok(true) } else { Err(ParseError::Unmapped(field)) };
     }
     let text = pair.value.ok_or_else(|| ParseError::MissingValue(pair.key.to_owned()))?;
     let (value, mask) = parse_value(field, text, syntax)?;

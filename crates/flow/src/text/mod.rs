@@ -27,10 +27,10 @@ pub use flow::{FlowText, parse_flow};
 pub use links::format_hash_fields;
 pub use match_format::{format_key, format_match, format_megaflow};
 pub use match_parse::{parse_key, parse_match};
-pub use odp::{format_dp_flow, format_dp_flow_stats};
+pub use odp::{format_dp_flow, format_dp_flow_options, format_dp_flow_stats};
 pub use odp_action::format_dp_actions;
 
-use crate::OfPort;
+use crate::{OfPort, TlvTable};
 
 /// Which of several ways of writing the same action is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,12 +51,17 @@ pub struct Syntax<'a> {
     pub port_name: &'a dyn Fn(OfPort) -> Option<String>,
     /// How actions are written.
     pub style: Style,
+    /// Which tunnel options the fields `tun_metadata0` to `tun_metadata63` are.
+    pub tlv: &'a TlvTable,
 }
+
+/// The table that knows no option.
+static NO_OPTIONS: TlvTable = TlvTable::new();
 
 impl Default for Syntax<'_> {
     /// Ports are numbers.
     fn default() -> Self {
-        Syntax { port_by_name: &|_| None, port_name: &|_| None, style: Style::default() }
+        Syntax { port_by_name: &|_| None, port_name: &|_| None, style: Style::default(), tlv: &NO_OPTIONS }
     }
 }
 

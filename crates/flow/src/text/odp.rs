@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use weft_wire::{EtherType, IpProto, Mac};
 
 use super::odp_action::mpls_entry;
-use super::value::{CT_FLAGS, TCP_FLAGS, frag_word, hex};
+use super::value::{CT_FLAGS, TCP_FLAGS, frag_word, hex, wide_hex};
 use crate::{
-    DpPort, FlowKey, FlowMask, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, Vlan,
+    DpPort, FlowKey, FlowMask, Match, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TlvTable,
+    TunnelKey, Vlan,
 };
 
 /// Names of `TunnelKey::flags`, in the order in which they are printed.
@@ -101,11 +102,22 @@ pub fn format_dp_flow(
     mask: &FlowMask,
     port_name: &dyn Fn(DpPort) -> Option<String>,
 ) -> String {
+    format_dp_flow_options(key, mask, &TlvTable::new(), port_name)
+}
+
+/// [`format_dp_flow`] with tunnel options, which are known by this table.
+pub fn format_dp_flow_options(
+    key: &FlowKey,
+    mask: &FlowMask,
+    options: &TlvTable,
+    port_name: &dyn Fn(DpPort) -> Option<String>,
+) -> String {
     let entries = mpls_entries(key.packet.mpls);
     let key = mask.apply(key);
     let m = &mask.0;
     let mut out = Vec::new();
-    tunnel_match(&key.tunnel, &m.tunnel).finish(&mut out);
+    let options = geneve_match(&Match { key, mask: *mask }, options);
+    tunnel_match(&key.tunnel, &m.tunnel, options).finish(&mut out);
     connection(&key, m, &mut out);
     let mut recirc = String::new();
     hex(&mut recirc, key.packet.recirc_id.into());
@@ -134,8 +146,31 @@ pub fn format_dp_flow_stats(packets: u64, bytes: u64, used_ms: Option<u64>, tcp_
     format!("packets:{packets}, bytes:{bytes}, used:{used}{flags}")
 }
 
-fn tunnel_match(key: &TunnelKey, mask: &TunnelKey) -> Group {
+/// The options that a flow looks at: class, type, length, value and mask of each.
+fn geneve_match(m: &Match, table: &TlvTable) -> String {
+    let mut out = String::new();
+    for mapping in table.mappings() {
+        let Some((value, mask)) = m.option(mapping.index.into(), table) else { continue };
+        out.push_str("{class=");
+        hex(&mut out, mapping.class.into());
+        out.push_str(",type=");
+        hex(&mut out, mapping.kind.into());
+        let _ = write!(out, ",len={},", mapping.len);
+        wide_hex(&mut out, &value);
+        if mask.iter().any(|b| *b != 0xff) {
+            out.push('/');
+            wide_hex(&mut out, &mask);
+        }
+        out.push('}');
+    }
+    out
+}
+
+fn tunnel_match(key: &TunnelKey, mask: &TunnelKey, options: String) -> Group {
     let mut g = tunnel_fields(key, mask);
+    if !options.is_empty() {
+        g.push(format!("geneve({options})"));
+    }
     let flags: String = TUNNEL_FLAGS
         .iter()
         .filter(|(bit, _)| mask.flags & bit != 0)
