@@ -143,38 +143,57 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
-    /// A thread that sleeps and wakes like a lane, and one that publishes and passes barriers: what the lane works by
-    /// after it woke is never older than a barrier that was passed because it slept.
-    #[test]
-    fn who_sleeps_is_in_step() {
-        const ROUNDS: u64 = 200_000;
-        let (handle, published, passed) = (LaneHandle::new().unwrap(), AtomicU64::new(0), AtomicU64::new(0));
-        let pipeline = Pipeline::new();
-        let mut changes = pipeline.subscribe();
-        let mut slept = 0;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut works_by = 0;
-                while works_by < ROUNDS {
-                    assert!(handle.fall_asleep());
-                    std::hint::spin_loop();
-                    handle.wake_up();
-                    if changes.take().is_some() {
-                        works_by = published.load(Ordering::Acquire);
-                    }
-                    let barrier = passed.load(Ordering::Acquire);
-                    assert!(works_by >= barrier, "works by {works_by} after barrier {barrier}");
-                }
-            });
-            for round in 1..=ROUNDS {
-                published.store(round, Ordering::Release);
-                pipeline.publish(weft_pipeline::Snapshot::new());
-                if handle.is_asleep() {
-                    slept += 1;
-                    passed.store(round, Ordering::Release);
-                }
+    /// Begins a round in step with the other thread.
+    fn meet(arrived: &AtomicU64, round: u64) {
+        arrived.fetch_add(1, Ordering::AcqRel);
+        let mut spins = 0u32;
+        while arrived.load(Ordering::Acquire) < 2 * round {
+            spins += 1;
+            if spins.is_multiple_of(1 << 12) {
+                std::thread::yield_now();
             }
+        }
+    }
+
+    /// A lane that wakes while something is published: it never happens that the publisher takes it for asleep and
+    /// the lane misses what was published.
+    #[test]
+    fn who_is_taken_for_asleep_sees_the_change() {
+        const ROUNDS: u64 = 100_000;
+        let handle = LaneHandle::new().unwrap();
+        let (dirty, arrived) = (AtomicBool::new(false), AtomicU64::new(0));
+        let missed = std::thread::scope(|scope| {
+            let lane = scope.spawn(|| {
+                let mut missed = Vec::with_capacity(ROUNDS as usize);
+                for round in 0..ROUNDS {
+                    assert!(handle.fall_asleep());
+                    dirty.store(false, Ordering::Relaxed);
+                    meet(&arrived, 2 * round + 1);
+                    handle.wake_up();
+                    missed.push(!dirty.load(Ordering::Relaxed));
+                    meet(&arrived, 2 * round + 2);
+                }
+                missed
+            });
+            let mut asleep = Vec::with_capacity(ROUNDS as usize);
+            for round in 0..ROUNDS {
+                meet(&arrived, 2 * round + 1);
+                dirty.store(true, Ordering::Relaxed);
+                asleep.push(handle.is_asleep());
+                meet(&arrived, 2 * round + 2);
+            }
+            let missed = lane.join().unwrap();
+            missed.iter().zip(&asleep).filter(|(missed, asleep)| **missed && **asleep).count()
         });
-        assert!(slept > 0);
+        assert_eq!(missed, 0);
+    }
+
+    #[test]
+    fn nobody_sleeps_over_a_command() {
+        let handle = LaneHandle::new().unwrap();
+        handle.send(Command::Stop);
+        assert!(!handle.fall_asleep() && !handle.is_asleep());
+        assert_eq!(handle.take().len(), 1);
+        assert!(handle.fall_asleep() && handle.is_asleep());
     }
 }
