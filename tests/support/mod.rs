@@ -107,7 +107,8 @@ impl Switch {
         self.wait_for("the switch answers", |s| s.run("ovs-appctl version").code == 0);
     }
 
-    fn daemon(&mut self, words: &[&str]) {
+    /// Starts another process in the namespace, which ends with the switch.
+    pub(crate) fn daemon(&mut self, words: &[&str]) {
         let log = std::fs::File::create(self.path(&format!("log.{}", self.children.len()))).expect("a log");
         let child = self
             .command(&[&["ip", "netns", "exec", &self.ns.clone()], words].concat())
@@ -140,7 +141,7 @@ impl Switch {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
-        for variable in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"] {
+        for variable in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVN_RUNDIR", "OVN_DBDIR", "OVN_LOGDIR"] {
             command.env(variable, self.dir.path());
         }
         command
