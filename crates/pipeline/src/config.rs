@@ -21,6 +21,18 @@ pub enum FailMode {
     Secure,
 }
 
+/// How rules see fragments of IP packets (`OFPC_FRAG_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FragMode {
+    /// As packets without ports.
+    #[default]
+    Normal,
+    /// They are dropped.
+    Drop,
+    /// First fragments with their ports, others as packets without (`OFPC_FRAG_NX_MATCH`).
+    NxMatch,
+}
+
 /// Configuration of a bridge. Its flow tables are apart: [`crate::Snapshot::tables_mut`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeConfig {
@@ -40,6 +52,8 @@ pub struct BridgeConfig {
     pub mac_aging_ms: u64,
     /// Entries the MAC table may hold.
     pub mac_table_size: usize,
+    /// How rules see fragments.
+    pub fragments: FragMode,
     /// Whether frames to reserved multicast addresses are forwarded by NORMAL.
     pub forward_bpdu: bool,
     /// VLANs without learning, where everything is flooded.
@@ -58,6 +72,7 @@ impl BridgeConfig {
             miss_to_controller: false,
             mac_aging_ms: u64::from(DEFAULT_MAC_AGING_S) * 1000,
             mac_table_size: DEFAULT_MAC_TABLE_SIZE,
+            fragments: FragMode::Normal,
             forward_bpdu: false,
             flood_vlans: VlanSet::none(),
         }

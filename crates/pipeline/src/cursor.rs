@@ -15,8 +15,8 @@ pub struct RuleCursor {
     tables: TableSet,
     filter: RuleFilter,
     wanted: MiniMatch,
-    /// The table being listed; past the last one when done.
-    table: usize,
+    /// The table being listed; `None` when done.
+    table: Option<u8>,
     position: Position,
     /// Rules of a small table, still to be listed, last one first.
     sorted: Vec<Arc<Rule>>,
@@ -27,7 +27,7 @@ impl RuleCursor {
     pub fn new(tables: TableSet, filter: RuleFilter) -> RuleCursor {
         RuleCursor {
             wanted: MiniMatch::new(&filter.matching),
-            table: usize::from(filter.table.unwrap_or(0)),
+            table: filter.table.or_else(|| tables.next_table(None)),
             tables,
             filter,
             position: Position::default(),
@@ -49,8 +49,8 @@ impl RuleCursor {
                 }
                 continue;
             }
-            let number = u8::try_from(self.table).unwrap_or(u8::MAX);
-            let Some(classifier) = self.tables.table(number).map(|t| &t.classifier) else {
+            let Some(classifier) = self.table.and_then(|n| self.tables.table(n)).map(|t| &t.classifier)
+            else {
                 self.next_table();
                 continue;
             };
@@ -79,7 +79,7 @@ impl RuleCursor {
 
     /// Whether all rules were listed.
     pub fn is_done(&self) -> bool {
-        self.table >= self.tables.table_count()
+        self.table.is_none()
     }
 
     fn small(&self, classifier: &Classifier) -> Vec<Arc<Rule>> {
@@ -93,8 +93,8 @@ impl RuleCursor {
     fn next_table(&mut self) {
         self.position = Position::default();
         self.table = match self.filter.table {
-            Some(_) => usize::MAX,
-            None => self.table + 1,
+            Some(_) => None,
+            None => self.tables.next_table(self.table),
         };
     }
 }

@@ -10,14 +10,19 @@ use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Opaque, Verdict};
 use weft_wire::Mac;
 
 use crate::changes::{ChangeHub, Changed, Changes};
+use crate::effect::Effect;
 use crate::fdb::{FdbEntry, FdbStats};
+use crate::frozen::{Frozen, FrozenTable};
 use crate::snapshot::Snapshot;
+use crate::table::FlowModOutcome;
 use crate::trace::Trace;
 use crate::tunnel;
-use crate::walk::{self, Mode};
+use crate::walk::{self, Mode, Outcome, View};
 
 /// Neighbours that may wait for being asked for at once.
 const MAX_RESOLVES: usize = 1024;
+/// Changes of flow tables that may wait for being asked for.
+const MAX_LEARNED: usize = 65_536;
 
 /// A neighbour that a packet needs: to be asked for by ARP or ND on the bridge's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +56,9 @@ pub struct Pipeline {
     writer: Mutex<()>,
     hub: ChangeHub,
     resolves: Mutex<BTreeSet<Resolve>>,
+    frozen: FrozenTable,
+    /// What packets did to flow tables, for whoever watches them.
+    learned: Mutex<Vec<(u32, FlowModOutcome)>>,
 }
 
 impl Pipeline {
@@ -117,25 +125,29 @@ impl Pipeline {
         }
     }
 
-    /// Decides about a packet that was received: `key` holds its headers, datapath port and outer header. MAC addresses
-    /// are learned, and missing neighbours noted for [`Pipeline::take_resolves`]. Statistics are for the caller to
-    /// credit, to the rules of the verdict.
+    fn view<'a>(&'a self, snapshot: &'a Snapshot) -> View<'a> {
+        View { snapshot, frozen: &self.frozen }
+    }
+
+    /// Decides about a packet that was received: `key` holds its headers, datapath port and outer header; or about one
+    /// that resumes the walk that `key.packet.recirc_id` names. MAC addresses and rules are learned, and missing
+    /// neighbours noted for [`Pipeline::take_resolves`]. Statistics are for the caller to credit, to the rules and
+    /// counters of the verdict.
     pub fn walk(&self, key: &FlowKey, now_ms: u64) -> Verdict {
         let snapshot = self.snapshot.load();
-        let outcome = walk::received(&snapshot, key, now_ms, Mode::Learn);
-        self.settle(outcome.learned, outcome.resolves);
-        outcome.verdict
+        let outcome = walk::received(&self.view(&snapshot), key, now_ms, Mode::Learn);
+        self.settle(outcome, now_ms)
     }
 
     /// The verdict on a cached flow as of now, without learning. Where a packet would be learned from,
     /// [`Verdict::cacheable`] is false: the flow is to be removed, so that its next packet walks.
     pub fn revalidate(&self, key: &FlowKey, now_ms: u64) -> Verdict {
-        walk::received(&self.snapshot.load(), key, now_ms, Mode::DryRun).verdict
+        walk::received(&self.view(&self.snapshot.load()), key, now_ms, Mode::DryRun).verdict
     }
 
     /// The verdict on a packet, without learning, and how it came about.
     pub fn trace(&self, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
-        let outcome = walk::received(&self.snapshot.load(), key, now_ms, Mode::Trace);
+        let outcome = walk::received(&self.view(&self.snapshot.load()), key, now_ms, Mode::Trace);
         (outcome.verdict, outcome.trace.unwrap_or_default())
     }
 
@@ -143,33 +155,43 @@ impl Pipeline {
     /// `key.packet.in_port` says.
     pub fn trace_on(&self, bridge: u32, port: OfPort, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
         let snapshot = self.snapshot.load();
-        let outcome = walk::received_on(&snapshot, Some((bridge, port)), key, now_ms, Mode::Trace);
+        let outcome =
+            walk::received_on(&self.view(&snapshot), Some((bridge, port)), key, now_ms, Mode::Trace);
         (outcome.verdict, outcome.trace.unwrap_or_default())
     }
 
     /// The verdict on a packet-out, without learning, and how it came about.
     pub fn trace_packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
-        let outcome = walk::packet_out(&self.snapshot.load(), out, key, now_ms, Mode::Trace);
+        let outcome = walk::packet_out(&self.view(&self.snapshot.load()), out, key, now_ms, Mode::Trace);
         (outcome.verdict, outcome.trace.unwrap_or_default())
     }
 
     /// What to do with a packet-out. `key` holds the packet's headers; its `in_port` is set here.
     pub fn packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> Verdict {
         let snapshot = self.snapshot.load();
-        let outcome = walk::packet_out(&snapshot, out, key, now_ms, Mode::Learn);
-        self.settle(outcome.learned, outcome.resolves);
-        outcome.verdict
+        let outcome = walk::packet_out(&self.view(&snapshot), out, key, now_ms, Mode::Learn);
+        self.settle(outcome, now_ms)
     }
 
-    fn settle(&self, learned: DepTags, resolves: Vec<Resolve>) {
-        self.announce(learned);
-        if !resolves.is_empty() {
+    /// Goes on with a walk that was paused, for a controller that resumes it. `key` holds the packet's headers, tunnel
+    /// and connection, and in its `pipeline` section the registers and the like as the controller gave them back.
+    pub fn resume(&self, frozen: &Frozen, key: &FlowKey, now_ms: u64) -> Verdict {
+        let snapshot = self.snapshot.load();
+        let outcome = walk::resumed(&self.view(&snapshot), frozen, key, now_ms, Mode::Learn);
+        self.settle(outcome, now_ms)
+    }
+
+    fn settle(&self, outcome: Outcome, now_ms: u64) -> Verdict {
+        self.announce(outcome.learned);
+        if !outcome.resolves.is_empty() {
             let mut waiting = self.resolves.lock();
-            waiting.extend(resolves);
+            waiting.extend(outcome.resolves);
             while waiting.len() > MAX_RESOLVES {
                 waiting.pop_last();
             }
         }
+        self.bring_about(&outcome.effects, now_ms);
+        outcome.verdict
     }
 
     /// Neighbours that packets needed since the last call, each once: for the switch to ask for, and to answer by
@@ -191,7 +213,38 @@ impl Pipeline {
 
     /// Tells of the use of a cached flow whose verdict had this among its effects. `used_ms` is when its last packet
     /// came.
-    pub fn effect(&self, _effect: &Opaque, _used_ms: u64) {}
+    pub fn effect(&self, effect: &Opaque, used_ms: u64) {
+        if let Ok(effect) = effect.0.clone().downcast::<Effect>() {
+            self.bring_about(&[effect], used_ms);
+        }
+    }
+
+    /// Changes flow tables as packets ask, if there is anything to change.
+    fn bring_about(&self, effects: &[Arc<Effect>], now_ms: u64) {
+        if effects.is_empty() {
+            return;
+        }
+        let due = |snapshot: &Snapshot| effects.iter().any(|e| e.is_due(snapshot, now_ms));
+        if !due(&self.snapshot.load()) {
+            return;
+        }
+        let _writer = self.writer.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let changes = |e: &Arc<Effect>| Some((e.bridge(), e.apply(&mut snapshot, now_ms)?));
+        let outcomes: Vec<_> = effects.iter().filter_map(changes).collect();
+        if outcomes.is_empty() {
+            return;
+        }
+        self.publish(snapshot);
+        let mut learned = self.learned.lock();
+        let room = MAX_LEARNED.saturating_sub(learned.len());
+        learned.extend(outcomes.into_iter().take(room));
+    }
+
+    /// What packets did to flow tables since the last call, by bridge: for flow monitors.
+    pub fn take_learned(&self) -> Vec<(u32, FlowModOutcome)> {
+        std::mem::take(&mut *self.learned.lock())
+    }
 
     /// The MAC table of a bridge, by VLAN and address.
     pub fn fdb_entries(&self, bridge: u32, now_ms: u64) -> Vec<FdbEntry> {

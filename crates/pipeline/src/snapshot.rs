@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_flow::{DpPort, DropReason, OfPort, TunnelKey, TunnelKind};
+use weft_flow::{DpPort, DropReason, OfPort, TlvTable, TunnelKey, TunnelKind};
 
 use crate::config::{BridgeConfig, PortConfig};
 use crate::fdb::Fdb;
-use crate::table::TableSet;
+use crate::group::{GroupError, GroupMod, GroupSet};
+use crate::meter::{MeterError, MeterMod, MeterSet};
+use crate::table::{FlowModOutcome, TableSet};
 use crate::tunnel::{TunnelListener, TunnelMap, Underlay};
 
 /// A bridge as walks see it.
@@ -19,6 +21,12 @@ pub struct Bridge {
     pub config: Arc<BridgeConfig>,
     /// Flow tables.
     pub tables: TableSet,
+    /// Groups.
+    pub groups: GroupSet,
+    /// Meters.
+    pub meters: MeterSet,
+    /// Which tunnel options are which fields.
+    pub tlv: Arc<TlvTable>,
     ports: Arc<HashMap<OfPort, usize>>,
     pub(crate) fdb: Arc<Fdb>,
 }
@@ -74,10 +82,14 @@ impl Snapshot {
             Some(old) => (old.tables.clone(), old.fdb.clone()),
             None => (TableSet::initial(config.fail_mode), Arc::new(Fdb::new(config.id))),
         };
+        let (groups, meters, tlv) = match self.bridges.get(&config.id) {
+            Some(old) => (old.groups.clone(), old.meters.clone(), old.tlv.clone()),
+            None => Default::default(),
+        };
         fdb.configure(config.mac_table_size, config.mac_aging_ms);
         let id = config.id;
-        self.bridges
-            .insert(id, Arc::new(Bridge { config: Arc::new(config), tables, ports: Arc::new(ports), fdb }));
+        let (config, ports) = (Arc::new(config), Arc::new(ports));
+        self.bridges.insert(id, Arc::new(Bridge { config, tables, groups, meters, tlv, ports, fdb }));
         self.index();
     }
     /// Removes a bridge with its tables and learned addresses.
@@ -89,6 +101,59 @@ impl Snapshot {
     /// The flow tables of a bridge, to change. Tables that stay as they are remain shared with earlier snapshots.
     pub fn tables_mut(&mut self, bridge: u32) -> Option<&mut TableSet> {
         Some(&mut Arc::make_mut(self.bridges.get_mut(&bridge)?).tables)
+    }
+    /// The groups of a bridge, to change. What refers to a group that goes is for the caller to remove:
+    /// [`Snapshot::group_mod`] does.
+    pub fn groups_mut(&mut self, bridge: u32) -> Option<&mut GroupSet> {
+        Some(&mut Arc::make_mut(self.bridges.get_mut(&bridge)?).groups)
+    }
+    /// The meters of a bridge, to change. What refers to a meter that goes is for the caller to remove:
+    /// [`Snapshot::meter_mod`] does.
+    pub fn meters_mut(&mut self, bridge: u32) -> Option<&mut MeterSet> {
+        Some(&mut Arc::make_mut(self.bridges.get_mut(&bridge)?).meters)
+    }
+    /// Maps tunnel options to fields on a bridge.
+    pub fn set_tlv_table(&mut self, bridge: u32, table: TlvTable) {
+        if let Some(bridge) = self.bridges.get_mut(&bridge) {
+            Arc::make_mut(bridge).tlv = Arc::new(table);
+        }
+    }
+    /// Executes a group-mod; rules that refer to a group that goes are deleted (OpenFlow 1.3.5 §6.5) and returned. A
+    /// bridge that is not there has no groups.
+    ///
+    /// # Errors
+    /// When the group-mod is refused; nothing has changed then.
+    pub fn group_mod(
+        &mut self,
+        bridge: u32,
+        group_mod: &GroupMod,
+        now_ms: u64,
+    ) -> Result<FlowModOutcome, GroupError> {
+        let Some(bridge) = self.bridges.get_mut(&bridge) else { return Ok(FlowModOutcome::default()) };
+        let bridge = Arc::make_mut(bridge);
+        let gone = bridge.groups.apply(group_mod, now_ms)?;
+        let mut outcome = FlowModOutcome::default();
+        gone.into_iter().for_each(|id| outcome.extend(bridge.tables.delete_group_users(id)));
+        Ok(outcome)
+    }
+    /// Executes a meter-mod; rules that refer to a meter that goes are deleted (OpenFlow 1.3.5 §6.8) and returned. A
+    /// bridge that is not there has no meters.
+    ///
+    /// # Errors
+    /// When the meter-mod is refused; nothing has changed then.
+    pub fn meter_mod(
+        &mut self,
+        bridge: u32,
+        meter_mod: &MeterMod,
+        now_ms: u64,
+    ) -> Result<FlowModOutcome, MeterError> {
+        let id = bridge;
+        let Some(bridge) = self.bridges.get_mut(&id) else { return Ok(FlowModOutcome::default()) };
+        let bridge = Arc::make_mut(bridge);
+        let gone = bridge.meters.apply(id, meter_mod, now_ms.saturating_mul(1000))?;
+        let mut outcome = FlowModOutcome::default();
+        gone.into_iter().for_each(|id| outcome.extend(bridge.tables.delete_meter_users(id)));
+        Ok(outcome)
     }
     /// Routes and neighbours for native tunnels.
     pub fn underlay(&self) -> &Underlay {

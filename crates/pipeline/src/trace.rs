@@ -1,12 +1,14 @@
 //! What did the walk do, and why? A tree of steps, written by the walk itself.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use weft_flow::text::{Syntax, format_action, format_dp_actions, format_key, format_match, format_megaflow};
 use weft_flow::{Action, FlowKey, Verdict};
 
-use crate::table::Rule;
+use crate::frozen::Frozen;
+use crate::table::{FlowMod, Rule};
 
 /// What a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +20,12 @@ pub enum StepKind {
     Table,
     /// An action of a rule.
     Action,
+    /// A bucket of a group.
+    Bucket,
+    /// One of two ways that a packet may go.
+    Branch,
+    /// A walk is resumed.
+    Thaw,
     /// What came of it.
     Note,
 }
@@ -86,6 +94,10 @@ fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], column: usize, notes: usize
                 let below = if tail { column.saturating_sub(4) } else { column + 4 };
                 print(f, &step.steps, below, column + 1, tail)?;
             }
+            StepKind::Bucket | StepKind::Branch | StepKind::Thaw => {
+                writeln!(f, "{:column$}{text}", "")?;
+                print(f, &step.steps, column + 4, column + 4, tail)?;
+            }
             StepKind::Note => {
                 writeln!(f, "{:notes$}-> {text}", "")?;
                 print(f, &step.steps, column, notes, tail)?;
@@ -100,9 +112,28 @@ fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], column: usize, notes: usize
 pub(crate) struct Recorder {
     done: Vec<Step>,
     open: Vec<Step>,
+    /// Walks that go on once the packet was looked up again.
+    pub(crate) resumed: Vec<Resumed>,
+}
+
+/// A walk that goes on once its packet was looked up again.
+#[derive(Clone, Debug)]
+pub(crate) struct Resumed {
+    pub(crate) id: u32,
+    /// What it waits for.
+    pub(crate) title: String,
+    /// The packet when it was frozen.
+    pub(crate) key: Box<FlowKey>,
+    /// Keeps the frozen walk.
+    pub(crate) frozen: Arc<Frozen>,
 }
 
 impl Recorder {
+    /// Notes that a walk goes on elsewhere.
+    pub(crate) fn resumes(&mut self, id: u32, title: &str, key: &FlowKey, frozen: Arc<Frozen>) {
+        self.resumed.push(Resumed { id, title: title.to_owned(), key: Box::new(*key), frozen });
+    }
+
     /// Opens a step beneath the one that is open.
     pub(crate) fn enter(&mut self, kind: StepKind, text: String) {
         self.open.push(Step { kind, text, steps: Vec::new() });
@@ -144,4 +175,25 @@ pub(crate) fn rule_text(rule: &Rule) -> String {
     let text = if text.is_empty() { text } else { format!("{text}, ") };
     let cookie = if rule.cookie == 0 { String::new() } else { format!(", cookie {:#x}", rule.cookie) };
     format!("{text}priority {}{cookie}", rule.priority)
+}
+
+/// A rule that a packet teaches.
+pub(crate) fn learned_text(rule: &FlowMod) -> String {
+    let syntax = Syntax::default();
+    let mut text = format!("table={}", rule.table);
+    let matching = format_match(&rule.matching, &syntax);
+    if !matching.is_empty() {
+        text += &format!(" {matching}");
+    }
+    text += &format!(" priority={}", rule.priority);
+    if rule.cookie != 0 {
+        text += &format!(" cookie={:#x}", rule.cookie);
+    }
+    for (name, seconds) in [("idle", rule.idle_timeout), ("hard", rule.hard_timeout)] {
+        if seconds != 0 {
+            text += &format!(" {name}={seconds}");
+        }
+    }
+    let actions: Vec<_> = rule.instructions.apply.iter().map(action_text).collect();
+    text + " actions=" + &if actions.is_empty() { "drop".to_owned() } else { actions.join(",") }
 }

@@ -98,7 +98,8 @@ fn deleting() {
 }
 
 fn one(outcome: FlowModOutcome) -> Arc<Rule> {
-    let [rule] = &[outcome.added, outcome.modified].concat()[..] else { panic!() };
+    let modified = outcome.modified.into_iter().map(|m| m.rule);
+    let [rule] = &outcome.added.into_iter().chain(modified).collect::<Vec<_>>()[..] else { panic!() };
     rule.clone()
 }
 
@@ -180,7 +181,7 @@ fn rules_expire() {
         rule.stats.credit(1, 60, 9_000);
     }
     let gone = |tables: &mut TableSet, now| {
-        tables.expire(now).iter().map(|r| (r.rule.cookie, r.reason)).collect::<Vec<_>>()
+        tables.expire(now).removed.iter().map(|r| (r.rule.cookie, r.reason)).collect::<Vec<_>>()
     };
     assert_eq!(gone(&mut tables, 10_000), [(2, RemovedReason::IdleTimeout)]);
     assert_eq!(gone(&mut tables, 15_000), [(4, RemovedReason::HardTimeout)]);

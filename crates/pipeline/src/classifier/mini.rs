@@ -16,10 +16,23 @@ fn stage_of(word: usize) -> usize {
     PACKET_STAGE.get(word).copied().unwrap_or(0).into()
 }
 
-/// Visiting order of the words.
-fn order() -> impl Iterator<Item = usize> {
-    (0..STAGES).flat_map(|stage| (0..KEY_WORDS).filter(move |w| stage_of(*w) == stage))
-}
+/// Visiting order of the words: by stage.
+const ORDER: [u8; KEY_WORDS] = {
+    let (mut order, mut n, mut stage) = ([0; KEY_WORDS], 0, 0);
+    while stage < STAGES {
+        let mut word = 0;
+        while word < KEY_WORDS {
+            let of = if word < PACKET_WORDS { PACKET_STAGE[word] as usize } else { 0 };
+            if of == stage {
+                order[n] = word as u8;
+                n += 1;
+            }
+            word += 1;
+        }
+        stage += 1;
+    }
+    order
+};
 
 /// A mask without its zero words.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,11 +46,11 @@ pub(crate) struct MiniMask {
 impl MiniMask {
     pub(crate) fn new(mask: &FlowMask) -> MiniMask {
         let mut mini = MiniMask { words: SmallVec::new(), ends: [0; STAGES] };
-        for word in order() {
-            let bits = mask.words()[word];
+        for word in ORDER {
+            let bits = mask.words()[usize::from(word)];
             if bits != 0 {
-                mini.words.push((word as u8, bits));
-                mini.ends[stage_of(word)] = mini.words.len() as u8;
+                mini.words.push((word, bits));
+                mini.ends[stage_of(usize::from(word))] = mini.words.len() as u8;
             }
         }
         for stage in 1..STAGES {
@@ -52,6 +65,25 @@ impl MiniMask {
         mask
     }
 
+    /// Hash of the mask itself.
+    pub(crate) fn hash(&self) -> u64 {
+        finish(self.words.iter().fold(1, |h, (word, bits)| mix(mix(h, (*word).into()), *bits)))
+    }
+
+    /// Hash of what it looks at in `key`: that of the matches which cover the key.
+    pub(crate) fn hash_of(&self, key: &FlowKey) -> u64 {
+        let words = self.words.iter();
+        finish(words.fold(0, |h, &(word, bits)| mix(h, key.words()[usize::from(word)] & bits)))
+    }
+
+    /// Whether all its bits are in `a` or `b`.
+    pub(crate) fn is_within(&self, a: &FlowMask, b: &FlowMask) -> bool {
+        self.words.iter().all(|&(word, bits)| {
+            let at = usize::from(word);
+            bits & !(a.words()[at] | b.words()[at]) == 0
+        })
+    }
+
     /// Adds the bits of the first `words` words.
     pub(crate) fn add_to(&self, mask: &mut FlowMask, words: usize) {
         let out = mask.0.words_mut();
@@ -61,7 +93,7 @@ impl MiniMask {
     }
 
     /// The masked words of `key`.
-    pub(crate) fn values(&self, key: &FlowKey) -> Box<[u64]> {
+    pub(crate) fn values(&self, key: &FlowKey) -> SmallVec<[u64; 4]> {
         self.words.iter().map(|&(word, bits)| key.words()[usize::from(word)] & bits).collect()
     }
 }
@@ -83,7 +115,7 @@ pub(crate) fn finish(hash: u64) -> u64 {
 #[derive(Clone, Debug)]
 pub struct MiniMatch {
     pub(crate) mask: Arc<MiniMask>,
-    pub(crate) values: Box<[u64]>,
+    pub(crate) values: SmallVec<[u64; 4]>,
 }
 
 impl MiniMatch {

@@ -39,6 +39,18 @@ impl PrefixField {
         }
     }
 
+    /// Whether the field has more than 32 bits, and its number among those that do or do not.
+    fn place(self) -> (bool, usize) {
+        match self {
+            PrefixField::Ipv4Src => (false, 0),
+            PrefixField::Ipv4Dst => (false, 1),
+            PrefixField::TpSrc => (false, 2),
+            PrefixField::TpDst => (false, 3),
+            PrefixField::Ipv6Src => (true, 0),
+            PrefixField::Ipv6Dst => (true, 1),
+        }
+    }
+
     fn width(self) -> u32 {
         match self {
             PrefixField::Ipv4Src | PrefixField::Ipv4Dst => 32,
@@ -97,19 +109,99 @@ fn ones(len: u32) -> u128 {
     u128::MAX.checked_shl(128 - len.min(128)).unwrap_or(0)
 }
 
-/// A set of prefixes, each with the number of rules that have it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PrefixTrie(Option<Arc<Node>>);
+/// How the bits of a node are kept: as many as the field has, so that tables of a million addresses stay small.
+pub(crate) trait Store: Copy + Default + std::fmt::Debug {
+    /// Left aligned.
+    fn wide(self) -> u128;
+    /// From left aligned bits.
+    fn narrow(bits: u128) -> Self;
+}
 
+impl Store for u32 {
+    fn wide(self) -> u128 {
+        u128::from(self) << 96
+    }
+    fn narrow(bits: u128) -> u32 {
+        (bits >> 96) as u32
+    }
+}
+
+impl Store for u128 {
+    fn wide(self) -> u128 {
+        self
+    }
+    fn narrow(bits: u128) -> u128 {
+        bits
+    }
+}
+
+/// A set of prefixes, each with the number of rules that have it.
 #[derive(Clone, Debug)]
-struct Node {
-    /// The bits of this node's part of the path, left aligned.
-    bits: u128,
-    /// How many they are: at least 1, except at the root.
-    len: u32,
+pub(crate) struct PrefixTrie<B>(Child<B>);
+
+impl<B> Default for PrefixTrie<B> {
+    fn default() -> Self {
+        PrefixTrie(Child::None)
+    }
+}
+
+/// The bits of a part of the path.
+#[derive(Clone, Copy, Debug)]
+struct Part<B> {
+    /// Left aligned.
+    bits: B,
     /// Rules whose prefix ends here.
     rules: u32,
-    children: [Option<Arc<Node>>; 2],
+    /// How many bits: at least 1, except at the root.
+    len: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Node<B> {
+    part: Part<B>,
+    children: [Child<B>; 2],
+}
+
+#[derive(Clone, Debug)]
+enum Child<B> {
+    None,
+    Leaf(Part<B>),
+    Node(Arc<Node<B>>),
+}
+
+/// The prefixes of all tracked fields of a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Prefixes {
+    narrow: [PrefixTrie<u32>; 4],
+    wide: [PrefixTrie<u128>; 2],
+}
+
+impl Prefixes {
+    pub(crate) fn lookup(&self, field: PrefixField, key: &FlowKey) -> Covering {
+        let value = field.get(key);
+        match field.place() {
+            (false, at) => self.narrow[at].lookup(value),
+            (true, at) => self.wide[at].lookup(value),
+        }
+    }
+    pub(crate) fn insert(&mut self, matching: &Match) {
+        for field in PrefixField::ALL {
+            let Some((prefix, len)) = field.of(matching) else { continue };
+            match field.place() {
+                (false, at) => self.narrow[at].insert(prefix, len),
+                (true, at) => self.wide[at].insert(prefix, len),
+            }
+        }
+    }
+    pub(crate) fn remove(&mut self, matching: &Match) {
+        for field in PrefixField::ALL {
+            let Some((prefix, len)) = field.of(matching) else { continue };
+            match field.place() {
+                (false, at) => self.narrow[at].remove(prefix, len),
+                (true, at) => self.wide[at].remove(prefix, len),
+            }
+        }
+    }
 }
 
 /// What a lookup tells.
@@ -128,46 +220,41 @@ impl Covering {
     }
 }
 
-impl PrefixTrie {
+impl<B: Store> PrefixTrie<B> {
     pub(crate) fn lookup(&self, value: u128) -> Covering {
         let mut result = Covering { lens: 0, checked: 0 };
-        let mut next = self.0.as_ref();
-        while let Some(node) = next {
-            let rest = value.checked_shl(result.checked).unwrap_or(0);
-            let equal = (rest ^ node.bits).leading_zeros().min(node.len);
+        let mut next = &self.0;
+        loop {
+            let (part, children) = match next {
+                Child::None => return result,
+                Child::Leaf(part) => (part, None),
+                Child::Node(node) => (&node.part, Some(&node.children)),
+            };
+            let (rest, len) = (value.checked_shl(result.checked).unwrap_or(0), u32::from(part.len));
+            let equal = (rest ^ part.bits.wide()).leading_zeros().min(len);
             result.checked += equal;
-            if equal < node.len {
+            if equal < len {
                 result.checked += 1;
                 return result;
             }
-            if node.rules > 0 && result.checked > 0 {
+            if part.rules > 0 && result.checked > 0 {
                 result.lens |= 1 << (result.checked - 1);
             }
-            if result.checked >= 128 {
-                return result;
-            }
-            next = node.children[bit(value, result.checked)].as_ref();
+            let Some(children) = children.filter(|_| result.checked < 128) else { return result };
+            next = &children[bit(value, result.checked)];
             // Where another way leads on, the bit that chose this one counts too.
-            if next.is_none() && node.children.iter().any(Option::is_some) {
+            if matches!(next, Child::None) {
                 result.checked += 1;
             }
         }
-        result
     }
 
     pub(crate) fn insert(&mut self, prefix: u128, len: u32) {
-        match &mut self.0 {
-            Some(root) => insert(Arc::make_mut(root), prefix, len),
-            None => self.0 = Some(Arc::new(Node::leaf(prefix, len))),
-        }
+        insert(&mut self.0, prefix, len);
     }
 
     pub(crate) fn remove(&mut self, prefix: u128, len: u32) {
-        if let Some(root) = &mut self.0
-            && remove(Arc::make_mut(root), prefix, len)
-        {
-            self.0 = None;
-        }
+        remove(&mut self.0, prefix, len);
     }
 }
 
@@ -176,67 +263,94 @@ fn bit(value: u128, n: u32) -> usize {
     usize::from(value.checked_shl(n).unwrap_or(0) >> 127 != 0)
 }
 
-impl Node {
-    fn leaf(bits: u128, len: u32) -> Node {
-        Node { bits: bits & ones(len), len, rules: 1, children: [None, None] }
+impl<B: Store> Child<B> {
+    fn leaf(bits: u128, len: u32, rules: u32) -> Child<B> {
+        Child::Leaf(Part { bits: B::narrow(bits & ones(len)), rules, len: len as u8 })
+    }
+    fn part_mut(&mut self) -> Option<&mut Part<B>> {
+        match self {
+            Child::None => None,
+            Child::Leaf(part) => Some(part),
+            Child::Node(node) => Some(&mut Arc::make_mut(node).part),
+        }
+    }
+    /// The node, made from the leaf if it is one.
+    fn node_mut(&mut self) -> Option<&mut Node<B>> {
+        if let Child::Leaf(part) = *self {
+            *self = Child::Node(Arc::new(Node { part, children: [Child::None, Child::None] }));
+        }
+        match self {
+            Child::Node(node) => Some(Arc::make_mut(node)),
+            _ => None,
+        }
     }
 }
 
-fn insert(node: &mut Node, prefix: u128, len: u32) {
-    let equal = (prefix ^ node.bits).leading_zeros().min(node.len).min(len);
-    if equal < node.len {
+fn insert<B: Store>(child: &mut Child<B>, prefix: u128, len: u32) {
+    let Some(part) = child.part_mut() else {
+        *child = Child::leaf(prefix, len, 1);
+        return;
+    };
+    let (bits, part_len) = (part.bits.wide(), u32::from(part.len));
+    let equal = (prefix ^ bits).leading_zeros().min(part_len).min(len);
+    if equal < part_len {
         // The ways part within this node: what is below the parting becomes a child.
-        let rest = node.bits.checked_shl(equal).unwrap_or(0);
-        let below = Node {
-            bits: rest,
-            len: node.len - equal,
-            rules: node.rules,
-            children: std::mem::take(&mut node.children),
-        };
-        *node = Node { bits: node.bits & ones(equal), len: equal, rules: 0, children: [None, None] };
-        node.children[bit(rest, 0)] = Some(Arc::new(below));
+        let rest = bits.checked_shl(equal).unwrap_or(0);
+        (part.bits, part.len) = (B::narrow(rest), (part_len - equal) as u8);
+        let below = std::mem::replace(child, Child::leaf(bits, equal, 0));
+        if let Some(node) = child.node_mut() {
+            node.children[bit(rest, 0)] = below;
+        }
     }
     if equal == len {
-        node.rules += 1;
+        if let Some(part) = child.part_mut() {
+            part.rules += 1;
+        }
         return;
     }
-    let (rest, len) = (prefix.checked_shl(equal).unwrap_or(0), len - equal);
-    match &mut node.children[bit(rest, 0)] {
-        Some(child) => insert(Arc::make_mut(child), rest, len),
-        none => *none = Some(Arc::new(Node::leaf(rest, len))),
+    let rest = prefix.checked_shl(equal).unwrap_or(0);
+    if let Some(node) = child.node_mut() {
+        insert(&mut node.children[bit(rest, 0)], rest, len - equal);
     }
 }
 
-/// Removes a prefix below `node`; true when the node is of no use any more.
-fn remove(node: &mut Node, prefix: u128, len: u32) -> bool {
-    let equal = (prefix ^ node.bits).leading_zeros().min(node.len);
-    if equal < node.len || len < node.len {
-        return false;
+fn remove<B: Store>(child: &mut Child<B>, prefix: u128, len: u32) {
+    let Some(part) = child.part_mut() else { return };
+    let part_len = u32::from(part.len);
+    if len < part_len || (prefix ^ part.bits.wide()).leading_zeros() < part_len {
+        return;
     }
-    if len == node.len {
-        node.rules = node.rules.saturating_sub(1);
-    } else {
-        let rest = prefix.checked_shl(node.len).unwrap_or(0);
-        let child = &mut node.children[bit(rest, 0)];
-        if let Some(c) = child
-            && remove(Arc::make_mut(c), rest, len - node.len)
-        {
-            *child = None;
+    if len == part_len {
+        part.rules = part.rules.saturating_sub(1);
+    } else if let Child::Node(node) = child {
+        let rest = prefix.checked_shl(part_len).unwrap_or(0);
+        remove(&mut Arc::make_mut(node).children[bit(rest, 0)], rest, len - part_len);
+    }
+    tidy(child);
+}
+
+/// What ends no prefix and parts no ways goes.
+fn tidy<B: Store>(child: &mut Child<B>) {
+    match child {
+        Child::Leaf(part) if part.rules == 0 => *child = Child::None,
+        Child::Node(node) => {
+            let (part, children) = (node.part, &mut Arc::make_mut(node).children);
+            match children {
+                [Child::None, Child::None] if part.rules == 0 => *child = Child::None,
+                [Child::None, Child::None] => *child = Child::Leaf(part),
+                [only, Child::None] | [Child::None, only] if part.rules == 0 => {
+                    let mut only = std::mem::replace(only, Child::None);
+                    if let Some(below) = only.part_mut() {
+                        let len = u32::from(part.len);
+                        let bits = part.bits.wide() | below.bits.wide().checked_shr(len).unwrap_or(0);
+                        (below.bits, below.len) = (B::narrow(bits), part.len + below.len);
+                    }
+                    *child = only;
+                }
+                _ => {}
+            }
         }
-    }
-    if node.rules > 0 {
-        return false;
-    }
-    match &mut node.children {
-        [None, None] => true,
-        [Some(only), None] | [None, Some(only)] => {
-            // An empty node with one way on is joined to it.
-            let child = Arc::unwrap_or_clone(only.clone());
-            let bits = node.bits | child.bits.checked_shr(node.len).unwrap_or(0);
-            *node = Node { bits, len: node.len + child.len, rules: child.rules, children: child.children };
-            false
-        }
-        _ => false,
+        _ => {}
     }
 }
 
@@ -257,7 +371,7 @@ mod tests {
         fn covering_is_right_for_all_values_that_agree(
             all in prefixes(), removed in any::<u64>(), value in any::<u8>(), other in any::<u128>(),
         ) {
-            let mut trie = PrefixTrie::default();
+            let mut trie = PrefixTrie::<u128>::default();
             for (prefix, len) in &all {
                 trie.insert(*prefix, *len);
             }
@@ -286,7 +400,7 @@ mod tests {
             for (prefix, len) in kept {
                 trie.remove(prefix, len);
             }
-            prop_assert!(trie.0.is_none());
+            prop_assert!(matches!(trie.0, Child::None));
         }
     }
 }

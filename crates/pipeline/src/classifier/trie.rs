@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 /// Bits consumed per level.
 const BITS: u32 = 6;
 
@@ -15,10 +17,19 @@ pub(crate) struct Trie<V> {
     len: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Node<V> {
     bitmap: u64,
     slots: Vec<Slot<V>>,
+}
+
+impl<V: Clone> Clone for Node<V> {
+    /// Whoever copies a node is about to change it: with room for one more.
+    fn clone(&self) -> Self {
+        let mut slots = Vec::with_capacity(self.slots.len() + 1);
+        slots.extend_from_slice(&self.slots);
+        Node { bitmap: self.bitmap, slots }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +53,13 @@ fn digit(key: u64, depth: u32) -> u32 {
 impl<V> Node<V> {
     fn empty() -> Self {
         Node { bitmap: 0, slots: Vec::new() }
+    }
+    /// Inserts a slot. Nodes are many and rarely grow: room is made for few more.
+    fn insert(&mut self, at: usize, slot: Slot<V>) {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(1 + self.slots.len() / 8);
+        }
+        self.slots.insert(at, slot);
     }
     fn position(&self, digit: u32) -> (bool, usize) {
         let below = self.bitmap & ((1 << digit) - 1);
@@ -79,9 +97,14 @@ impl<V: Clone> Trie<V> {
 
     /// The value of `key`, to change; made by `default` if there is none.
     pub(crate) fn entry(&mut self, key: u64, default: impl Fn() -> V) -> &mut V {
+        self.get_or_insert(key, default).0
+    }
+
+    /// The value of `key`, to change, and whether it was just made by `default`.
+    pub(crate) fn get_or_insert(&mut self, key: u64, default: impl Fn() -> V) -> (&mut V, bool) {
         let (value, added) = entry(Arc::make_mut(&mut self.root), key, 0, &default);
         self.len += usize::from(added);
-        value
+        (value, added)
     }
 
     /// The value of `key`, to change.
@@ -121,26 +144,39 @@ impl<V: Clone> Trie<V> {
         }
     }
 
-    /// The values, in order of their keys.
-    pub(crate) fn values(&self) -> Values<'_, V> {
-        Values(vec![self.root.slots.iter()])
+    /// Keys and values, in order.
+    pub(crate) fn iter(&self) -> Iter<'_, V> {
+        Iter(smallvec![self.root.slots.iter()])
     }
 
-    /// The values of keys greater than `key`, in order.
-    pub(crate) fn values_after(&self, key: u64) -> Values<'_, V> {
-        let mut stack = Vec::new();
+    /// The values, in order of their keys.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, v)| v)
+    }
+
+    /// Keys that are `from` or greater, and their values, in order.
+    pub(crate) fn iter_from(&self, from: u64) -> Iter<'_, V> {
+        match from.checked_sub(1) {
+            Some(before) => self.iter_after(before),
+            None => self.iter(),
+        }
+    }
+
+    /// Keys greater than `key`, and their values, in order.
+    pub(crate) fn iter_after(&self, key: u64) -> Iter<'_, V> {
+        let mut stack = SmallVec::new();
         let mut node = &self.root;
         let mut depth = 0;
         loop {
             let (found, at) = node.position(digit(key, depth));
             if !found {
                 stack.push(node.slots[at..].iter());
-                return Values(stack);
+                return Iter(stack);
             }
             match &node.slots[at] {
                 Slot::Leaf(k, _) => {
                     stack.push(node.slots[at + usize::from(*k <= key)..].iter());
-                    return Values(stack);
+                    return Iter(stack);
                 }
                 Slot::Node(child) => {
                     stack.push(node.slots[at + 1..].iter());
@@ -162,7 +198,7 @@ fn entry<'a, V: Clone>(
     let (found, at) = node.position(digit_here);
     if !found {
         node.bitmap |= 1 << digit_here;
-        node.slots.insert(at, Slot::Leaf(key, default()));
+        node.insert(at, Slot::Leaf(key, default()));
     } else if let Slot::Leaf(other, _) = &node.slots[at]
         && *other != key
     {
@@ -182,7 +218,7 @@ fn split<V>(slot: &mut Slot<V>, depth: u32) {
         && let Some(child) = Arc::get_mut(child)
     {
         child.bitmap = 1 << digit(*key, depth);
-        child.slots.push(leaf);
+        child.insert(0, leaf);
     }
 }
 
@@ -213,16 +249,16 @@ fn remove<V: Clone>(node: &mut Node<V>, key: u64, depth: u32) -> Option<V> {
     }
 }
 
-/// Iterator over the values of a [`Trie`].
-pub(crate) struct Values<'a, V>(Vec<std::slice::Iter<'a, Slot<V>>>);
+/// Iterator over the keys and values of a [`Trie`].
+pub(crate) struct Iter<'a, V>(SmallVec<[std::slice::Iter<'a, Slot<V>>; 4]>);
 
-impl<'a, V> Iterator for Values<'a, V> {
-    type Item = &'a V;
+impl<'a, V> Iterator for Iter<'a, V> {
+    type Item = (u64, &'a V);
 
-    fn next(&mut self) -> Option<&'a V> {
+    fn next(&mut self) -> Option<(u64, &'a V)> {
         loop {
             match self.0.last_mut()?.next() {
-                Some(Slot::Leaf(_, v)) => return Some(v),
+                Some(Slot::Leaf(k, v)) => return Some((*k, v)),
                 Some(Slot::Node(child)) => self.0.push(child.slots.iter()),
                 None => {
                     self.0.pop();
@@ -270,8 +306,10 @@ mod tests {
                 prop_assert_eq!(trie.len(), model.len());
                 prop_assert_eq!(trie.values().collect::<Vec<_>>(), model.values().collect::<Vec<_>>());
                 for key in (0..64).flat_map(|k| [k, k << 56]) {
-                    let after: Vec<_> = trie.values_after(key).collect();
-                    prop_assert_eq!(after, model.range(key + 1..).map(|(_, v)| v).collect::<Vec<_>>());
+                    let after: Vec<_> = trie.iter_after(key).map(|(k, v)| (k, *v)).collect();
+                    prop_assert_eq!(after, model.range(key + 1..).map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
+                    let from = trie.iter_from(key).count();
+                    prop_assert_eq!(from, model.range(key..).count());
                 }
                 for key in model.keys() {
                     prop_assert_eq!(trie.get(*key), model.get(key));

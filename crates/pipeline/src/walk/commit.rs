@@ -61,6 +61,14 @@ impl Packet {
     /// Emits what the packet's changes since the last commit come to.
     pub(super) fn commit(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
         self.commit_tags(mask, out);
+        let wanted = (self.key.pipeline.pkt_mark, self.key.pipeline.skb_priority);
+        if wanted.0 != self.told.0 {
+            out.push(DpAction::Set(SetField::Mark(wanted.0)));
+        }
+        if wanted.1 != self.told.1 {
+            out.push(DpAction::Set(SetField::Priority(wanted.1)));
+        }
+        self.told = wanted;
         if self.dirty == PacketKey::default() {
             return;
         }
@@ -69,14 +77,18 @@ impl Packet {
     }
 
     fn commit_fields(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        let (translated, remarked) = self.changed_elsewhere();
         macro_rules! field {
             ($($place:ident).+ $([$i:literal])?, $make:expr) => {
+                field!($($place).+ $([$i])?, $make, false)
+            };
+            ($($place:ident).+ $([$i:literal])?, $make:expr, $stale:expr) => {
                 if !self.dirty.$($place).+ $([$i])?.none() {
                     // The bits that were not written are sent along.
                     let (settled, seen) = (self.settled.0.packet.$($place).+ $([$i])?, &mut mask.0.packet.$($place).+ $([$i])?);
                     Bits::look(settled, seen);
                     let value = self.key.packet.$($place).+ $([$i])?;
-                    let known = seen.all() || self.committed.$($place).+ $([$i])?.all();
+                    let known = !$stale && (seen.all() || self.committed.$($place).+ $([$i])?.all());
                     if !known || self.base.$($place).+ $([$i])? != value {
                         out.push(DpAction::Set($make(value)));
                         self.base.$($place).+ $([$i])? = value;
@@ -89,16 +101,18 @@ impl Packet {
         field!(eth_src, SetField::EthSrc);
         field!(eth_dst, SetField::EthDst);
         field!(mpls[0], SetField::Mpls);
-        field!(ipv4_src, SetField::Ipv4Src);
-        field!(ipv4_dst, SetField::Ipv4Dst);
-        field!(ipv6_src, SetField::Ipv6Src);
-        field!(ipv6_dst, SetField::Ipv6Dst);
+        field!(ipv4_src, SetField::Ipv4Src, translated);
+        field!(ipv4_dst, SetField::Ipv4Dst, translated);
+        field!(ipv6_src, SetField::Ipv6Src, translated);
+        field!(ipv6_dst, SetField::Ipv6Dst, translated);
         field!(ipv6_label, SetField::Ipv6Label);
-        field!(ip_tos, SetField::IpTos);
+        field!(ip_tos, SetField::IpTos, remarked);
         field!(ip_ttl, SetField::IpTtl);
-        field!(tp_src, SetField::TpSrc);
-        field!(tp_dst, SetField::TpDst);
+        field!(tp_src, SetField::TpSrc, translated);
+        field!(tp_dst, SetField::TpDst, translated);
         field!(nd_target, SetField::NdTarget);
+        field!(nd_reserved, SetField::NdReserved);
+        field!(nd_options_type, SetField::NdOptionsType);
         if arp {
             field!(ip_proto, |op| SetField::ArpOp(u16::from(op)));
             field!(arp_sha, SetField::ArpSha);

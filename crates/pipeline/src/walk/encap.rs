@@ -79,7 +79,8 @@ impl<'a> Walk<'a> {
             return self.encapsulate_natively(dp_port, config, key, route);
         }
         self.commit();
-        self.out.push(DpAction::SetTunnel(Arc::new(TunnelOut { key, options: Vec::new() })));
+        let options = if config.kind == TunnelKind::Geneve { self.options() } else { Vec::new() };
+        self.out.push(DpAction::SetTunnel(Arc::new(TunnelOut { key, options })));
         self.cut();
         self.emit(DpAction::Output(dp_port));
     }

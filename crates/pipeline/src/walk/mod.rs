@@ -1,30 +1,43 @@
 //! What do the flow tables do with a packet? The walk itself.
 //!
-//! `received` finds the bridge and walks its tables; `action` executes actions; `output` sends to ports, to other
-//! bridges and to controllers; `normal` switches; `encap` feeds tunnels; `packet` and `commit` keep the books of what
-//! was looked at and what was changed. Resubmits and clones are frames on a stack of the walk's own, so that no set of
-//! rules can exhaust the thread's.
+//! `begin` finds the bridge and walks its tables; `lookup` finds rules; `action` executes actions, the larger ones in
+//! files of their own; `set` is the action set; `output` sends to ports, to other bridges and to controllers; `normal`
+//! switches; `encap` feeds tunnels; `freeze` interrupts and forks walks; `packet`, `fields` and `commit` keep the books
+//! of what was looked at and what was changed. Resubmits and clones are frames on a stack of the walk's own, so that no
+//! set of rules can exhaust the thread's.
 
 mod action;
+mod begin;
+mod choose;
 mod commit;
+mod ct;
 mod encap;
+mod fields;
+mod freeze;
+mod group;
+mod learn;
+mod lookup;
+mod mpls;
 mod normal;
 mod output;
 mod packet;
+mod set;
 
 use std::sync::Arc;
 
 use weft_flow::{
-    Action, DepTags, DpAction, DpPort, DropReason, FRAG_ANY, FRAG_LATER, FdbRef, FlowKey, FlowMask,
-    Instructions, OfPort, RuleRef, Verdict,
+    Action, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowMask, Instructions, OfPort, RuleRef,
+    RuleStats, Subfield, Verdict,
 };
-use weft_wire::EtherType;
 
-use crate::pipeline::{PacketOut, Resolve};
+use crate::effect::Effect;
+use crate::frozen::FrozenTable;
+use crate::pipeline::Resolve;
 use crate::snapshot::{Bridge, Snapshot};
 use crate::table::Rule;
 use crate::trace::{Recorder, StepKind, Trace};
 
+pub(crate) use begin::{View, packet_out, received, received_on, resumed};
 use packet::Packet;
 
 /// Bridges, tunnels and backward resubmits that may be inside each other.
@@ -33,6 +46,8 @@ const MAX_DEPTH: u32 = 64;
 const MAX_LOOKUPS: u32 = 4096;
 /// Datapath actions that one packet may cause.
 const MAX_ACTIONS: usize = 16_384;
+/// Times that a packet may be walked both ways.
+const MAX_FORKS: u32 = 64;
 /// Values on the stack of `push` and `pop`.
 const MAX_STACK: usize = 4096;
 
@@ -53,6 +68,8 @@ pub(crate) struct Outcome {
     /// What it learned.
     pub(crate) learned: DepTags,
     pub(crate) resolves: Vec<Resolve>,
+    /// What it does to flow tables.
+    pub(crate) effects: Vec<Arc<Effect>>,
     pub(crate) trace: Option<Trace>,
 }
 
@@ -65,19 +82,49 @@ struct Origin {
     reason: u8,
 }
 
+impl Origin {
+    /// No rule.
+    fn none() -> Origin {
+        Origin { table: 0, cookie: u64::MAX, reason: reason::ACTION }
+    }
+}
+
 /// What happens when the actions of a frame are done.
 enum End<'a> {
     /// Nothing.
     Return,
     /// The rule's other instructions.
-    Rule(&'a Instructions),
+    Rule(&'a Arc<Instructions>),
     /// The packet is again what it was.
     Restore(Box<Saved<'a>>),
 }
 
+/// Actions to be executed.
+#[derive(Clone)]
+enum List<'a> {
+    Slice(&'a [Action]),
+    /// Of an action set or bucket, put in order.
+    Set(Vec<&'a Action>),
+}
+
+impl<'a> List<'a> {
+    fn get(&self, i: usize) -> Option<&'a Action> {
+        match self {
+            List::Slice(actions) => actions.get(i),
+            List::Set(actions) => actions.get(i).copied(),
+        }
+    }
+    fn len(&self) -> usize {
+        match self {
+            List::Slice(actions) => actions.len(),
+            List::Set(actions) => actions.len(),
+        }
+    }
+}
+
 /// Actions being executed.
 struct Frame<'a> {
-    actions: &'a [Action],
+    actions: List<'a>,
     next: usize,
     origin: Origin,
     end: End<'a>,
@@ -85,6 +132,32 @@ struct Frame<'a> {
     deep: bool,
     /// Steps of the trace that end with the frame.
     steps: u8,
+}
+
+impl<'a> Frame<'a> {
+    /// Actions, and nothing after them.
+    fn of(actions: List<'a>, origin: Origin) -> Frame<'a> {
+        Frame { actions, next: 0, origin, end: End::Return, deep: false, steps: 0 }
+    }
+}
+
+impl Frame<'_> {
+    /// Leaves out the rest of the actions and the rule's other instructions.
+    fn skip(&mut self) {
+        self.next = self.actions.len();
+        if matches!(self.end, End::Rule(_)) {
+            self.end = End::Return;
+        }
+    }
+}
+
+/// What the frames that are run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    /// All of a bridge's pipeline: the action set comes after.
+    Whole,
+    /// A bucket, or the action set itself.
+    Part,
 }
 
 /// What a clone, another bridge or a tunnel must not change.
@@ -105,10 +178,26 @@ enum Next<'a> {
     Stop,
     /// These actions come first.
     Into(Frame<'a>),
+    /// All that is left is done twice: on packets longer than this, whose bit is set, and on others.
+    Fork(u16, Subfield),
+    /// The rest waits until the packet was looked up again; it begins with this action itself.
+    Again(Why),
+    /// The rest waits for a controller.
+    Pause(&'a weft_flow::ControllerAction),
+}
+
+/// Why a packet must be looked up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// To see what is beneath the label stack.
+    Mpls,
+    /// To know its hash, perturbed by this.
+    Hash(u32),
 }
 
 struct Walk<'a> {
     snapshot: &'a Snapshot,
+    frozen: &'a FrozenTable,
     bridge: &'a Bridge,
     now_ms: u64,
     mode: Mode,
@@ -128,6 +217,7 @@ struct Walk<'a> {
     trunc: Option<u32>,
     depth: u32,
     lookups: u32,
+    forks: u32,
     emitted: usize,
     /// Tunnels that the packet at hand was encapsulated for.
     tunnels: Vec<DpPort>,
@@ -139,58 +229,12 @@ struct Walk<'a> {
     learned: DepTags,
     resolves: Vec<Resolve>,
     rules: Vec<RuleRef>,
+    /// The rules themselves.
+    matched: Vec<&'a Arc<Rule>>,
     refresh: Vec<FdbRef>,
+    counters: Vec<Arc<RuleStats>>,
+    effects: Vec<Arc<Effect>>,
     recorder: Option<Recorder>,
-}
-
-/// Walks a packet that came in by `key.packet.in_port`.
-pub(crate) fn received(snapshot: &Snapshot, key: &FlowKey, now_ms: u64, mode: Mode) -> Outcome {
-    received_on(snapshot, snapshot.port_of(DpPort(key.packet.in_port)), key, now_ms, mode)
-}
-
-/// Walks a packet that came in by a port of a bridge.
-pub(crate) fn received_on(
-    snapshot: &Snapshot,
-    port: Option<(u32, OfPort)>,
-    key: &FlowKey,
-    now_ms: u64,
-    mode: Mode,
-) -> Outcome {
-    let Some((bridge, port)) = port.and_then(|(b, p)| Some((snapshot.bridge(b)?, p))) else {
-        return unattached(key, mode);
-    };
-    let mut walk = Walk::new(snapshot, bridge, key, now_ms, mode);
-    walk.first_port = port;
-    walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
-    if walk.admit(port) {
-        walk.enter(port);
-    }
-    walk.finish(key)
-}
-
-/// Executes a packet-out.
-pub(crate) fn packet_out(
-    snapshot: &Snapshot,
-    out: &PacketOut<'_>,
-    key: &FlowKey,
-    now_ms: u64,
-    mode: Mode,
-) -> Outcome {
-    let Some(bridge) = snapshot.bridge(out.bridge) else { return unattached(key, mode) };
-    let mut key = *key;
-    key.packet.in_port = bridge.port(out.in_port).and_then(|p| p.dp_port).map_or(u32::MAX, |p| p.0);
-    let mut walk = Walk::new(snapshot, bridge, &key, now_ms, mode);
-    walk.packet_out = true;
-    walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
-    walk.first_port = out.in_port;
-    walk.cacheable = false;
-    walk.packet.key.pipeline = key.pipeline;
-    walk.packet.key.pipeline.in_port = out.in_port.0;
-    walk.packet.key.pipeline.actset_output = OfPort::UNSET.0;
-    let origin = Origin { table: 0, cookie: u64::MAX, reason: reason::PACKET_OUT };
-    let frame = Frame { actions: out.actions, next: 0, origin, end: End::Return, deep: false, steps: 0 };
-    walk.run(vec![frame]);
-    walk.finish(&key)
 }
 
 /// `OFPR_*`: why a packet goes to a controller.
@@ -199,99 +243,11 @@ mod reason {
     pub(super) const ACTION: u8 = 1;
     pub(super) const INVALID_TTL: u8 = 2;
     pub(super) const ACTION_SET: u8 = 3;
+    pub(super) const GROUP: u8 = 4;
     pub(super) const PACKET_OUT: u8 = 5;
 }
 
-/// The mask that every verdict has at least.
-fn least_mask() -> Box<FlowMask> {
-    let mut mask = Box::new(FlowMask::empty());
-    mask.0.packet.in_port = u32::MAX;
-    mask.0.packet.recirc_id = u32::MAX;
-    mask.0.packet.extras = u16::MAX;
-    mask
-}
-
-fn unattached(key: &FlowKey, mode: Mode) -> Outcome {
-    let verdict = Verdict {
-        actions: Vec::new(),
-        mask: least_mask(),
-        drop: Some(DropReason::NotAttached),
-        cacheable: true,
-        deps: DepTags::default(),
-        rules: Vec::new(),
-        refresh: Vec::new(),
-        counters: Vec::new(),
-        effects: Vec::new(),
-    };
-    let trace = (mode == Mode::Trace).then(|| Recorder::default().finish(key, key, &verdict));
-    Outcome { verdict, learned: DepTags::default(), resolves: Vec::new(), trace }
-}
-
 impl<'a> Walk<'a> {
-    fn new(snapshot: &'a Snapshot, bridge: &'a Bridge, key: &FlowKey, now_ms: u64, mode: Mode) -> Walk<'a> {
-        let mut mask = least_mask();
-        mask.0.packet.eth_type = u16::MAX;
-        if matches!(EtherType(key.packet.eth_type), EtherType::IPV4 | EtherType::IPV6) {
-            mask.0.packet.ip_frag = FRAG_ANY | FRAG_LATER;
-        }
-        let mut key = *key;
-        key.pipeline = Default::default();
-        Walk {
-            snapshot,
-            bridge,
-            now_ms,
-            mode,
-            packet: Packet::received(&key),
-            mask,
-            out: Vec::new(),
-            action_set: Vec::new(),
-            stack: Vec::new(),
-            exit: false,
-            fatal: None,
-            blame: None,
-            trunc: None,
-            depth: 0,
-            lookups: 0,
-            emitted: 0,
-            tunnels: Vec::new(),
-            packet_out: false,
-            first_port: OfPort::NONE,
-            cacheable: true,
-            deps: DepTags::default(),
-            learned: DepTags::default(),
-            resolves: Vec::new(),
-            rules: Vec::new(),
-            refresh: Vec::new(),
-            recorder: (mode == Mode::Trace).then(Recorder::default),
-        }
-    }
-
-    fn finish(mut self, key: &FlowKey) -> Outcome {
-        let mut actions = seal(std::mem::take(&mut self.out));
-        if self.fatal.is_some() {
-            actions.clear();
-        }
-        let why = self.fatal.or(self.blame).unwrap_or(DropReason::RuleDrop);
-        let verdict = Verdict {
-            drop: actions.is_empty().then_some(why),
-            actions,
-            mask: self.mask,
-            cacheable: self.cacheable,
-            deps: self.deps,
-            rules: self.rules,
-            refresh: self.refresh,
-            counters: Vec::new(),
-            effects: Vec::new(),
-        };
-        let trace = self.recorder.map(|recorder| {
-            let (mut first, mut last) = (*key, self.packet.key);
-            first.pipeline.in_port = self.first_port.0;
-            last.pipeline.actset_output = 0;
-            recorder.finish(&first, &last, &verdict)
-        });
-        Outcome { verdict, learned: self.learned, resolves: self.resolves, trace }
-    }
-
     /// Notes why the packet goes nowhere; the first reason counts.
     fn blame(&mut self, reason: DropReason) {
         self.blame.get_or_insert(reason);
@@ -336,26 +292,8 @@ impl<'a> Walk<'a> {
         OfPort(self.packet.key.pipeline.in_port)
     }
 
-    /// Walks the tables of the bridge at hand from the first one on, as received by `port`, action set included.
-    fn enter(&mut self, port: OfPort) {
-        self.packet.key.pipeline.in_port = port.0;
-        self.packet.key.pipeline.actset_output = OfPort::UNSET.0;
-        if let Some(frame) = self.frame_for(0, port, false) {
-            self.run(vec![frame]);
-        }
-    }
-
-    /// Executes frames until none is left, then the action set.
-    fn run(&mut self, mut frames: Vec<Frame<'a>>) {
-        self.run_frames(&mut frames);
-        let set = std::mem::take(&mut self.action_set);
-        if !set.is_empty() && self.fatal.is_none() {
-            self.exit = false;
-            self.execute_set(&set);
-        }
-    }
-
-    fn run_frames(&mut self, frames: &mut Vec<Frame<'a>>) {
+    /// Executes frames until none is left.
+    fn run_frames(&mut self, frames: &mut Vec<Frame<'a>>, root: Root) {
         while let Some(frame) = frames.last_mut() {
             let done = self.exit || self.fatal.is_some();
             match frame.actions.get(frame.next) {
@@ -363,17 +301,8 @@ impl<'a> Walk<'a> {
                     frame.next += 1;
                     let origin = frame.origin;
                     self.record(StepKind::Action, || crate::trace::action_text(action));
-                    match self.action(action, origin) {
-                        Next::Go => self.leave(),
-                        Next::Stop => {
-                            self.leave();
-                            frame.next = frame.actions.len();
-                            if matches!(frame.end, End::Rule(_)) {
-                                frame.end = End::Return;
-                            }
-                        }
-                        Next::Into(frame) => frames.push(frame),
-                    }
+                    let next = self.action(action, origin);
+                    self.follow(next, frames, root);
                 }
                 _ => {
                     let Some(frame) = frames.pop() else { return };
@@ -381,6 +310,27 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    fn follow(&mut self, next: Next<'a>, frames: &mut Vec<Frame<'a>>, root: Root) {
+        match next {
+            Next::Into(frame) => return frames.push(frame),
+            Next::Go => {}
+            Next::Stop => {
+                if let Some(frame) = frames.last_mut() {
+                    frame.skip();
+                }
+            }
+            Next::Fork(len, dst) => self.fork(len, dst, frames, root),
+            Next::Again(why) => {
+                if let Some(frame) = frames.last_mut() {
+                    frame.next -= 1;
+                }
+                self.look_up_again(why, frames, root);
+            }
+            Next::Pause(to) => self.pause(to, frames, root),
+        }
+        self.leave();
     }
 
     fn end(&mut self, frame: Frame<'a>, frames: &mut Vec<Frame<'a>>, done: bool) {
@@ -398,10 +348,10 @@ impl<'a> Walk<'a> {
         };
         // The next table's step takes the place of this one's.
         let Some(table) = goto else { return self.leave_steps(frame.steps) };
-        self.leave();
+        self.leave_steps(frame.steps.min(1));
         match self.frame_for(table, self.in_port(), false) {
-            Some(next) => frames.push(Frame { steps: frame.steps, ..next }),
-            None => self.leave_steps(frame.steps - 1),
+            Some(next) => frames.push(Frame { steps: frame.steps.max(1), ..next }),
+            None => self.leave_steps(frame.steps.saturating_sub(1)),
         }
     }
 
@@ -429,62 +379,6 @@ impl<'a> Walk<'a> {
         Some(table)
     }
 
-    /// Looks the packet up in a table as if received by `port`; the matching rule's actions, or `None` after the
-    /// table's miss.
-    fn frame_for(&mut self, table: u8, port: OfPort, resubmit: bool) -> Option<Frame<'a>> {
-        self.lookups += 1;
-        if self.lookups > MAX_LOOKUPS {
-            self.fatal(DropReason::TooManyResubmits);
-            return None;
-        }
-        let Some(rule) = self.lookup(table, port) else {
-            self.record(StepKind::Table, || format!("{table:2}. No match."));
-            self.miss(table, resubmit);
-            self.leave();
-            return None;
-        };
-        self.record(StepKind::Table, || format!("{table:2}. {}", crate::trace::rule_text(rule)));
-        let is_miss_rule = rule.priority == 0 && rule.matching.is_any();
-        let reason = if is_miss_rule { reason::NO_MATCH } else { reason::ACTION };
-        let origin = Origin { table, cookie: rule.cookie, reason };
-        let instructions: &'a Instructions = &rule.instructions;
-        let end = End::Rule(instructions);
-        Some(Frame { actions: &instructions.apply, next: 0, origin, end, deep: false, steps: 1 })
-    }
-
-    fn lookup(&mut self, table: u8, port: OfPort) -> Option<&'a Rule> {
-        let bridge: &'a Bridge = self.bridge;
-        let tables = bridge.tables.table(table)?;
-        let in_port = std::mem::replace(&mut self.packet.key.pipeline.in_port, port.0);
-        let mut looked = FlowMask::empty();
-        let rule = tables.classifier.lookup(&self.packet.key, &mut looked);
-        self.packet.key.pipeline.in_port = in_port;
-        self.look(&looked);
-        let (cookie, stats) = match rule {
-            Some(rule) => (rule.cookie, &rule.stats),
-            None => (u64::MAX, &tables.missed),
-        };
-        self.rules.push(RuleRef { bridge: bridge.config.id, table, cookie, stats: stats.clone() });
-        rule.map(Arc::as_ref)
-    }
-
-    fn miss(&mut self, table: u8, resubmit: bool) {
-        let config = &self.bridge.config;
-        let in_port = self.bridge.port(self.in_port());
-        let wants = config.miss_to_controller && in_port.is_none_or(|p| !p.flags.no_packet_in);
-        if !resubmit && wants {
-            let origin = Origin { table, cookie: u64::MAX, reason: reason::NO_MATCH };
-            self.packet_in(u16::MAX, 0, origin.reason, origin);
-        } else if config.fail_mode == crate::FailMode::Secure && !config.controller_connected {
-            self.blame(DropReason::FailSecure);
-        } else {
-            self.blame(DropReason::TableMiss);
-        }
-        if !resubmit {
-            self.action_set.clear();
-        }
-    }
-
     /// Remembers what the actions that follow must not change.
     fn save(&mut self) -> Box<Saved<'a>> {
         Box::new(Saved {
@@ -499,18 +393,23 @@ impl<'a> Walk<'a> {
 
     /// Undoes what was done to the packet since [`Walk::save`]; what was sent stays sent.
     fn restore(&mut self, saved: Saved<'a>) {
+        let inner = self.undo(saved);
+        if inner.iter().any(changes_packet) {
+            self.out.push(DpAction::Clone(inner.into()));
+        } else {
+            self.out.extend(inner);
+        }
+    }
+
+    /// Undoes what was done to the packet since [`Walk::save`]. Returns what was sent.
+    fn undo(&mut self, saved: Saved<'a>) -> Vec<DpAction> {
         let inner = std::mem::replace(&mut self.out, saved.out);
         self.packet = saved.packet;
         self.bridge = saved.bridge;
         self.action_set = saved.action_set;
         self.stack = saved.stack;
         self.exit = saved.exit;
-        let inner = seal(inner);
-        if inner.iter().any(changes_packet) {
-            self.out.push(DpAction::Clone(inner.into()));
-        } else {
-            self.out.extend(inner);
-        }
+        seal(inner)
     }
 
     /// Emits an action that sends the packet somewhere.
@@ -523,14 +422,29 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether an action changes the packet for those after it.
+/// Whether an action changes the packet for those after it, or may end it.
 fn changes_packet(action: &DpAction) -> bool {
-    matches!(action, DpAction::Set(_) | DpAction::PushVlan { .. } | DpAction::PopVlan)
+    has_no_effect(action)
+        || matches!(action, DpAction::Ct(_) | DpAction::Meter(_) | DpAction::CheckPktLen { .. })
+}
+
+/// Whether an action changes nothing but the packet.
+fn has_no_effect(action: &DpAction) -> bool {
+    matches!(
+        action,
+        DpAction::Set(_)
+            | DpAction::PushVlan { .. }
+            | DpAction::PopVlan
+            | DpAction::PushMpls { .. }
+            | DpAction::PopMpls(_)
+            | DpAction::CtClear
+            | DpAction::Hash(_)
+    )
 }
 
 /// Whether an action does anything by itself.
 fn sends(action: &DpAction) -> bool {
-    !changes_packet(action) && !matches!(action, DpAction::SetTunnel(_) | DpAction::Trunc(_))
+    !has_no_effect(action) && !matches!(action, DpAction::SetTunnel(_) | DpAction::Trunc(_))
 }
 
 /// Leaves out what has no effect at the end of a list: changes after which nothing is sent, and the copy that a last

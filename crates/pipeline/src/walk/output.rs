@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::{DpAction, DropReason, OfPort, ToController};
+use weft_flow::{ControllerAction, DpAction, DropReason, OfPort, Opaque, ToController};
 
 use super::{MAX_DEPTH, Origin, Walk, reason};
 use crate::config::{PortConfig, PortKind};
@@ -133,7 +133,11 @@ impl<'a> Walk<'a> {
         let saved = self.save();
         self.bridge = next;
         self.record(StepKind::Bridge, || format!("bridge(\"{}\")", next.config.name));
+        self.clear_tracking();
+        let queue = self.packet.key.pipeline.skb_priority;
+        let mark = self.packet.key.pipeline.pkt_mark;
         self.packet.key.pipeline = Default::default();
+        (self.packet.key.pipeline.skb_priority, self.packet.key.pipeline.pkt_mark) = (queue, mark);
         self.packet.forget_origin();
         self.action_set.clear();
         self.stack.clear();
@@ -147,20 +151,28 @@ impl<'a> Walk<'a> {
 
     /// Sends the packet as it is to controllers.
     pub(super) fn packet_in(&mut self, max_len: u16, id: u16, reason: u8, origin: Origin) {
+        let plain = ControllerAction { max_len, id, reason, userdata: Vec::new(), pause: false, meter: None };
+        self.to_controller(&plain, origin, None);
+    }
+
+    /// Sends the packet as it is to controllers, with what the rule says besides, and the rest of the walk if that waits.
+    pub(super) fn to_controller(&mut self, to: &ControllerAction, origin: Origin, paused: Option<Opaque>) {
         // A packet-in holds more of the packet than the mask tells.
         self.cacheable = false;
         self.commit();
+        let bridge = self.bridge;
+        let meter = bridge.meters.get(to.meter.unwrap_or(crate::meter::METER_CONTROLLER)).cloned();
         self.emit(DpAction::Controller(Arc::new(ToController {
-            bridge: self.bridge.config.id,
-            controller_id: id,
-            max_len,
-            reason,
+            bridge: bridge.config.id,
+            controller_id: to.id,
+            max_len: to.max_len,
+            reason: to.reason,
             table: origin.table,
             cookie: origin.cookie,
             key: Box::new(self.packet.key),
-            userdata: Vec::new(),
-            paused: None,
-            meter: None,
+            userdata: to.userdata.clone(),
+            paused,
+            meter,
         })));
     }
 }

@@ -60,6 +60,16 @@ pub(super) struct Packet {
     pub(super) base_tags: Tags,
     /// The tags received.
     pub(super) received: [Vlan; 2],
+    /// Mark and priority that the datapath was told of.
+    pub(super) told: (u32, u32),
+    /// Tunnel options were set or removed.
+    pub(super) options_written: bool,
+    /// A label was popped: what follows the Ethernet header and tags is not known until the packet is looked up again.
+    pub(super) beneath_unknown: bool,
+    /// Headers that the datapath may have changed by itself, so that `base` is not what it has: addresses and ports.
+    translated: bool,
+    /// The same of the TOS byte.
+    remarked: bool,
 }
 
 impl Packet {
@@ -90,7 +100,62 @@ impl Packet {
             tags: Tags::default(),
             base_tags: Tags::default(),
             received: key.packet.vlan,
+            told: (0, 0),
+            options_written: false,
+            beneath_unknown: false,
+            translated: false,
+            remarked: false,
         }
+    }
+
+    /// The datapath may translate addresses and ports.
+    pub(super) fn translated(&mut self) {
+        self.translated = true;
+    }
+
+    /// The datapath may change the DSCP.
+    pub(super) fn remarked(&mut self) {
+        self.remarked = true;
+    }
+
+    /// Whether the datapath may have changed addresses and ports, or the TOS byte.
+    pub(super) fn changed_elsewhere(&self) -> (bool, bool) {
+        (self.translated, self.remarked)
+    }
+
+    /// What follows the Ethernet header and tags has this type now; the label stack is as in `key`. With `buried`, what
+    /// was there before is not to be seen any more.
+    pub(super) fn relabelled(&mut self, ethertype: EtherType, buried: bool) {
+        self.key.packet.eth_type = ethertype.0;
+        self.settled.0.packet.eth_type = u16::MAX;
+        self.settled.0.packet.mpls = [u32::MAX; 3];
+        self.beneath_unknown = false;
+        if buried {
+            let (all, key) = (all_ones().packet, &mut self.key.packet);
+            let kept = PacketKey {
+                in_port: key.in_port,
+                recirc_id: key.recirc_id,
+                eth_dst: key.eth_dst,
+                eth_src: key.eth_src,
+                eth_type: key.eth_type,
+                extras: key.extras,
+                vlan: key.vlan,
+                mpls: key.mpls,
+                ..PacketKey::default()
+            };
+            let settled = self.settled.0.packet;
+            self.settled.0.packet =
+                PacketKey { eth_dst: settled.eth_dst, eth_src: settled.eth_src, vlan: settled.vlan, ..all };
+            *key = kept;
+        }
+        self.base = self.key.packet;
+        self.committed = PacketKey {
+            mpls: [u32::MAX; 3],
+            eth_src: self.committed.eth_src,
+            eth_dst: self.committed.eth_dst,
+            ..PacketKey::default()
+        };
+        self.dirty = PacketKey::default();
     }
 
     /// A packet that the walk itself made: nothing of it depends on the packet received. It has no tags.

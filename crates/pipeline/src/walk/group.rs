@@ -1,0 +1,134 @@
+//! Which buckets of a group does the packet pass? And which meter.
+
+use std::sync::Arc;
+
+use weft_flow::{DpAction, DropReason, EXTRA_CT, Field, OfPort};
+
+use super::{Frame, List, MAX_DEPTH, Next, Origin, Root, Walk, Why};
+use crate::group::{Bucket, GROUP_ANY, Group, GroupKind, SelectionMethod, heaviest, mix};
+
+/// Groups that watch each other.
+const MAX_WATCHED: u32 = 32;
+
+impl<'a> Walk<'a> {
+    pub(super) fn group(&mut self, id: u32, origin: Origin) -> Next<'a> {
+        let bridge = self.bridge;
+        let Some(group) = bridge.groups.get(id) else {
+            self.blame(DropReason::GroupGone);
+            return Next::Go;
+        };
+        if self.depth >= MAX_DEPTH {
+            self.fatal(DropReason::RecursionTooDeep);
+            return Next::Stop;
+        }
+        let picked = match group.kind {
+            GroupKind::All | GroupKind::Indirect => None,
+            GroupKind::FastFailover => Some(group.buckets.iter().position(|b| self.is_live(b, 0))),
+            GroupKind::Select => match self.select(group) {
+                Ok(picked) => Some(picked),
+                Err(why) => return Next::Again(why),
+            },
+        };
+        self.counters.push(group.stats.clone());
+        match picked {
+            None => (0..group.buckets.len()).for_each(|i| self.bucket(group, i, origin)),
+            Some(Some(i)) => self.bucket(group, i, origin),
+            Some(None) => {
+                self.note(|| "no live bucket".to_owned());
+                self.blame(DropReason::GroupNoBucket);
+            }
+        }
+        Next::Go
+    }
+
+    /// Does the actions of a bucket, and undoes what they did to the packet.
+    fn bucket(&mut self, group: &'a Arc<Group>, i: usize, origin: Origin) {
+        if self.fatal.is_some() {
+            return;
+        }
+        let bucket = &group.buckets[i];
+        self.counters.push(bucket.stats.clone());
+        self.note(|| format!("using bucket {}", bucket.id));
+        self.record(crate::trace::StepKind::Bucket, || format!("bucket {}", bucket.id));
+        let saved = self.save();
+        self.action_set.clear();
+        self.depth += 1;
+        let reason = if self.packet_out { origin.reason } else { super::reason::GROUP };
+        let set = super::set::ordered(bucket.actions.iter());
+        self.run_frames(&mut vec![Frame::of(List::Set(set), Origin { reason, ..origin })], Root::Part);
+        self.depth -= 1;
+        self.restore(*saved);
+        self.leave();
+    }
+
+    /// The bucket of a select group. `Err`: the packet's hash must be known first.
+    fn select(&mut self, group: &Group) -> Result<Option<usize>, Why> {
+        if group.buckets.is_empty() {
+            return Ok(None);
+        }
+        let param = group.selection.param;
+        if let Some(table) = &group.table {
+            let hash = self.packet.key.ct.dp_hash;
+            if self.packet.key.packet.extras & EXTRA_CT == 0 || hash == 0 {
+                self.look_field(Field::DpHash, u128::MAX);
+                return Err(Why::Hash(param as u32));
+            }
+            self.look_field(Field::DpHash, table.mask().into());
+            let mut candidates = table.candidates(hash);
+            return Ok(candidates.find(|i| self.is_live(&group.buckets[*i], 0)));
+        }
+        let hash = match group.selection.method {
+            SelectionMethod::Hash => self.hash_given(&group.selection.fields, param),
+            _ => self.hash_fields(weft_flow::HashFields::SymmetricL4, group.id),
+        };
+        Ok(heaviest(&group.buckets, hash, |b| self.is_live(b, 0)))
+    }
+
+    /// A hash of fields of the packet, those that it has.
+    fn hash_given(&mut self, fields: &[(Field, u128)], param: u64) -> u32 {
+        let mut hash = mix(param as u32, (param >> 32) as u32);
+        for (field, bits) in fields {
+            if !self.meets(field.prereq()) {
+                continue;
+            }
+            self.look_field(*field, *bits);
+            let value = field.get(&self.packet.key) & bits;
+            for shift in [0, 32, 64, 96] {
+                hash = mix(hash, (value >> shift) as u32);
+            }
+        }
+        hash
+    }
+
+    fn is_live(&self, bucket: &Bucket, depth: u32) -> bool {
+        !bucket.watches()
+            || bucket.watch_port != OfPort::ANY && self.is_up(bucket.watch_port)
+            || bucket.watch_group != GROUP_ANY && self.has_live(bucket.watch_group, depth)
+    }
+
+    fn has_live(&self, group: u32, depth: u32) -> bool {
+        depth < MAX_WATCHED
+            && self
+                .bridge
+                .groups
+                .get(group)
+                .is_some_and(|g| g.buckets.iter().any(|b| self.is_live(b, depth + 1)))
+    }
+
+    /// Whether a port can send.
+    pub(super) fn is_up(&self, port: OfPort) -> bool {
+        let port = if port == OfPort::IN_PORT { self.in_port() } else { port };
+        self.bridge.port(port).is_some_and(|p| p.link_up && !p.flags.down)
+    }
+
+    /// Has the packet pass a meter, which may drop it or change its DSCP.
+    pub(super) fn meter(&mut self, id: u32) {
+        let bridge = self.bridge;
+        let Some(meter) = bridge.meters.get(id) else {
+            return self.note(|| format!("there is no meter {id}"));
+        };
+        self.commit();
+        self.emit(DpAction::Meter(meter.clone()));
+        self.packet.remarked();
+    }
+}

@@ -1,0 +1,147 @@
+//! Which rule of a table does the packet match, and what happens when it matches none?
+
+use std::sync::Arc;
+
+use weft_flow::{DropReason, FRAG_ANY, Field, FlowMask, Instructions, OfPort, RuleRef};
+
+use super::{End, Frame, List, MAX_LOOKUPS, Origin, Walk, reason};
+use crate::config::FragMode;
+use crate::snapshot::Bridge;
+use crate::table::{INTERNAL_TABLE, Rule, TableMiss};
+use crate::trace::StepKind;
+
+/// Fields that `resubmit(…,ct)` looks up in place of others.
+const ORIGINAL: [(Field, Field); 7] = [
+    (Field::IpSrc, Field::CtNwSrc),
+    (Field::IpDst, Field::CtNwDst),
+    (Field::Ipv6Src, Field::CtIpv6Src),
+    (Field::Ipv6Dst, Field::CtIpv6Dst),
+    (Field::NwProto, Field::CtNwProto),
+    (Field::TcpSrc, Field::CtTpSrc),
+    (Field::TcpDst, Field::CtTpDst),
+];
+
+impl<'a> Walk<'a> {
+    /// Looks the packet up in a table as if received by `port`; the matching rule's actions, or `None` after the
+    /// table's miss.
+    pub(super) fn frame_for(&mut self, table: u8, port: OfPort, resubmit: bool) -> Option<Frame<'a>> {
+        self.frame_by(table, port, resubmit, false)
+    }
+
+    /// The same, by the original direction of the connection if `ct`.
+    pub(super) fn frame_by(
+        &mut self,
+        table: u8,
+        port: OfPort,
+        resubmit: bool,
+        ct: bool,
+    ) -> Option<Frame<'a>> {
+        self.lookups += 1;
+        if self.lookups > MAX_LOOKUPS {
+            self.fatal(DropReason::TooManyResubmits);
+            return None;
+        }
+        if self.drops_fragment(table) {
+            return None;
+        }
+        let mut table = table;
+        let rule = loop {
+            if let Some(rule) = self.lookup(table, port, ct) {
+                break rule;
+            }
+            self.record(StepKind::Table, || format!("{table:2}. No match."));
+            let goes_on = !resubmit && self.bridge.tables.miss(table) == TableMiss::Continue;
+            if !goes_on || table + 1 >= INTERNAL_TABLE {
+                self.miss(table, resubmit);
+                self.leave();
+                return None;
+            }
+            self.leave();
+            table += 1;
+        };
+        self.record(StepKind::Table, || format!("{table:2}. {}", crate::trace::rule_text(rule)));
+        let is_miss_rule = rule.priority == 0 && rule.matching.is_any();
+        let reason = if is_miss_rule { reason::NO_MATCH } else { reason::ACTION };
+        let origin = Origin { table, cookie: rule.cookie, reason };
+        let instructions: &'a Arc<Instructions> = &rule.instructions;
+        if instructions.apply.is_empty() && instructions.goto.is_none() && instructions.write.is_empty() {
+            self.record(StepKind::Action, || "drop".to_owned());
+            self.leave();
+        }
+        if let Some(meter) = instructions.meter {
+            self.record(StepKind::Action, || format!("meter:{meter}"));
+            self.meter(meter);
+            self.leave();
+        }
+        let end = End::Rule(instructions);
+        Some(Frame { end, steps: 1, ..Frame::of(List::Slice(&instructions.apply), origin) })
+    }
+
+    /// Whether the packet is a fragment on a bridge that drops those.
+    fn drops_fragment(&mut self, table: u8) -> bool {
+        let drops = self.bridge.config.fragments == FragMode::Drop
+            && self.is_ip()
+            && self.packet.key.packet.ip_frag & FRAG_ANY != 0;
+        if drops {
+            self.record(StepKind::Table, || format!("{table:2}. Fragments are dropped."));
+            self.blame(DropReason::RuleDrop);
+            self.leave();
+        }
+        drops
+    }
+
+    fn lookup(&mut self, table: u8, port: OfPort, ct: bool) -> Option<&'a Rule> {
+        let bridge: &'a Bridge = self.bridge;
+        let Some(tables) = bridge.tables.table(table) else { return None };
+        let mut key = self.packet.key;
+        key.pipeline.in_port = port.0;
+        let ct = ct && self.is_ip();
+        if ct {
+            for (field, original) in ORIGINAL {
+                field.set(&mut key, original.get(&self.packet.key));
+            }
+        }
+        // Fragments look as if they had no ports: some of a datagram's do not.
+        if bridge.config.fragments == FragMode::Normal && key.packet.ip_frag & FRAG_ANY != 0 {
+            (key.packet.tp_src, key.packet.tp_dst) = (0, 0);
+        }
+        let mut looked = FlowMask::empty();
+        let rule = tables.classifier.lookup(&key, &mut looked);
+        if ct {
+            for (field, original) in ORIGINAL {
+                let bits = field.mask_of(&looked);
+                original.mask_add(&mut looked, bits);
+            }
+        }
+        self.look(&looked);
+        let (cookie, stats) = match rule {
+            Some(rule) => (rule.cookie, &rule.stats),
+            None => (u64::MAX, &tables.missed),
+        };
+        self.rules.push(RuleRef { bridge: bridge.config.id, table, cookie, stats: stats.clone() });
+        self.matched.extend(rule);
+        rule.map(Arc::as_ref)
+    }
+
+    fn miss(&mut self, table: u8, resubmit: bool) {
+        let (bridge, config) = (self.bridge, &self.bridge.config);
+        let asked = match bridge.tables.miss(table) {
+            _ if resubmit => false,
+            TableMiss::Default => config.miss_to_controller,
+            TableMiss::Controller | TableMiss::Continue => true,
+            TableMiss::Drop => false,
+        };
+        let wants = asked && bridge.port(self.in_port()).is_none_or(|p| !p.flags.no_packet_in);
+        if wants {
+            let origin = Origin { table, cookie: u64::MAX, reason: reason::NO_MATCH };
+            self.packet_in(u16::MAX, 0, origin.reason, origin);
+        } else if config.fail_mode == crate::FailMode::Secure && !config.controller_connected {
+            self.blame(DropReason::FailSecure);
+        } else {
+            self.blame(DropReason::TableMiss);
+        }
+        if !resubmit {
+            self.action_set.clear();
+        }
+    }
+}
