@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod action;
+mod action_error;
 mod action_parts;
 mod check;
 mod drop;
@@ -27,8 +28,9 @@ mod tlv;
 mod verdict;
 
 pub use action::*;
+pub use action_error::ActionError;
 pub use action_parts::*;
-pub use check::ActionError;
+pub use check::{CheckContext, check_actions};
 pub use drop::DropReason;
 pub use extract::{
     ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_into, extract_packet, extract_packet_vlans,

@@ -131,9 +131,15 @@ impl Match {
 
     /// Whether every packet that matches has what `prereq` asks for (`ovs-fields(7)`, "Prerequisites").
     pub fn meets(&self, prereq: Prereq) -> bool {
-        let ethernet = self.key.pipeline.packet_type == 0;
-        let eth_type = |types: &[u16]| {
-            ethernet && self.mask.0.packet.eth_type == 0xffff && types.contains(&self.key.packet.eth_type)
+        let packet_type = self.key.pipeline.packet_type;
+        let ethernet = packet_type == 0;
+        let eth_type = |types: &[u16]| match packet_type >> 16 {
+            0 if ethernet => {
+                self.mask.0.packet.eth_type == 0xffff && types.contains(&self.key.packet.eth_type)
+            }
+            // Namespace 1: the type is an EtherType.
+            1 => types.contains(&(packet_type as u16)),
+            _ => false,
         };
         let ip_proto = |proto| self.mask.0.packet.ip_proto == 0xff && self.key.packet.ip_proto == proto;
         let l4 = |proto| {
@@ -163,7 +169,7 @@ impl Match {
             Prereq::NdSolicit => nd(&[135]),
             Prereq::NdAdvert => nd(&[136]),
             Prereq::Nd => nd(&[135, 136]),
-            Prereq::Nsh => ethernet && self.exact(Field::EthType) == Some(0x894f),
+            Prereq::Nsh => eth_type(&[0x894f]),
             Prereq::Ct => self.knows_connection(),
         }
     }

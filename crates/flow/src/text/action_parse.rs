@@ -326,6 +326,9 @@ impl Parser<'_> {
             "" => None,
             _ => Some(int::<u8>("resubmit", table)?).filter(|t| *t != 255),
         };
+        if port.is_none() && table.is_none() {
+            return Err(bad("resubmit", text, "a port or a table"));
+        }
         Ok(Action::Resubmit { port, table, ct })
     }
 }

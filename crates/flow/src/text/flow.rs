@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::Syntax;
 use super::action_format::format_instructions;
 use super::action_parse::parse_instructions;
 use super::error::{ParseError, Result, bad};
@@ -10,7 +9,8 @@ use super::lex::{Pair, pairs};
 use super::match_format::{DEFAULT_PRIORITY, format_with_priority};
 use super::match_parse::add_field;
 use super::value::{int, number_of};
-use crate::{Field, Instructions, Match, OfPort};
+use super::{Style, Syntax};
+use crate::{CheckContext, Field, Instructions, Match, OfPort};
 
 /// A flow as a line of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,10 @@ pub fn parse_flow(text: &str, syntax: &Syntax<'_>) -> Result<FlowText> {
     flow.ignored = flow.matching.normalize();
     if let Some(actions) = actions {
         let instructions = parse_instructions(actions, &flow.matching, syntax)?;
-        instructions.check(&flow.matching)?;
+        let table = Some(flow.table.unwrap_or(0));
+        let lenient = syntax.style == Style::OpenFlow10;
+        let context = CheckContext { table, lenient, ..CheckContext::new(&flow.matching) };
+        instructions.check_in(&context)?;
         flow.instructions = Some(instructions);
     }
     Ok(flow)

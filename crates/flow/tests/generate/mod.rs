@@ -277,11 +277,9 @@ fn outputs() -> impl Strategy<Value = Action> {
         subfields(false).prop_map(|src| Action::OutputReg { src, max_len: u16::MAX }),
         (cut, 14..u32::MAX).prop_map(|(port, max_len)| Action::OutputTrunc { port, max_len }),
         controllers(),
-        (of(real_ports()), of(0..255u8), any::<bool>()).prop_map(|(port, table, ct)| Action::Resubmit {
-            port,
-            table,
-            ct
-        }),
+        (of(real_ports()), of(0..255u8), any::<bool>())
+            .prop_filter("nothing", |(port, table, _)| port.is_some() || table.is_some())
+            .prop_map(|(port, table, ct)| Action::Resubmit { port, table, ct }),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Do the actions of a rule fit the packets that it matches, as strictly as the version asks?
 
-use weft_flow::{Action, ActionError, Instructions, Match};
+use weft_flow::{ActionError, CheckContext, Instructions, Match};
 
 use crate::{ErrorCode, Version};
 
@@ -12,13 +12,8 @@ use crate::{ErrorCode, Version};
 /// # Errors
 /// `OFPBAC_MATCH_INCONSISTENT`, or what is wrong with the argument of an action.
 pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) -> Result<(), ErrorCode> {
-    let checked = match instructions.check(m) {
-        Err(ActionError::Prerequisite(_)) if version == Version::V10 => {
-            Instructions::apply(strict(&instructions.apply)).check(m)
-        }
-        other => other,
-    };
-    checked.map_err(|error| match error {
+    let context = CheckContext { lenient: version == Version::V10, ..CheckContext::new(m) };
+    instructions.check_in(&context).map_err(|error| match error {
         ActionError::Prerequisite(_) => ErrorCode::OFPBAC_MATCH_INCONSISTENT,
         ActionError::BadSubfield(_) | ActionError::BadZone(_) => ErrorCode::OFPBAC_BAD_SET_LEN,
         ActionError::ReadOnly(_)
@@ -33,14 +28,4 @@ pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) ->
         ActionError::BadMeter(_) => ErrorCode::OFPMMFC_INVALID_METER,
         ActionError::NotInActionSet => ErrorCode::OFPBAC_BAD_TYPE,
     })
-}
-
-/// The actions that OpenFlow 1.0 is strict about, and those that change what they find.
-fn strict(actions: &[Action]) -> Vec<Action> {
-    let lenient = |a: &&Action| matches!(a, Action::SetField { .. } | Action::DecTtl(_));
-    let keep = |a: &Action| match a {
-        Action::Clone(inner) => Action::Clone(strict(inner)),
-        other => other.clone(),
-    };
-    actions.iter().filter(|a| !lenient(a)).map(keep).collect()
 }
