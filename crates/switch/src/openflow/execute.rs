@@ -165,9 +165,6 @@ impl OpenFlow {
     ) -> Result<(), ErrorCode> {
         let version = self.connections.get(&conn).map(|c| c.session.version_or_oldest());
         let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?)?;
-        if flows::is_about_groups(m) {
-            return Ok(());
-        }
         let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
         let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
         if !outcome.removed.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use weft_openflow::msg::flow::{FlowCommand, GROUP_ANY, flow_flags};
+use weft_openflow::msg::flow::{FlowCommand, flow_flags};
 use weft_openflow::msg::flow_removed::{FlowRemoved, removed_reason};
 use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
 use weft_openflow::{ErrorCode, Version, msg};
@@ -47,23 +47,20 @@ pub(super) fn flow_mod(m: &msg::flow::FlowMod, version: Version) -> Result<FlowM
         flags: FlowFlags {
             send_flow_rem: has(flow_flags::SEND_FLOW_REM),
             check_overlap: has(flow_flags::CHECK_OVERLAP),
-            reset_counts: has(flow_flags::RESET_COUNTS),
+            // Before OpenFlow 1.2 a rule that replaces another always counts from zero.
+            reset_counts: has(flow_flags::RESET_COUNTS) || add && old,
             no_packet_counts: has(flow_flags::NO_PKT_COUNTS),
             no_byte_counts: has(flow_flags::NO_BYT_COUNTS),
         },
         out_port: m.out_port,
+        out_group: m.out_group,
     })
-}
-
-/// Whether a delete can match anything: no rule of ours outputs to a group.
-pub(super) fn is_about_groups(m: &msg::flow::FlowMod) -> bool {
-    let delete = matches!(m.command, FlowCommand::Delete | FlowCommand::DeleteStrict);
-    delete && m.out_group != GROUP_ANY
 }
 
 pub(super) fn error_code(error: FlowModError) -> ErrorCode {
     match error {
         FlowModError::BadTableId(_) => ErrorCode::OFPFMFC_BAD_TABLE_ID,
+        FlowModError::ReadOnly(_) => ErrorCode::OFPBRC_EPERM,
         FlowModError::Overlap { .. } => ErrorCode::OFPFMFC_OVERLAP,
         FlowModError::TableFull { .. } => ErrorCode::OFPFMFC_TABLE_FULL,
         FlowModError::BadGoto { .. } => ErrorCode::OFPBIC_BAD_TABLE_ID,
@@ -72,12 +69,13 @@ pub(super) fn error_code(error: FlowModError) -> ErrorCode {
 
 /// The rules that a question is about; `None`: none can be.
 pub(super) fn filter(request: &FlowStatsRequest) -> Option<RuleFilter> {
-    (request.out_group == GROUP_ANY).then_some(RuleFilter {
+    Some(RuleFilter {
         table: request.table,
         matching: request.matching,
         cookie: request.cookie,
         cookie_mask: request.cookie_mask,
         out_port: request.out_port,
+        out_group: request.out_group,
     })
 }
 
@@ -122,6 +120,9 @@ impl OpenFlow {
                     RemovedReason::IdleTimeout => removed_reason::IDLE_TIMEOUT,
                     RemovedReason::HardTimeout => removed_reason::HARD_TIMEOUT,
                     RemovedReason::Delete => removed_reason::DELETE,
+                    RemovedReason::GroupDelete => removed_reason::GROUP_DELETE,
+                    RemovedReason::MeterDelete => removed_reason::METER_DELETE,
+                    RemovedReason::Eviction => removed_reason::EVICTION,
                 },
                 table_id: rule.table,
                 duration: Duration::from_millis(now.saturating_sub(rule.created_ms)),
@@ -146,11 +147,11 @@ impl OpenFlow {
             let bridges: Vec<u32> = snapshot.bridges().filter(due).map(|b| b.config.id).collect();
             for id in bridges {
                 if let Some(tables) = snapshot.tables_mut(id) {
-                    gone.push((id, tables.expire(now)));
+                    gone.push((id, tables.expire(now).removed));
                 }
             }
-            // Nothing to publish when traffic kept every rule alive.
-            if gone.iter().any(|(_, rules)| !rules.is_empty()) { Ok(()) } else { Err(()) }
+            // Rules that traffic kept alive are due later now, which is worth remembering.
+            if gone.is_empty() { Err(()) } else { Ok(()) }
         });
         self.unsynced |= !gone.is_empty();
         for (bridge, removed) in gone {
