@@ -28,7 +28,7 @@ Flow: tcp,in_port=1,vlan_tci=0x0000,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:
 bridge(\"br1\")
 -------------
  0. in_port=1, priority 32768, cookie 0x5
-    set_field:0x7->reg0
+    load:0x7->NXM_NX_REG0[]
     resubmit(,1)
          1. tcp, priority 10
             set_field:02:00:00:00:00:09->eth_dst

@@ -204,6 +204,24 @@ pub fn short(actions: &[DpAction]) -> String {
         DpAction::TunnelPush { header, actions } => {
             format!("encap{}({})", header.bytes.len(), short(actions))
         }
+        DpAction::Ct(spec) => {
+            let mut text = format!("ct(zone={}", spec.zone);
+            for (name, on) in [("commit", spec.commit), ("force", spec.force), ("nat", spec.nat.is_some())] {
+                text += &if on { format!(",{name}") } else { String::new() };
+            }
+            text += &spec.mark.map_or(String::new(), |(v, m)| format!(",mark={v:#x}/{m:#x}"));
+            text += &spec.label.map_or(String::new(), |(v, m)| format!(",label={v:#x}/{m:#x}"));
+            text + ")"
+        }
+        DpAction::CtClear => "ct_clear".to_owned(),
+        DpAction::Hash(basis) => format!("hash{basis}"),
+        DpAction::Recirc(_) => "recirc".to_owned(),
+        DpAction::Meter(meter) => format!("meter{}", meter.id),
+        DpAction::PushMpls { lse, ethertype } => format!("push_mpls{lse:x}/{ethertype:x}"),
+        DpAction::PopMpls(ethertype) => format!("pop_mpls/{ethertype:x}"),
+        DpAction::CheckPktLen { len, greater, not_greater } => {
+            format!("len>{len}?({}):({})", short(greater), short(not_greater))
+        }
         DpAction::TunnelPop(port) => format!("decap{port}"),
         DpAction::Controller(c) => format!("controller(reason={},max={})", c.reason, c.max_len),
         other => format!("{other:?}"),
@@ -217,4 +235,42 @@ pub fn outcome(verdict: &Verdict) -> String {
         Some(reason) => format!("drop:{reason}"),
         None => short(&verdict.actions),
     }
+}
+
+/// The verdict on the packet that recirculates by the last such action of a verdict, after `change` of its key.
+pub fn recirculated(
+    pipeline: &Pipeline,
+    key: &FlowKey,
+    verdict: &Verdict,
+    change: impl FnOnce(&mut FlowKey),
+) -> Verdict {
+    let id = verdict.actions.iter().rev().find_map(|a| match a {
+        DpAction::Recirc(recirc) => Some(recirc.id),
+        _ => None,
+    });
+    let mut key = *key;
+    key.packet.recirc_id = id.expect("no recirculation");
+    change(&mut key);
+    pipeline.walk(&key, 0)
+}
+
+/// Makes a change to groups.
+pub fn group(pipeline: &Pipeline, bridge: u32, group_mod: &weft_pipeline::group::GroupMod) {
+    pipeline.update(|s| s.group_mod(bridge, group_mod, 0)).unwrap();
+}
+
+/// Adds a group whose buckets are weights and actions.
+pub fn add_group(
+    pipeline: &Pipeline,
+    bridge: u32,
+    id: u32,
+    kind: weft_pipeline::group::GroupKind,
+    buckets: &[(u16, &str)],
+) {
+    use weft_pipeline::group::{Bucket, GroupCommand, GroupMod};
+    let actions = |text: &str| flow_mod(&format!("actions={text}")).instructions.apply;
+    let mut add = GroupMod::new(GroupCommand::Add, id, kind);
+    add.buckets =
+        buckets.iter().enumerate().map(|(i, (w, text))| Bucket::new(i as u32, *w, actions(text))).collect();
+    group(pipeline, bridge, &add);
 }

@@ -1,0 +1,153 @@
+//! Do walks go on where they were interrupted? Connection tracking, labels, lengths, controllers.
+
+mod common;
+
+use common::{bridge, device, flows, ipv4, outcome, patch, pipeline, recirculated, short};
+use weft_flow::{CT_NEW, CT_TRK, DpAction, EXTRA_CT, Field, FlowKey};
+use weft_pipeline::{Frozen, Pipeline};
+
+fn ready(rules: &str) -> Pipeline {
+    let ports = (1..6).map(|n| device(1, n)).chain([patch(1, 9, (2, 9))]).collect();
+    let other = vec![device(2, 1), patch(2, 9, (1, 9))];
+    let pipeline = pipeline(vec![bridge(1, ports), bridge(2, other)]);
+    flows(&pipeline, 1, rules);
+    pipeline
+}
+
+fn tcp() -> FlowKey {
+    ipv4(101, 1, 2, 6, (1000, 80))
+}
+
+fn tracked(state: u16) -> impl Fn(&mut FlowKey) {
+    move |key| {
+        key.packet.extras |= EXTRA_CT;
+        (key.ct.state, key.ct.zone) = (state | CT_TRK, 5);
+    }
+}
+
+#[test]
+fn tracking() {
+    let pipeline = ready(
+        "table=0,ip,actions=load:9->NXM_NX_REG0[],ct(table=1,zone=5),load:1->NXM_NX_REG0[],output:2
+        table=1,ct_state=+trk+new,reg0=9,actions=ct(commit,zone=NXM_NX_REG0[0..15],exec(set_field:0x1/0xf->ct_mark)),output:3
+        table=1,ct_state=+trk+est,ct_mark=1,actions=ct_clear,output:4,resubmit(,2)
+        table=2,ct_state=-trk,actions=output:5",
+    );
+    let first = pipeline.walk(&tcp(), 0);
+    assert_eq!(short(&first.actions), "ct(zone=5),recirc,102");
+    let new = recirculated(&pipeline, &tcp(), &first, tracked(CT_NEW));
+    assert_eq!(short(&new.actions), "ct(zone=9,commit,mark=0x1/0xf),103");
+    assert_ne!(new.mask.0.ct.state & CT_NEW, 0);
+    assert_eq!(new.mask.0.ct.mark, 0, "only the state was looked at");
+    let established = recirculated(&pipeline, &tcp(), &first, |key| {
+        tracked(weft_flow::CT_EST)(key);
+        key.ct.mark = 1;
+    });
+    assert_eq!(short(&established.actions), "ct_clear,104,105");
+    // Who holds the walk no longer cannot resume it.
+    let id = first.actions.iter().find_map(|a| match a {
+        DpAction::Recirc(r) => Some(r.id),
+        _ => None,
+    });
+    drop(first);
+    let mut key = tcp();
+    key.packet.recirc_id = id.unwrap();
+    let gone = pipeline.walk(&key, 0);
+    assert_eq!((outcome(&gone).as_str(), gone.cacheable), ("drop:recirc-gone", false));
+}
+
+#[test]
+fn a_bridge_does_not_see_what_another_tracked() {
+    let pipeline = ready("table=0,actions=ct(table=1)\ntable=1,actions=output:9");
+    flows(&pipeline, 2, "ct_state=-trk,actions=1");
+    let first = pipeline.walk(&tcp(), 0);
+    let second = recirculated(&pipeline, &tcp(), &first, tracked(CT_NEW));
+    assert_eq!(short(&second.actions), "ct_clear,201");
+}
+
+#[test]
+fn translation_makes_headers_uncertain() {
+    let pipeline = ready(
+        "actions=set_field:10.0.0.9->ip_src,ct(commit,nat(src=1.1.1.1)),output:2,set_field:10.0.0.9->ip_src,output:3",
+    );
+    let verdict = pipeline.walk(&tcp(), 0);
+    assert_eq!(
+        short(&verdict.actions),
+        "Ipv4Src(167772169),ct(zone=0,commit,nat),102,Ipv4Src(167772169),103"
+    );
+}
+
+#[test]
+fn labels() {
+    let pipeline = ready(
+        "in_port=1,actions=push_mpls:0x8847,set_field:7->mpls_label,output:2\nin_port=2,actions=pop_mpls:0x800,output:1,dec_ttl,output:3",
+    );
+    let pushed = pipeline.walk(&tcp(), 0);
+    assert_eq!(short(&pushed.actions), format!("push_mpls140/8847,Mpls({}),102", 0x7140));
+    assert_eq!(Field::NwTtl.mask_of(&pushed.mask), 0xff);
+    let mut key = tcp();
+    key.packet = weft_flow::PacketKey {
+        in_port: 102,
+        eth_type: 0x8847,
+        mpls: [0x7140, 0, 0],
+        eth_src: key.packet.eth_src,
+        ..Default::default()
+    };
+    let popped = pipeline.walk(&key, 0);
+    assert_eq!(short(&popped.actions), "pop_mpls/800,101,recirc");
+    let mut beneath = tcp();
+    beneath.packet.in_port = 102;
+    let rest = recirculated(&pipeline, &beneath, &popped, |_| ());
+    assert_eq!(short(&rest.actions), "IpTtl(63),103");
+}
+
+#[test]
+fn lengths() {
+    let pipeline = ready(
+        "table=0,actions=resubmit(,1),output:5
+        table=1,actions=check_pkt_larger(1500)->NXM_NX_REG0[0],resubmit(,2),output:4
+        table=2,reg0=1,actions=output:2
+        table=2,reg0=0,actions=mod_dl_src:02:00:00:00:00:07,output:3",
+    );
+    let verdict = pipeline.walk(&tcp(), 0);
+    let rest = "EthSrc(02:00:00:00:00:07),103,104,105";
+    assert_eq!(short(&verdict.actions), format!("len>1500?(102,104,105):({rest})"));
+}
+
+#[test]
+fn forks_do_not_explode() {
+    let checks = "check_pkt_larger(1500)->NXM_NX_REG0[0],".repeat(40);
+    let pipeline = ready(&format!("actions={checks}output:2"));
+    assert_eq!(outcome(&pipeline.walk(&tcp(), 0)), "drop:too-many-resubmits");
+}
+
+#[test]
+fn controllers_pause_and_resume() {
+    let pipeline = ready(
+        "table=0,actions=load:3->NXM_NX_REG1[],resubmit(,1),output:5
+        table=1,actions=clone(output:4),controller(userdata=01.02,pause),output:NXM_NX_REG1[],goto_table:2
+        table=2,reg1=2,actions=write_actions(output:3)",
+    );
+    let verdict = pipeline.walk(&tcp(), 0);
+    let [DpAction::Output(_), DpAction::Controller(to)] = &verdict.actions[..] else {
+        panic!("{:?}", verdict.actions)
+    };
+    assert_eq!((&to.userdata[..], to.table), (&[1, 2][..], 1));
+    let frozen = to.paused.clone().unwrap().0.downcast::<Frozen>().unwrap();
+    let mut key = tcp();
+    key.pipeline = frozen.pipeline;
+    assert_eq!(short(&pipeline.resume(&frozen, &key, 0).actions), "103,105");
+    key.pipeline.regs[1] = 2;
+    assert_eq!(short(&pipeline.resume(&frozen, &key, 0).actions), "102,105,103");
+}
+
+#[test]
+fn queues_and_marks() {
+    let pipeline = ready(
+        "actions=set_queue:5,output:2,pop_queue,enqueue:3:7,output:4,load:1->NXM_NX_PKT_MARK[],output:5",
+    );
+    assert_eq!(
+        short(&pipeline.walk(&tcp(), 0).actions),
+        "Priority(5),102,Priority(7),103,Priority(0),104,Mark(1),105"
+    );
+}
