@@ -17,6 +17,20 @@ pub(crate) fn prefetch<T>(what: &T) {
     let _ = what;
 }
 
+/// A clock that costs next to nothing to read, for shares of time: its unit is about half a nanosecond.
+#[inline(always)]
+pub(crate) fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        crate::clock::now_us() * 2_000
+    }
+}
+
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Zeroed memory in huge pages, where the kernel grants them: a batch of frames then takes one entry of the

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowKey, FlowMask, KEY_WORDS, Opaque,
-    RuleRef, RuleStats, SparseMask, Verdict,
+    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FdbRef,
+    FlowKey, FlowMask, KEY_WORDS, Opaque, RuleRef, RuleStats, SparseMask, Verdict,
 };
 
 use crate::arch::prefetch;
@@ -136,6 +136,8 @@ pub(crate) struct FlowTable {
     smc: SignatureCache,
     classifier: Classifier,
     limit: usize,
+    /// Flows that were made narrower than they had to be.
+    pub(crate) narrowed: u64,
     /// Where the next search for an old flow begins.
     clock: usize,
 }
@@ -144,7 +146,7 @@ pub(crate) struct FlowTable {
 pub(crate) enum Installed {
     /// The flow is cached under this index.
     Yes(u32),
-    /// There are too many masks: the verdict is handed back.
+    /// There are too many masks and ports: the verdict is handed back.
     No(Verdict),
 }
 
@@ -156,6 +158,7 @@ impl FlowTable {
             smc: SignatureCache::new(),
             classifier: Classifier::new(seed),
             limit: limit.max(1),
+            narrowed: 0,
             clock: 0,
         }
     }
@@ -243,8 +246,10 @@ impl FlowTable {
     }
 
     /// The flow by classifier; remembered for the hash. Also returns how many masks were tried.
-    pub(crate) fn lookup_megaflow(&mut self, hash: u64, key: &FlowKey) -> (Option<u32>, u32) {
-        let (found, tried) = self.classifier.lookup(key, &self.slab);
+    ///
+    /// Only the `most` masks that are hit most are tried.
+    pub(crate) fn lookup_megaflow(&mut self, hash: u64, key: &FlowKey, most: usize) -> (Option<u32>, u32) {
+        let (found, tried) = self.classifier.lookup(key, most, &self.slab);
         if let Some(flow) = found {
             self.smc.insert(hash, flow);
         }
@@ -273,7 +278,15 @@ impl FlowTable {
         pinned: bool,
     ) -> Installed {
         complete(&mut verdict.mask);
-        let Some(number) = self.classifier.table_for(&verdict.mask) else { return Installed::No(verdict) };
+        let mut number = self.classifier.table_for(key, &verdict.mask, pinned, now_ms);
+        if number.is_none() {
+            // What is right for many packets is right for those alone that are like this one in everything. All flows
+            // of that kind share a mask.
+            verdict.mask = narrow(key);
+            number = self.classifier.table_for(key, &verdict.mask, true, now_ms);
+            self.narrowed += 1;
+        }
+        let Some(number) = number else { return Installed::No(verdict) };
         if let Some(flow) = self.classifier.exact(number, key, &self.slab) {
             self.replace(flow, verdict, epoch);
             self.slab.cold[flow as usize].pinned |= pinned;
@@ -350,6 +363,7 @@ impl FlowTable {
             return false;
         }
         cold.credited = (hot.packets, hot.bytes);
+        self.classifier.used(hot.table, packets);
         let used = hot.used_ms.min(now_ms);
         let rules = cold.rules.iter().map(|rule| &rule.stats);
         rules.chain(&cold.counters).for_each(|stats| stats.credit(packets, bytes, used));
@@ -447,6 +461,25 @@ fn complete(mask: &mut FlowMask) {
     mask.0.packet.recirc_id = u32::MAX;
     mask.0.packet.extras = u16::MAX;
     mask.0.pipeline = Default::default();
+}
+
+/// A mask that looks at everything there is of packets like `key`.
+fn narrow(key: &FlowKey) -> Box<FlowMask> {
+    let mut mask = Box::new(FlowMask::empty());
+    mask.0.packet.words_mut().fill(u64::MAX);
+    let mut sections = mask.0;
+    sections.words_mut().fill(u64::MAX);
+    let extras = key.packet.extras;
+    if extras & EXTRA_TUNNEL != 0 {
+        mask.0.tunnel = sections.tunnel;
+    }
+    if extras & EXTRA_TUN_METADATA != 0 {
+        mask.0.tun_metadata = sections.tun_metadata;
+    }
+    if extras & EXTRA_CT != 0 {
+        mask.0.ct = sections.ct;
+    }
+    mask
 }
 
 /// A key with these values, zero elsewhere.

@@ -17,10 +17,12 @@ use std::time::Duration;
 use weft_host::poll::{Epoll, Event, interest};
 use weft_pipeline::Changes;
 
+use crate::arch::ticks;
 use crate::batch::Batch;
 use crate::clock::now_ms;
 use crate::epoch::Epochs;
 use crate::executor::Executor;
+use crate::fair::Fairness;
 use crate::flows::FlowTable;
 use crate::packet::BATCH;
 use crate::ports::{Received, Source};
@@ -53,6 +55,7 @@ pub(crate) struct Lane {
     /// When the next sweep begins, and where the one that is under way stands.
     pub(crate) next_sweep_ms: u64,
     pub(crate) sweep_at: Option<usize>,
+    pub(crate) fair: Fairness,
     pub(crate) stopped: bool,
 }
 
@@ -73,6 +76,7 @@ impl Lane {
             now_ms: now_ms(),
             next_sweep_ms: 0,
             sweep_at: None,
+            fair: Fairness::default(),
             stopped: false,
             shared: shared.clone(),
             number,
@@ -105,13 +109,19 @@ impl Lane {
     /// One round over the ready sources.
     fn poll_sources(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
+        let least = self.fair.least(&ready);
         ready.retain(|index| {
             let Some(source) = self.sources.get_mut(*index).and_then(Option::as_mut) else { return false };
+            if !self.fair.may(*index, least) {
+                return true;
+            }
+            let start = ticks();
             let Received { frames, more, gone } =
                 source.receive(&mut self.exec, &mut self.batch, &mut self.demux);
             if frames > 0 {
                 self.process(frames);
             }
+            self.fair.turn_ends(*index, start);
             if gone {
                 self.drop_source(*index);
             }
@@ -190,6 +200,7 @@ impl Lane {
             return;
         }
         self.handle().counters.lane_sleeps.add(1);
+        self.fair.slept();
         self.look_for_ready(timeout);
         // The next thing that `run` does is to look at commands and changes.
         self.handle().wake_up();
@@ -212,6 +223,7 @@ impl Lane {
                 token => {
                     let index = token as usize;
                     if !self.ready.contains(&index) {
+                        self.fair.joined(index, &self.ready);
                         self.ready.push(index);
                     }
                 }
@@ -235,6 +247,7 @@ impl Lane {
         };
         if watched.is_ok() {
             self.sources[index] = Some(source);
+            self.fair.joined(index, &self.ready);
             self.ready.push(index);
         }
     }

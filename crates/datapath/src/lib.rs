@@ -7,6 +7,7 @@
 //! | `lane`                          | What does a lane do all day? The packet's life on one screen.  |
 //! | `lookup`, `batch`               | How does a packet find its actions?                            |
 //! | `smc`, `megaflow`, `flows`      | Which caches are asked, and where do flows live?               |
+//! | `fair`                          | Who gets how much of a lane's time?                            |
 //! | `epoch`, `sweep`                | When is a cached flow still right, and when does it go?        |
 //! | `actions`, `hand`, `rewrite`, `executor` | What is done with a frame, and how does it leave?     |
 //! | `meta`, `recirc`                | How is a frame looked up again, with what it carries along?    |
@@ -23,6 +24,7 @@ mod commands;
 mod contract;
 mod epoch;
 mod executor;
+mod fair;
 mod flows;
 mod hand;
 mod lane;

@@ -8,9 +8,13 @@ use weft_flow::{
     PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_into,
 };
 
+use crate::arch::ticks;
 use crate::flows::{GENERAL, Installed, NO_FLOW, NO_GROUP};
 use crate::lane::Lane;
 use crate::packet::BATCH;
+
+/// How many masks are tried for a packet when the slow path had its share.
+const FEW_MASKS: usize = 2;
 
 impl Lane {
     /// Fills in the keys and hashes of the batch.
@@ -69,11 +73,16 @@ impl Lane {
         counters.cache_hit.add(len as u64 - u64::from(missed.count_ones()));
         counters.lane_packets.add(len as u64);
         counters.lane_batches.add(1);
+        self.fair.hits(len - missed.count_ones() as usize);
         missed &= !self.batch.done;
-        while missed != 0 {
-            let i = missed.trailing_zeros() as usize;
-            missed &= missed - 1;
-            self.look_up_slowly(i);
+        if missed != 0 {
+            let start = ticks();
+            while missed != 0 {
+                let i = missed.trailing_zeros() as usize;
+                missed &= missed - 1;
+                self.look_up_slowly(i);
+            }
+            self.fair.slow_ends(start);
         }
     }
 
@@ -94,7 +103,8 @@ impl Lane {
         let (hash, key) = (self.batch.hashes[i], &self.batch.keys[i]);
         let (found, masks) = match self.flows.lookup_signature(hash, key) {
             Some(flow) => (Some(flow), 0),
-            None => self.flows.lookup_megaflow(hash, key),
+            None if self.fair.is_spent() => self.flows.lookup_megaflow(hash, key, FEW_MASKS),
+            None => self.flows.lookup_megaflow(hash, key, usize::MAX),
         };
         let counters = &self.shared.lanes[self.number].counters;
         counters.megaflow_masks_looked_at.add(u64::from(masks));
@@ -109,6 +119,10 @@ impl Lane {
                 return self.group(i, flow);
             }
             counters.flow_revalidate.add(1);
+        } else if self.fair.is_spent() {
+            self.batch.done |= 1 << i;
+            counters.upcall_refused.add(1);
+            return self.exec.drop_slot(self.batch.slots[i], DropReason::UpcallOverload);
         } else {
             counters.upcall.add(1);
         }
@@ -144,6 +158,7 @@ impl Lane {
                 counters.flow_install.add(u64::from(stale.is_none()));
                 counters.flows.set(self.flows.len() as u64);
                 counters.masks.set(self.flows.masks() as u64);
+                counters.flow_narrow.set(self.flows.narrowed);
                 self.group(i, flow);
             }
             Installed::No(verdict) => self.act_once(i, &verdict),

@@ -1,18 +1,31 @@
 //! Which cached flow matches this packet? Tuple-space search over the masks in use.
 //!
-//! Flows with the same mask share a [`Subtable`]: a hash table over the masked words. A look-up tries the
-//! subtables in the order of their hits. Values stand in the flows themselves ([`crate::flows`]); tables hold
-//! indices and tags only.
+//! Flows of one input port and walk ([`Scope`]) with the same mask share a [`Subtable`]: a hash table over the masked
+//! words. A look-up tries the subtables of its scope in the order of their hits. Values stand in the flows themselves
+//! ([`crate::flows`]); tables hold indices and tags only.
+//!
+//! Crafted packets can bring about a mask each (the tuple-space explosion of CoNEXT 2019). They make look-ups of their
+//! own port long, not of others; and a scope takes only so many masks, the later ones slowly: see
+//! [`Classifier::table_for`].
 
-use weft_flow::{FlowKey, FlowMask, SparseMask};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use weft_flow::{FlowKey, FlowMask, PACKET_WORDS, SparseMask};
 
 /// Index of no flow.
 const EMPTY: u32 = u32::MAX;
 /// Index of a removed flow: probing goes on past it.
 const GONE: u32 = u32::MAX - 1;
-/// Largest number of masks; a verdict with a further one is not cached, so that crafted rules and packets cannot
-/// make every look-up long (the tuple-space explosion of CoNEXT 2019).
-pub(crate) const MAX_MASKS: usize = 512;
+/// Largest number of masks of a scope.
+pub(crate) const MAX_MASKS: usize = 128;
+/// Masks of a scope that come without delay. Rules that people write seldom bring about more for one port.
+const FREE_MASKS: usize = 32;
+/// Milliseconds to wait for each mask beyond those, and how many may be waited for in advance.
+const MASK_MS: u64 = 50;
+const SAVED_MASKS: u64 = 16;
+/// Largest number of subtables; their numbers have 16 bits.
+const MAX_TABLES: usize = 32_768;
 
 /// A slot of a subtable: the high half of the hash and the flow.
 #[derive(Clone, Copy)]
@@ -26,6 +39,8 @@ pub(crate) struct Subtable {
     pub(crate) mask: SparseMask,
     /// The mask as it came, to recognise it by.
     whole: Box<FlowMask>,
+    /// Whose it is: input port and walk that its flows match, the first word of their keys.
+    scope: u64,
     slots: Box<[Slot]>,
     /// Live flows.
     len: usize,
@@ -36,11 +51,12 @@ pub(crate) struct Subtable {
 }
 
 impl Subtable {
-    fn new(mask: &FlowMask) -> Self {
+    fn new(mask: &FlowMask, scope: u64) -> Self {
         let (mask, whole) = (SparseMask::cached(mask), Box::new(*mask));
         Subtable {
             mask,
             whole,
+            scope,
             slots: vec![Slot { tag: 0, flow: EMPTY }; 16].into(),
             len: 0,
             used: 0,
@@ -77,14 +93,56 @@ impl Subtable {
     }
 }
 
+/// The subtables that packets of one input port, at one stage of their way, may find their flow in.
+#[derive(Default)]
+struct Scope {
+    /// Their numbers, most hits first.
+    order: Vec<u16>,
+    /// When a further mask would have been waited for, milliseconds.
+    paid_until_ms: u64,
+}
+
+impl Scope {
+    /// Whether one more mask may come now.
+    fn admits(&mut self, now_ms: u64) -> bool {
+        if self.order.len() < FREE_MASKS {
+            return true;
+        }
+        let paid = self.paid_until_ms.max(now_ms.saturating_sub(SAVED_MASKS * MASK_MS)) + MASK_MS;
+        let admitted = self.order.len() < MAX_MASKS && paid <= now_ms;
+        if admitted {
+            self.paid_until_ms = paid;
+        }
+        admitted
+    }
+}
+
+/// Hashes the first word of a key, which nobody outside chooses.
+#[derive(Default)]
+struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+    fn write_u64(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+}
+
 /// All subtables of one lane.
 pub(crate) struct Classifier {
     /// Start of every hash.
     seed: u64,
     /// Subtables by number; a number is kept as long as the mask has flows.
     tables: Vec<Option<Subtable>>,
-    /// Numbers of the subtables, most hits first.
-    order: Vec<u16>,
+    /// Numbers that are free.
+    free: Vec<u16>,
+    scopes: HashMap<u64, Scope, BuildHasherDefault<WordHasher>>,
 }
 
 /// Gives the values of a flow, packed as its mask packs them.
@@ -95,12 +153,12 @@ pub(crate) trait Values {
 impl Classifier {
     /// An empty one; `seed` is random and never 0.
     pub(crate) fn new(seed: u64) -> Self {
-        Classifier { seed: seed | 1, tables: Vec::new(), order: Vec::new() }
+        Classifier { seed: seed | 1, tables: Vec::new(), free: Vec::new(), scopes: HashMap::default() }
     }
 
-    /// Number of masks.
+    /// Number of masks, those of each scope counted apart.
     pub(crate) fn masks(&self) -> usize {
-        self.order.len()
+        self.tables.len() - self.free.len()
     }
 
     /// The subtable of that number, which must have flows.
@@ -109,37 +167,51 @@ impl Classifier {
         self.tables.get(usize::from(number))?.as_ref()
     }
 
-    /// Finds the flow that matches `key`. Returns it and how many masks were tried.
-    pub(crate) fn lookup(&mut self, key: &FlowKey, flows: &impl Values) -> (Option<u32>, u32) {
-        for (tried, number) in self.order.iter().enumerate() {
-            let Some(table) = &mut self.tables[usize::from(*number)] else { continue };
-            let (mask, key) = (&table.mask, key.words());
+    /// Finds the flow that matches `key`, under the `most` masks that are hit most. Returns it and how many were tried.
+    pub(crate) fn lookup(&self, key: &FlowKey, most: usize, flows: &impl Values) -> (Option<u32>, u32) {
+        let key = key.words();
+        let Some(scope) = self.scopes.get(&key[0]) else { return (None, 0) };
+        let mut tried = 0;
+        for number in scope.order.iter().take(most) {
+            let Some(table) = &self.tables[usize::from(*number)] else { continue };
+            let mask = &table.mask;
+            tried += 1;
             let hash = mask.hash_masked(key, self.seed);
             let found = table.find(hash, |flow| mask.matches_packed(key, flows.values(flow)));
             if let Some((_, flow)) = found {
-                table.hits += 1;
-                return (Some(flow), tried as u32 + 1);
+                return (Some(flow), tried);
             }
         }
-        (None, self.order.len() as u32)
+        (None, tried)
     }
 
-    /// The number of the subtable for a mask, made if need be; `None` if there are too many masks.
-    pub(crate) fn table_for(&mut self, mask: &FlowMask) -> Option<u16> {
-        let known = self.order.iter().find(|n| self.table(**n).is_some_and(|t| *t.whole == *mask));
-        if let Some(number) = known {
+    /// The number of the subtable for a mask of flows like `key`, made if need be. `None`: there are too many masks, or
+    /// they come too fast; not when the mask is `wanted` all the same.
+    pub(crate) fn table_for(
+        &mut self,
+        key: &FlowKey,
+        mask: &FlowMask,
+        wanted: bool,
+        now_ms: u64,
+    ) -> Option<u16> {
+        let word = key.words()[0];
+        let scope = self.scopes.entry(word).or_default();
+        let tables = &self.tables;
+        let is_it = |number: &&u16| tables[usize::from(**number)].as_ref().is_some_and(|t| *t.whole == *mask);
+        if let Some(number) = scope.order.iter().find(is_it) {
             return Some(*number);
         }
-        if self.order.len() >= MAX_MASKS {
+        let room = !self.free.is_empty() || self.tables.len() < MAX_TABLES;
+        if !room || !(wanted || scope.admits(now_ms)) {
             return None;
         }
-        let at = self.tables.iter().position(Option::is_none).unwrap_or_else(|| {
+        let number = self.free.pop().unwrap_or_else(|| {
             self.tables.push(None);
-            self.tables.len() - 1
+            (self.tables.len() - 1) as u16
         });
-        self.tables[at] = Some(Subtable::new(mask));
-        self.order.push(at as u16);
-        Some(at as u16)
+        self.tables[usize::from(number)] = Some(Subtable::new(mask, word));
+        scope.order.push(number);
+        Some(number)
     }
 
     /// The flow with exactly these values in a subtable.
@@ -177,15 +249,31 @@ impl Classifier {
             table.len -= 1;
         }
         if table.len == 0 {
+            if let Some(scope) = self.scopes.get_mut(&table.scope) {
+                scope.order.retain(|n| *n != number);
+            }
             self.tables[usize::from(number)] = None;
-            self.order.retain(|n| *n != number);
+            self.free.push(number);
+        }
+    }
+
+    /// Counts packets that found a flow of a subtable without asking for it here.
+    pub(crate) fn used(&mut self, number: u16, packets: u64) {
+        // Masks of narrow flows stay last: what others wait for is not found there.
+        if let Some(Some(table)) = self.tables.get_mut(usize::from(number))
+            && table.mask.len() < PACKET_WORDS
+        {
+            table.hits += packets;
         }
     }
 
     /// Puts the subtables that were hit most to the front, and lets old hits fade.
     pub(crate) fn sort(&mut self) {
         let tables = &mut self.tables;
-        self.order.sort_by_key(|n| std::cmp::Reverse(tables[usize::from(*n)].as_ref().map_or(0, |t| t.hits)));
+        let hits = |n: &u16| std::cmp::Reverse(tables[usize::from(*n)].as_ref().map_or(0, |t| t.hits));
+        self.scopes.values_mut().for_each(|scope| scope.order.sort_by_key(hits));
+        // Walks that nobody resumes any more.
+        self.scopes.retain(|_, scope| !scope.order.is_empty());
         for table in tables.iter_mut().flatten() {
             table.hits /= 2;
         }
@@ -194,7 +282,8 @@ impl Classifier {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.tables.clear();
-        self.order.clear();
+        self.free.clear();
+        self.scopes.clear();
     }
 }
 
@@ -238,7 +327,7 @@ mod tests {
                 // Masks partition the in_ports, so that no two flows overlap.
                 let k = key(port * 3 + u32::from(kind), dst);
                 if add {
-                    let number = classifier.table_for(&mask(kind)).unwrap();
+                    let number = classifier.table_for(&k, &mask(kind), true, 0).unwrap();
                     if classifier.exact(number, &k, &store).is_none() {
                         let sparse = SparseMask::cached(&mask(kind));
                         let flow = store.0.len() as u32;
@@ -253,7 +342,7 @@ mod tests {
                 classifier.sort();
                 for probe in [k, key(port * 3, dst ^ 1), key(1, dst)] {
                     let slow = live.iter().find(|(f, _, m)| m.matches_packed(probe.words(), store.values(*f))).map(|l| l.0);
-                    prop_assert_eq!(classifier.lookup(&probe, &store).0, slow);
+                    prop_assert_eq!(classifier.lookup(&probe, usize::MAX, &store).0, slow);
                 }
             }
             for (flow, number, _) in live {

@@ -27,7 +27,7 @@ impl Caches {
             effects: Vec::new(),
         };
         self.0.make_room(0);
-        matches!(self.0.install(key, hash, verdict, 1, 0), Installed::Yes(_))
+        matches!(self.0.pin(key, hash, verdict, 1, 0), Installed::Yes(_))
     }
 
     /// A look-up by signature, as for packets of known flows.
@@ -38,6 +38,6 @@ impl Caches {
 
     /// A look-up by the classifier, as for new connections of known megaflows. Returns how many masks were tried.
     pub fn by_classifier(&mut self, key: &FlowKey, hash: u64) -> (Option<u32>, u32) {
-        self.0.lookup_megaflow(hash, key)
+        self.0.lookup_megaflow(hash, key, usize::MAX)
     }
 }

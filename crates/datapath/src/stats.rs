@@ -92,6 +92,8 @@ lane_counters! {
     megaflow_hit "Packets found in the megaflow classifier.",
     megaflow_masks_looked_at "Masks looked at in the megaflow classifier.",
     upcall "Packets that walked the tables.",
+    upcall_refused "Packets dropped because the slow path had its share of the lane.",
+    flow_narrow "Flows cached for one kind of packet because there were too many masks.",
     flow_install "Flows put into the cache.",
     flow_evict "Flows thrown out to make room.",
     flow_expire "Flows that idled out.",

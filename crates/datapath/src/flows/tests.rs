@@ -39,7 +39,7 @@ fn install(table: &mut FlowTable, n: u32, verdict: Verdict, now_ms: u64) -> u32 
 /// By signature, or else by the classifier, as lanes do.
 fn find(table: &mut FlowTable, n: u32) -> Option<u32> {
     let hash = u64::from(n) << 32 | 5;
-    table.lookup_signature(hash, &key(n)).or_else(|| table.lookup_megaflow(hash, &key(n)).0)
+    table.lookup_signature(hash, &key(n)).or_else(|| table.lookup_megaflow(hash, &key(n), usize::MAX).0)
 }
 
 #[test]
@@ -114,14 +114,50 @@ fn the_oldest_gives_way_but_not_what_is_in_use_or_pinned() {
     assert_eq!(table.len(), 0);
 }
 
+/// Verdicts that look at ever other bits, as crafted packets bring them about.
+fn crafted(n: u32) -> Verdict {
+    let mut verdict = verdict(1, 0);
+    verdict.mask.0.packet.ipv4_src = n;
+    verdict
+}
+
 #[test]
-fn too_many_masks_are_not_cached() {
+fn masks_come_slowly_and_end() {
+    use crate::megaflow::MAX_MASKS;
     let mut table = FlowTable::new(10_000, 3);
-    let mut refused = 0;
-    for n in 0..crate::megaflow::MAX_MASKS as u32 + 10 {
-        let mut verdict = verdict(1, 0);
-        verdict.mask.0.packet.ipv4_src = n;
-        refused += u32::from(matches!(table.install(&key(n), 1, verdict, 1, 0), Installed::No(_)));
+    for n in 0..1000 {
+        install(&mut table, n, crafted(n), 60_000);
+        assert_eq!(find(&mut table, n), table.lookup_signature(u64::from(n) << 32 | 5, &key(n)));
+        assert!(find(&mut table, n).is_some());
     }
-    assert_eq!((refused, table.masks()), (10, crate::megaflow::MAX_MASKS));
+    // Those that come at once, those that were saved up, and the one that all others share.
+    assert_eq!((table.masks(), table.narrowed), (32 + 16 + 1, 1000 - 48));
+    for n in 1000..10_000 {
+        install(&mut table, n, crafted(n), 60_000 + u64::from(n));
+    }
+    assert_eq!(table.masks(), MAX_MASKS);
+    let mut packet = key(20_000);
+    packet.packet.in_port = 2;
+    assert!(matches!(table.install(&packet, 1, crafted(7), 1, 70_000), Installed::Yes(_)));
+    let (flow, tried) = table.lookup_megaflow(77, &packet, usize::MAX);
+    assert!(flow.is_some() && tried == 1, "another port has masks of its own");
+}
+
+#[test]
+fn narrow_flows_are_for_one_kind_of_packet() {
+    let mut table = FlowTable::new(10_000, 3);
+    for n in 0..100 {
+        install(&mut table, n, crafted(n), 0);
+    }
+    let mut packet = key(5_000);
+    (packet.packet.extras, packet.ct.mark, packet.packet.ip_ttl) = (EXTRA_CT, 7, 64);
+    assert!(matches!(table.install(&packet, 9, crafted(5_000), 1, 0), Installed::Yes(_)));
+    assert!(table.lookup_megaflow(9, &packet, usize::MAX).0.is_some());
+    let others: [fn(&mut FlowKey); 3] =
+        [|k| k.ct.mark = 8, |k| k.packet.ip_ttl = 63, |k| k.packet.tp_dst ^= 1];
+    for change in others {
+        let mut other = packet;
+        change(&mut other);
+        assert_eq!(table.lookup_megaflow(10, &other, usize::MAX).0, None);
+    }
 }

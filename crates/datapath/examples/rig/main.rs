@@ -7,6 +7,9 @@
 //! processor count little).
 #![allow(unsafe_code)]
 
+mod attack;
+mod barrier;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +62,13 @@ fn main() {
                 println!("  {:?} {:?} packets {}", flow.actions, flow.drop, flow.packets);
             }
         }
+    }
+    let wants = |what: &str| only.as_deref().is_none_or(|only| what.contains(only));
+    if wants("barrier") {
+        barrier::run();
+    }
+    if wants("attack") {
+        attack::run(seconds);
     }
 }
 
