@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_flow::text::{Syntax, format_dp_actions, format_dp_flow, format_dp_flow_stats, parse_match};
+use weft_flow::text::{
+    Syntax, format_dp_actions, format_dp_flow, format_dp_flow_options, format_dp_flow_stats, parse_dp_flow,
+    parse_match,
+};
 use weft_flow::*;
 use weft_wire::Mac;
 
@@ -19,6 +22,8 @@ fn flows() {
         let mut m = parse_match(text, &Syntax::default()).unwrap();
         (m.key.packet.in_port, m.mask.0.packet.in_port) = (1, u32::MAX);
         assert_eq!(format_dp_flow(&m.key, &m.mask, &no_names), printed, "{text}");
+        let (key, mask) = parse_dp_flow(printed, &|_| None, &TlvTable::new()).unwrap();
+        assert_eq!(format_dp_flow(&key, &mask, &no_names), printed, "{text}");
     }
 }
 
@@ -262,4 +267,40 @@ fn recirculation_meters_and_labels() {
     );
     let nd = [set(SetField::NdReserved(0)), set(SetField::NdOptionsType(2))];
     check(&nd, "icmp6", "set(nd_ext(nd_reserved=0x0,nd_options_type=2))");
+}
+
+#[test]
+fn flows_of_open_vswitch() {
+    // As ovs-vswitchd 3.1 prints them.
+    let lines = [
+        "ct_state(+new-inv+trk),ct_zone(0x5),ct_mark(0x7/0xf),ct_label(0x9/0xff),recirc_id(0x1),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(frag=no)",
+        "ct_tuple4(src=1.2.3.4/255.255.255.0,dst=1.2.3.5,proto=6,tp_src=80),recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(frag=no)",
+        "ct_tuple6(src=::1,dst=::2,proto=6,src_port=80,dst_port=80/0xff),recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x86dd),ipv6(frag=no)",
+        "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(src=1.2.3.4,proto=6,tos=0/0x3,ttl=64,frag=first),tcp(src=80/0xff00,dst=5),tcp_flags(syn|ack)",
+        "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(proto=6,frag=no),tcp_flags(+syn-ack)",
+        "tunnel(tun_id=0x7f10354,src=10.10.10.10,dst=20.20.20.20,ttl=64,geneve({class=0xffff,type=0x80,len=8,0xa1b2c3d400000000/0xffffffff00000000}),flags(-df+csum+key)),recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(frag=no)",
+        "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x88a8),vlan(vid=5,pcp=0),encap(eth_type(0x8100),vlan(vid=6,pcp=3),encap(eth_type(0x0800),ipv4(frag=no)))",
+        "tunnel(dst=1.1.1.1,tp_dst=4789,vxlan(gbp(id=5,flags=0x8)),flags(-df)),recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0806),arp(sip=1.2.3.4,op=1)",
+    ];
+    let tlv = TlvTable::new().with(&[TlvMapping { class: 0xffff, kind: 0x80, len: 8, index: 3 }]).unwrap();
+    for line in lines {
+        let (key, mask) = parse_dp_flow(line, &|_| None, &tlv).unwrap();
+        let masked =
+            line.replace("1.2.3.4/255.255.255.0", "1.2.3.0/255.255.255.0").replace("80/0xff00", "0/0xff00");
+        assert_eq!(format_dp_flow_options(&key, &mask, &tlv, &no_names), masked);
+    }
+    let named = |name: &str| (name == "p1").then_some(DpPort(7));
+    let (key, mask) = parse_dp_flow("in_port(p1),eth_type(0x1234)", &named, &tlv).unwrap();
+    assert_eq!((key.packet.in_port, mask.0.packet.eth_type), (7, 0xffff));
+    for bad in [
+        "in_port(p2)",
+        "foo(1)",
+        "ipv4(foo=1)",
+        "eth(src=1)",
+        "ipv4(src=1.2.3.4",
+        "tunnel(flags(x))",
+        "encap(encap(encap(vlan(vid=1),vlan(vid=2),vlan(vid=3))))",
+    ] {
+        assert!(parse_dp_flow(bad, &named, &tlv).is_err(), "{bad}");
+    }
 }

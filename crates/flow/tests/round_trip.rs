@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use weft_flow::text::{
     ParseError, Style, Syntax, format_actions, format_dp_flow_options, format_match, parse_actions,
-    parse_flow, parse_key, parse_match,
+    parse_dp_flow, parse_flow, parse_key, parse_match,
 };
 use weft_flow::{Action, Field, Match, OfPort, Prereq, TlvMapping, TlvTable};
 
@@ -87,6 +87,7 @@ proptest! {
         let _ = parse_flow(&text, &syntax);
         let _ = parse_key(&text, &syntax);
         let _ = parse_actions(&text, &syntax);
+        let _ = parse_dp_flow(&text, &|_| None, syntax.tlv);
     }
 
     #[test]

@@ -120,15 +120,25 @@ pub(super) fn parse_value(field: Field, text: &str, syntax: &Syntax<'_>) -> Resu
         Format::CtState => flags(field, text, CT_FLAGS)?,
         Format::TunFlags => flags(field, text, TUN_FLAGS)?,
         Format::PacketType => (packet_type(text)?, all),
-        _ => match text.split_once('/') {
-            Some((value, mask)) => (one(field, value)?, parse_mask(field, mask)?),
-            None => (one(field, text)?, all),
-        },
+        _ => raw_value(field, text)?,
     };
     if mask != 0 && mask != all && !field.maskable() {
         return Err(ParseError::BadMask { field, text: text.to_owned() });
     }
     Ok((value & mask, mask))
+}
+
+/// Reads `value` or `value/mask` of a field that is a number or an address, whether it is maskable or not.
+pub(super) fn raw_value(field: Field, text: &str) -> Result<(u128, u128)> {
+    match text.split_once('/') {
+        Some((value, mask)) => Ok((one(field, value)?, parse_mask(field, mask)?)),
+        None => Ok((one(field, text)?, field.value_mask())),
+    }
+}
+
+/// Reads the flags of `ct_state` or `tcp_flags`.
+pub(super) fn flags_of(field: Field, text: &str) -> Result<(u128, u128)> {
+    flags(field, text, if field == Field::CtState { CT_FLAGS } else { TCP_FLAGS })
 }
 
 fn port_bits(field: Field, port: OfPort) -> Option<u128> {
@@ -181,7 +191,8 @@ fn parse_mask(field: Field, text: &str) -> Result<u128> {
     }
 }
 
-fn frag(text: &str) -> Result<(u128, u128)> {
+/// Reads a word for `ip_frag`.
+pub(super) fn frag(text: &str) -> Result<(u128, u128)> {
     let found = FRAGS.iter().find(|(word, ..)| *word == text);
     found
         .map(|(_, value, mask)| (u128::from(*value), u128::from(*mask)))

@@ -66,7 +66,7 @@ fn loads() -> impl Strategy<Value = Action> {
         let mask = ones << s.start & s.field.value_mask();
         // The low bits of the TOS are not its own: the text of such a load names other bits.
         let run = (mask >> mask.trailing_zeros().min(127)).trailing_ones();
-        let whole = mask == s.field.value_mask() || run == s.bits.into();
+        let whole = mask == s.field.value_mask() || run == u32::from(s.bits);
         (mask != 0 && whole).then(|| Action::load(s.field, value & mask, mask))
     })
 }
