@@ -67,8 +67,8 @@ impl Executor {
                     packet.meta.clear_ct();
                     Ok(())
                 }),
-                DpAction::Hash(basis) => self.change(&mut hand, |packet| {
-                    packet.meta.ct_mut().dp_hash = hash(packet, *basis);
+                DpAction::Hash { basis, symmetric } => self.change(&mut hand, |packet| {
+                    packet.meta.ct_mut().dp_hash = hash(packet, *basis, *symmetric);
                     Ok(())
                 }),
                 DpAction::Recirc(recirc) => self.recirculate(&hand.slots, recirc),
@@ -238,9 +238,9 @@ impl Executor {
 }
 
 /// Hash of a frame's connection. It is the same after a restart, so that connections stay where they were sent.
-fn hash(packet: &Packet, basis: u32) -> u32 {
+fn hash(packet: &Packet, basis: u32, symmetric: bool) -> u32 {
     let mut key = PacketKey::default();
     // A frame in hand was looked up, and is at least an Ethernet header.
     let _ = extract_packet_vlans(packet.data(), 0, MAX_VLANS, &mut key);
-    key.flow_hash5(u64::from(basis))
+    key.dp_hash(basis, symmetric)
 }

@@ -27,7 +27,8 @@ pub(crate) fn run(seconds: f64) {
     // Every so many packets are somebody else's.
     let mix = |other: Vec<Vec<u8>>, share: usize| -> Vec<Vec<u8>> {
         let good = victims();
-        let frame = |i: usize| if i % share == 0 { &other[i % other.len()] } else { &good[i % good.len()] };
+        let frame =
+            |i: usize| if i.is_multiple_of(share) { &other[i % other.len()] } else { &good[i % good.len()] };
         (0..200_000).map(|i| frame(i).clone()).collect()
     };
     println!("\n{:<36} {:>10} {:>7} {:>7} {:>9}", "attack", "victims*", "share", "masks", "dropped");

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use weft_flow::{DpPort, DropReason, TunnelKey, TunnelKind};
+use weft_flow::{DpPort, DropReason, TunMetadata, TunnelKey, TunnelKind};
 use weft_host::inet::RxInfo;
 use weft_wire::merge::{Merger, Push, Trust};
 use weft_wire::vnet::{self, VnetHdr};
@@ -50,7 +50,16 @@ pub(crate) struct Listener {
 /// The frame under construction.
 struct Open {
     key: TunnelKey,
-    port: DpPort,
+    of: Inner,
+}
+
+/// Where an inner frame belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inner {
+    /// The tunnel port that takes it.
+    pub(crate) port: DpPort,
+    /// The options it came with, if there are any.
+    pub(crate) options: Option<TunMetadata>,
 }
 
 impl Listener {
@@ -92,10 +101,8 @@ impl Listener {
             }
             let Some(datagram) = buf.get(at..stop) else { continue };
             let mut key = outer_key(&self.key, &info);
-            let parsed = header::parse(self.key.kind, datagram, &mut key)
-                .and_then(|len| Ok((len, demux.port(self.key.kind, self.key.dst_port, &key)?)));
-            match parsed {
-                Ok((len, port)) => to.add(&datagram[len..], key, port),
+            match header::read(self.key.kind, self.key.dst_port, datagram, &mut key, demux) {
+                Ok((len, of)) => to.add(&datagram[len..], key, of),
                 Err(reason) => to.refuse(NO_PORT, reason),
             }
         }
@@ -165,9 +172,9 @@ impl<'a> Filler<'a> {
     }
 
     /// Takes an inner frame.
-    pub(crate) fn add(&mut self, frame: &[u8], key: TunnelKey, port: DpPort) {
+    pub(crate) fn add(&mut self, frame: &[u8], key: TunnelKey, of: Inner) {
         self.exec.handle().counters.tunnel_pop.add(1);
-        if self.open.as_ref().is_some_and(|open| open.key != key || open.port != port) {
+        if self.open.as_ref().is_some_and(|open| open.key != key || open.of != of) {
             self.close();
         }
         let mut push = self.push(frame);
@@ -176,19 +183,19 @@ impl<'a> Filler<'a> {
             push = self.push(frame);
         }
         if push == Push::Taken {
-            self.open = Some(Open { key, port });
+            self.open = Some(Open { key, of });
             return;
         }
         self.close();
         if frame.len() > FRAME_ROOM {
-            return self.exec.drop_received(port, DropReason::FrameTooLong, 1);
+            return self.exec.drop_received(of.port, DropReason::FrameTooLong, 1);
         }
         // The kernel of this machine may have left checksum and segmentation to a device that there was none of.
         let offload = vnet::infer(frame, self.largest_packet(frame, &key));
         let packet = self.packet();
-        packet.fill(frame, port);
+        packet.fill(frame, of.port);
         packet.offload = offload;
-        self.done(key, port);
+        self.done(key, of);
     }
 
     /// The most bytes of IP packet that a peer may have sent in one datagram: what its path carries.
@@ -218,23 +225,26 @@ impl<'a> Filler<'a> {
         let Some(open) = self.open.take() else { return };
         let packet = self.exec.pool.get_mut(self.batch.slots[self.len.min(BATCH - 1)]);
         let Ok(Some(merged)) = self.merger.finish(packet.room_mut()) else { return };
-        packet.received(merged.len, open.port);
+        packet.received(merged.len, open.of.port);
         if merged.segments > 1 {
             packet.offload = VnetHdr { num_buffers: 0, ..merged.hdr };
             self.exec.handle().counters.gso_merge.add(merged.segments as u64);
         }
-        self.done(open.key, open.port);
+        self.done(open.key, open.of);
     }
 
     /// Counts a finished frame and gives it its key.
-    fn done(&mut self, key: TunnelKey, port: DpPort) {
+    fn done(&mut self, key: TunnelKey, of: Inner) {
         let len = self.packet().len() as u64;
-        if let Some(port) = self.exec.port(port) {
+        if let Some(port) = self.exec.port(of.port) {
             let counters = &port.counters[self.exec.lane];
             counters.rx_packets.add(1);
             counters.rx_bytes.add(len);
         }
         self.batch.tunnelled_by(self.len, key);
+        if let Some(options) = &of.options {
+            self.batch.optioned_by(self.len, options);
+        }
         self.len += 1;
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::{DpPort, DropReason, TUNNEL_WORDS, TunnelKey, TunnelKind};
+use weft_flow::{DpPort, DropReason, TUNNEL_WORDS, TunMetadata, TunnelKey, TunnelKind};
 use weft_pipeline::{Snapshot, TunnelListener};
 
 /// Answers remembered.
@@ -88,6 +88,23 @@ impl Demux {
         known.answer
     }
 
+    /// The options of a frame for a tunnel port, as fields of the port's bridge; `None`: none of them is one.
+    #[inline]
+    pub(crate) fn options(&self, port: DpPort, options: &[u8]) -> Result<Option<TunMetadata>, DropReason> {
+        if options.is_empty() { Ok(None) } else { self.read_options(port, options) }
+    }
+
+    fn read_options(&self, port: DpPort, options: &[u8]) -> Result<Option<TunMetadata>, DropReason> {
+        let (bridge, _) = self.snapshot.port_of(port).ok_or(DropReason::NotAttached)?;
+        let bridge = self.snapshot.bridge(bridge).ok_or(DropReason::NotAttached)?;
+        let known = bridge.tlv.decode(options).map_err(|_| DropReason::TunnelMalformed)?;
+        if known.unknown_critical {
+            // RFC 8926 §3.5.1.
+            return Err(DropReason::TunnelUnknownCritical);
+        }
+        Ok(Some(known.metadata).filter(|metadata| metadata.present != 0))
+    }
+
     /// What a tunnel port listens on.
     #[inline]
     pub(crate) fn listener(&mut self, port: DpPort) -> Result<TunnelListener, DropReason> {
@@ -105,6 +122,33 @@ impl Demux {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weft_flow::{OfPort, TlvMapping, TlvTable};
+    use weft_pipeline::{BridgeConfig, PortConfig, PortKind};
+
+    #[test]
+    fn options_are_fields_as_the_bridge_says() {
+        let mut snapshot = Snapshot::new();
+        let mut bridge = BridgeConfig::new(1, "br0");
+        bridge.ports = vec![PortConfig::new(OfPort(3), Some(DpPort(3)), "p", PortKind::Device)];
+        snapshot.set_bridge(bridge);
+        let line = TlvMapping { class: 0x102, kind: 0x80, len: 4, index: 5 };
+        snapshot.set_tlv_table(1, TlvTable::new().with(&[line]).unwrap());
+        let demux = Demux::new(Arc::new(snapshot));
+        let read = |options: &[u8]| demux.options(DpPort(3), options);
+        let known = read(&[1, 2, 0x80, 1, 9, 8, 7, 6]).unwrap().unwrap();
+        assert_eq!((known.present, &known.data[0][..4]), (1 << 5, &[9, 8, 7, 6][..]));
+        let cases: [(&[u8], _); 5] = [
+            (&[], Ok(None)),
+            (&[1, 2, 0x01, 1, 9, 8, 7, 6], Ok(None)),
+            (&[1, 2, 0x81, 1, 9, 8, 7, 6], Err(DropReason::TunnelUnknownCritical)),
+            (&[1, 2, 0x80, 2, 9, 8, 7, 6], Err(DropReason::TunnelMalformed)),
+            (&[1, 2, 0x80, 0], Err(DropReason::TunnelUnknownCritical)),
+        ];
+        for (options, wanted) in cases {
+            assert_eq!(read(options), wanted, "{options:02x?}");
+        }
+        assert_eq!(demux.options(DpPort(4), &[1, 2, 1, 0]), Err(DropReason::NotAttached));
+    }
 
     #[test]
     fn answers_rest_on_all_but_what_differs_from_packet_to_packet() {

@@ -6,6 +6,8 @@ use weft_wire::gre::{GreRepr, GreView};
 use weft_wire::vxlan::{self, Gbp, VxlanRepr, VxlanView};
 use weft_wire::{Error, EtherType, Vni, ethernet};
 
+use super::decap::Inner;
+use super::demux::Demux;
 use crate::contract::TunnelSpec;
 
 /// Room for the longest header: Geneve with all options.
@@ -77,6 +79,30 @@ pub(crate) fn parse(kind: TunnelKind, payload: &[u8], key: &mut TunnelKey) -> Re
     Ok(len)
 }
 
+/// Reads the header at the start of `payload` into `key`, and finds out whose the inner frame is that follows it.
+#[inline]
+pub(crate) fn read(
+    kind: TunnelKind,
+    dst_port: u16,
+    payload: &[u8],
+    key: &mut TunnelKey,
+    demux: &mut Demux,
+) -> Result<(usize, Inner), DropReason> {
+    let len = parse(kind, payload, key)?;
+    let port = demux.port(kind, dst_port, key)?;
+    let options = demux.options(port, options(kind, &payload[..len]))?;
+    Ok((len, Inner { port, options }))
+}
+
+/// The options in a tunnel header that was read by [`parse`]: which the port knows is its bridge's to say.
+#[inline]
+pub(crate) fn options(kind: TunnelKind, header: &[u8]) -> &[u8] {
+    match kind {
+        TunnelKind::Geneve => header.get(geneve::HEADER_LEN..).unwrap_or(&[]),
+        TunnelKind::Vxlan | TunnelKind::Gre => &[],
+    }
+}
+
 /// Wrong flags have a reason of their own.
 fn reason(error: Error) -> DropReason {
     match error {
@@ -112,12 +138,6 @@ fn parse_geneve(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason
     key.flags |= TUN_KEY;
     if view.control() {
         key.flags |= TUN_OAM;
-    }
-    for option in GeneveOptions::new(view.options()) {
-        // No option is known yet, so only those that may be skipped pass (RFC 8926 §3.5.1).
-        if option.map_err(reason)?.critical {
-            return Err(DropReason::TunnelUnknownCritical);
-        }
     }
     Ok(view.header_len())
 }
@@ -201,8 +221,6 @@ mod tests {
             (TunnelKind::Vxlan, vxlan(0x0c), TunnelFlags),
             (TunnelKind::Geneve, geneve([0x40, 0, 0x65, 0x58], &[]), TunnelMalformed),
             (TunnelKind::Geneve, geneve([0, 0, 0x08, 0x00], &[]), TunnelFlags),
-            (TunnelKind::Geneve, geneve([1, 0, 0x65, 0x58], &[0, 1, 0x81, 0]), TunnelUnknownCritical),
-            (TunnelKind::Geneve, geneve([1, 0, 0x65, 0x58], &[0, 1, 1, 7]), TunnelMalformed),
             (TunnelKind::Gre, gre([0x80, 0, 0x65, 0x58]), TunnelBadChecksum),
             (TunnelKind::Gre, gre([0x40, 0, 0x65, 0x58]), TunnelFlags),
             (TunnelKind::Gre, gre([0, 0, 0x08, 0x00]), TunnelFlags),

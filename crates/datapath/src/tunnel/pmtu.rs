@@ -13,7 +13,7 @@ use weft_wire::segment::Segmenter;
 use weft_wire::vnet::{GsoKind, VnetHdr};
 use weft_wire::{icmp_error, vlan};
 
-use super::decap::Filler;
+use super::decap::{Filler, Inner};
 use crate::lane::Lane;
 use crate::packet::BATCH;
 
@@ -111,7 +111,7 @@ impl Lane {
         while to.has_room()
             && let Some(answer) = rest.next()
         {
-            to.add(&answer.frame, answer.key, answer.port);
+            to.add(&answer.frame, answer.key, Inner { port: answer.port, options: None });
         }
         let frames = to.finish();
         self.batch.begin(frames);

@@ -56,7 +56,9 @@ fn the_hash_spreads_connections_and_keeps_each_together() {
         let actions = [capture(u64::from(bucket))];
         rig.flow(3, |k| (k.packet.extras, k.ct.dp_hash) = (EXTRA_CT, bucket), |m| m.ct.dp_hash = 3, &actions);
     }
-    let bucket = |port: u16, basis: u32| rig.execute(&frame(port), &[DpAction::Hash(basis), recirc(3)])[0].0;
+    let bucket = |port: u16, basis: u32| {
+        rig.execute(&frame(port), &[DpAction::Hash { basis, symmetric: false }, recirc(3)])[0].0
+    };
     let first: Vec<u64> = (0..200).map(|port| bucket(port, 1)).collect();
     let again: Vec<u64> = (0..200).map(|port| bucket(port, 1)).collect();
     let other: Vec<u64> = (0..200).map(|port| bucket(port, 2)).collect();
@@ -75,7 +77,7 @@ fn clearing_forgets_the_connection_but_not_the_hash() {
     rig.flow(3, |k| k.packet.extras = 0, |_| (), &[capture(0)]);
     let got = |actions: &[DpAction]| rig.execute(&frame(1), actions)[0].0;
     assert_eq!(got(&[recirc(3)]), 0);
-    assert_eq!(got(&[DpAction::Hash(1), DpAction::CtClear, recirc(3)]), 1);
+    assert_eq!(got(&[DpAction::Hash { basis: 1, symmetric: false }, DpAction::CtClear, recirc(3)]), 1);
     assert_eq!(got(&[DpAction::CtClear, recirc(3)]), 0);
 }
 

@@ -115,6 +115,8 @@ struct Half {
     slot: Slot,
     listener: TunnelListener,
     outer: Outer,
+    /// Where the tunnel header begins, once `outer.at` is where the inner frame does.
+    header: usize,
 }
 
 impl Lane {
@@ -172,12 +174,14 @@ impl Lane {
         self.batch.tunnelled |= 1 << i;
         let key = &mut self.batch.keys[i].tunnel;
         *key = TunnelKey::default();
-        let mut half = Half { slot: frame.slot, listener, outer: read_outer(packet, listener.kind, key)? };
+        let mut half =
+            Half { slot: frame.slot, listener, outer: read_outer(packet, listener.kind, key)?, header: 0 };
         match packet.offload.gso {
             Some(gso) if gso.kind == GsoKind::UdpL4 => Ok(Read::Train(half, gso.size)),
             // A kernel's tunnel describes the inner packet's segmentation.
             _ => {
                 let payload = &packet.data()[half.outer.at..half.outer.end];
+                half.header = half.outer.at;
                 half.outer.at += header::parse(listener.kind, payload, key)?;
                 Ok(Read::Whole(half))
             }
@@ -190,8 +194,11 @@ impl Lane {
         let mut run = (DpPort(u32::MAX), 0, 0);
         for (i, half) in halves.iter().enumerate() {
             let key = self.batch.keys[i].tunnel;
-            let port = match self.demux.port(half.listener.kind, half.listener.dst_port, &key) {
-                Ok(port) => port,
+            let header = &self.exec.pool.get(half.slot).data()[half.header..half.outer.at];
+            let options = header::options(half.listener.kind, header);
+            let port = self.demux.port(half.listener.kind, half.listener.dst_port, &key);
+            let (port, options) = match port.and_then(|port| Ok((port, self.demux.options(port, options)?))) {
+                Ok(found) => found,
                 Err(reason) => {
                     self.refuse(half.slot, reason);
                     continue;
@@ -203,6 +210,7 @@ impl Lane {
             packet.pull_front(half.outer.at);
             packet.offload = inner_offload(packet.offload, half.outer.at);
             packet.in_port = port;
+            packet.meta.reset();
             let bytes = packet.len() as u64;
             if run.0 != port {
                 self.count_popped(run);
@@ -213,6 +221,9 @@ impl Lane {
             self.batch.slots[at] = slot;
             if at != i {
                 self.batch.tunnelled_by(at, key);
+            }
+            if let Some(options) = &options {
+                self.batch.optioned_by(at, options);
             }
             self.batch.len += 1;
         }
@@ -263,10 +274,8 @@ impl Lane {
             let stop = outer.end.min(at + usize::from(stride));
             let mut key = outer_key;
             let datagram = &whole.data()[at..stop];
-            let parsed = header::parse(kind, datagram, &mut key)
-                .and_then(|len| Ok((len, self.demux.port(kind, dst_port, &key)?)));
-            match parsed {
-                Ok((len, port)) => filler.add(&datagram[len..], key, port),
+            match header::read(kind, dst_port, datagram, &mut key, &mut self.demux) {
+                Ok((len, of)) => filler.add(&datagram[len..], key, of),
                 Err(reason) => filler.refuse(in_port, reason),
             }
             at = stop;
