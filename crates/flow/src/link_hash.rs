@@ -268,23 +268,27 @@ impl HashFields {
     }
 }
 
-/// The hash that [`crate::DpAction::Hash`] puts in `dp_hash`: addresses, protocol and ports of IP. Never 0, which
-/// stands for a hash that was not computed.
-pub fn dp_hash_l4(p: &PacketKey, basis: u32) -> u32 {
-    let words = |hash, bytes: &[u8; 16]| bytes.chunks(4).fold(hash, |h, chunk| murmur_add(h, le_word(chunk)));
-    let hash = match p.eth_type {
-        IPV4 => murmur_add(murmur_add(basis, p.ipv4_src.swap_bytes()), p.ipv4_dst.swap_bytes()),
-        IPV6 => words(words(basis, &p.ipv6_src), &p.ipv6_dst),
-        _ => return basis.max(1),
-    };
-    let hash = murmur_add(hash, p.ip_proto.into());
-    let ports = u32::from(p.tp_src.swap_bytes()) | u32::from(p.tp_dst.swap_bytes()) << 16;
-    murmur_finish(murmur_add(hash, ports), 42).max(1)
-}
-
-/// As [`dp_hash_l4`], but the same in both directions: what groups that leave the method to the switch use.
-pub fn dp_hash_symmetric_l4(p: &PacketKey, basis: u32) -> u32 {
-    symmetric_l3l4(p, basis, false).max(1)
+impl PacketKey {
+    /// What [`crate::DpAction::Hash`] puts in `dp_hash`: a hash of addresses, protocol and ports of IP. Fragments of a
+    /// datagram hash alike, because their ports do not count. Never 0, which stands for a hash that was not computed.
+    pub fn dp_hash(&self, basis: u32, symmetric: bool) -> u32 {
+        if symmetric {
+            return symmetric_l3l4(self, basis, false).max(1);
+        }
+        let words =
+            |hash, bytes: &[u8; 16]| bytes.chunks(4).fold(hash, |h, chunk| murmur_add(h, le_word(chunk)));
+        let hash = match self.eth_type {
+            IPV4 => murmur_add(murmur_add(basis, self.ipv4_src.swap_bytes()), self.ipv4_dst.swap_bytes()),
+            IPV6 => words(words(basis, &self.ipv6_src), &self.ipv6_dst),
+            _ => return symmetric_l2(self, basis).max(1),
+        };
+        let mut hash = murmur_add(hash, self.ip_proto.into());
+        if has_ports(self, true) {
+            let ports = u32::from(self.tp_src.swap_bytes()) | u32::from(self.tp_dst.swap_bytes()) << 16;
+            hash = murmur_add(hash, ports);
+        }
+        murmur_finish(hash, 42).max(1)
+    }
 }
 
 impl Multipath {
@@ -364,24 +368,4 @@ pub fn selection_hash(fields: &[(Field, u128)], param: u64, key: &FlowKey, mask:
 /// ones, takes the packet.
 pub fn bucket_score(bucket_id: u32, weight: u16, hash: u32) -> u32 {
     (hash_2words(bucket_id, hash) & 0xffff).wrapping_mul(weight.into())
-}
-
-/// Gives each value of a masked `dp_hash` a bucket, in proportion to the weights (Webster's method): a table of a
-/// power of two of indices of buckets, of at most 256. `None`: the weights are too far apart for that, or all zero.
-pub fn dp_hash_table(weights: &[u16]) -> Option<Vec<usize>> {
-    let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
-    let least = weights.iter().copied().filter(|w| *w != 0).min()?;
-    let slots = total.div_ceil(least.into()).next_power_of_two().max(16);
-    if slots > 256 {
-        return None;
-    }
-    let mut state: Vec<(f64, u32)> = weights.iter().map(|w| (f64::from(*w), 1)).collect();
-    let mut table = Vec::with_capacity(slots as usize);
-    for _ in 0..slots {
-        let best = (1..state.len()).fold(0, |best, i| if state[i].0 > state[best].0 { i } else { best });
-        state[best].1 += 2;
-        state[best].0 = f64::from(weights[best]) / f64::from(state[best].1);
-        table.push(best);
-    }
-    Some(table)
 }

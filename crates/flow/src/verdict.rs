@@ -198,8 +198,13 @@ pub enum DpAction {
     Ct(Arc<CtSpec>),
     /// Forget what connection tracking said.
     CtClear,
-    /// Hash the packet's layer 3 and 4 headers into the key's `dp_hash`, perturbed by this basis.
-    Hash(u32),
+    /// Hash the packet's layer 3 and 4 headers into the key's `dp_hash` ([`crate::PacketKey::dp_hash`]).
+    Hash {
+        /// Perturbs the hash.
+        basis: u32,
+        /// The same in both directions of a connection.
+        symmetric: bool,
+    },
     /// Look a copy up again; the last of a list may take the packet itself.
     Recirc(Recirc),
     /// Pass a meter: it may drop the packet for the rest of the list, or change its DSCP.

@@ -248,7 +248,12 @@ fn connections() {
 #[test]
 fn recirculation_meters_and_labels() {
     let recirc = Recirc { id: 0x1f, frozen: Opaque(Arc::new(())) };
-    check(&[DpAction::Hash(0), DpAction::Recirc(recirc)], "tcp", "hash(l4(0)),recirc(0x1f)");
+    let hash = |symmetric| DpAction::Hash { basis: 0, symmetric };
+    check(
+        &[hash(false), hash(true), DpAction::Recirc(recirc)],
+        "tcp",
+        "hash(l4(0)),hash(sym_l4(0)),recirc(0x1f)",
+    );
     let meter = Arc::new(Meter::new(0, 7, false, false, false, Vec::new(), 0));
     check(&[DpAction::Meter(meter)], "tcp", "meter(7)");
     check(

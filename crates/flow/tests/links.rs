@@ -85,19 +85,18 @@ proptest! {
 }
 
 #[test]
-fn tables_are_in_proportion() {
-    for weights in [&[1, 1][..], &[1, 3], &[5, 0, 10], &[100, 100, 1]] {
-        let table = dp_hash_table(weights).unwrap_or_else(|| vec![0; 16]);
-        assert!(table.len().is_power_of_two() && table.len() >= 16);
-        let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
-        for (i, weight) in weights.iter().enumerate().filter(|_| total < 100) {
-            let share = table.iter().filter(|b| **b == i).count() as f64 / table.len() as f64;
-            let fair = f64::from(*weight) / f64::from(total);
-            assert!((share - fair).abs() < 0.05, "{weights:?}: bucket {i} has {share}, not {fair}");
-        }
+fn the_hash_of_the_datapath() {
+    let key = key_of("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.2,tcp_src=5,tcp_dst=6").packet;
+    let back = key_of("tcp,nw_src=10.0.0.2,nw_dst=10.0.0.1,tcp_src=6,tcp_dst=5").packet;
+    assert_eq!(key.dp_hash(7, true), back.dp_hash(7, true));
+    assert_ne!(key.dp_hash(7, false), back.dp_hash(7, false));
+    assert_ne!(key.dp_hash(7, true), key.dp_hash(8, true));
+    let first = PacketKey { ip_frag: FRAG_ANY, ..key };
+    let later = PacketKey { ip_frag: FRAG_ANY | FRAG_LATER, tp_src: 0, tp_dst: 0, ..key };
+    for symmetric in [false, true] {
+        assert_eq!(first.dp_hash(7, symmetric), later.dp_hash(7, symmetric));
+        assert_ne!(PacketKey::default().dp_hash(0, symmetric), 0);
     }
-    assert_eq!(dp_hash_table(&[300, 1]), None);
-    assert_eq!(dp_hash_table(&[0, 0]), None);
 }
 
 #[test]

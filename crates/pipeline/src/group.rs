@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weft_flow::{Action, Field, OfPort, RuleStats};
 
 use crate::classifier::Trie;
-pub(crate) use select::{HashTable, heaviest, mix};
+pub(crate) use select::{HashTable, heaviest};
 
 /// Highest number of a group (`OFPG_MAX`).
 pub const GROUP_MAX: u32 = 0xffff_ff00;

@@ -69,7 +69,8 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::Controller(to) => controller_text(to),
         DpAction::Ct(spec) => format_dp_ct(spec),
         DpAction::CtClear => "ct_clear".to_owned(),
-        DpAction::Hash(basis) => format!("hash(l4({basis}))"),
+        DpAction::Hash { basis, symmetric: false } => format!("hash(l4({basis}))"),
+        DpAction::Hash { basis, symmetric: true } => format!("hash(sym_l4({basis}))"),
         DpAction::Recirc(recirc) => format!("recirc({:#x})", recirc.id),
         DpAction::Meter(meter) => format!("meter({})", meter.id),
         DpAction::PushMpls { lse, ethertype } => {

@@ -1,5 +1,7 @@
 //! Which bucket does a hash lead to? Weighted tables, and the highest random weight.
 
+use weft_flow::bucket_score;
+
 use super::{Bucket, Group, GroupKind, SelectionMethod};
 
 /// Most slots of a table when the group asks for the datapath's hash.
@@ -61,21 +63,12 @@ fn apportion(weights: &[u64], slots: usize) -> Vec<u16> {
         .collect()
 }
 
-/// A well mixed 32-bit number from two.
-pub(crate) fn mix(a: u32, b: u32) -> u32 {
-    let mut h = (u64::from(a) << 32 | u64::from(b)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    h = (h ^ h >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h = (h ^ h >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (h ^ h >> 31) as u32
-}
-
 /// The bucket of the highest random weight for a hash, among those that `live` takes.
 pub(crate) fn heaviest(buckets: &[Bucket], hash: u32, live: impl Fn(&Bucket) -> bool) -> Option<usize> {
-    let score = |b: &Bucket| u64::from(mix(b.id, hash) & 0xffff) * u64::from(b.weight);
-    let mut best: Option<(u64, usize)> = None;
+    let mut best: Option<(u32, usize)> = None;
     for (i, bucket) in buckets.iter().enumerate().filter(|(_, b)| b.weight > 0 && live(b)) {
-        let score = score(bucket);
-        if best.is_none_or(|(s, _)| score > s) {
+        let score = bucket_score(bucket.id, bucket.weight, hash);
+        if best.is_none_or(|(s, _)| score >= s) {
             best = Some((score, i));
         }
     }

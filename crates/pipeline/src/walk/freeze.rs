@@ -93,8 +93,8 @@ impl<'a> Walk<'a> {
         self.commit();
         match why {
             Why::Mpls => self.recirculate(frozen, "resume after MPLS"),
-            Why::Hash(basis) => {
-                self.out.push(DpAction::Hash(basis));
+            Why::Hash { basis, symmetric } => {
+                self.out.push(DpAction::Hash { basis, symmetric });
                 self.recirculate(frozen, "resume select group");
             }
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_flow::{DpAction, DropReason, EXTRA_CT, Field, OfPort};
+use weft_flow::{DpAction, DropReason, EXTRA_CT, Field, FlowMask, OfPort, selection_hash};
 
 use super::{Frame, List, MAX_DEPTH, Next, Origin, Root, Walk, Why};
-use crate::group::{Bucket, GROUP_ANY, Group, GroupKind, SelectionMethod, heaviest, mix};
+use crate::group::{Bucket, GROUP_ANY, Group, GroupKind, SelectionMethod, heaviest};
 
 /// Groups that watch each other.
 const MAX_WATCHED: u32 = 32;
@@ -71,7 +71,9 @@ impl<'a> Walk<'a> {
             let hash = self.packet.key.ct.dp_hash;
             if self.packet.key.packet.extras & EXTRA_CT == 0 || hash == 0 {
                 self.look_field(Field::DpHash, u128::MAX);
-                return Err(Why::Hash(param as u32));
+                // The upper half of the parameter names the algorithm: 1 is the symmetric one.
+                let symmetric = group.selection.method != SelectionMethod::DpHash || param >> 32 == 1;
+                return Err(Why::Hash { basis: param as u32, symmetric });
             }
             self.look_field(Field::DpHash, table.mask().into());
             let mut candidates = table.candidates(hash);
@@ -79,24 +81,20 @@ impl<'a> Walk<'a> {
         }
         let hash = match group.selection.method {
             SelectionMethod::Hash => self.hash_given(&group.selection.fields, param),
-            _ => self.hash_fields(weft_flow::HashFields::SymmetricL4, group.id),
+            _ => self.hash_fields(weft_flow::HashFields::SymmetricL4, 0),
         };
         Ok(heaviest(&group.buckets, hash, |b| self.is_live(b, 0)))
     }
 
     /// A hash of fields of the packet, those that it has.
     fn hash_given(&mut self, fields: &[(Field, u128)], param: u64) -> u32 {
-        let mut hash = mix(param as u32, (param >> 32) as u32);
-        for (field, bits) in fields {
-            if !self.meets(field.prereq()) {
-                continue;
-            }
-            self.look_field(*field, *bits);
-            let value = field.get(&self.packet.key) & bits;
-            for shift in [0, 32, 64, 96] {
-                hash = mix(hash, (value >> shift) as u32);
-            }
+        // What tells whether the packet has them is looked at too.
+        for (field, _) in fields {
+            self.meets(field.prereq());
         }
+        let mut looked = FlowMask::empty();
+        let hash = selection_hash(fields, param, &self.packet.key, &mut looked);
+        self.look(&looked);
         hash
     }
 

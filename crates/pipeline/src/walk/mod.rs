@@ -191,8 +191,13 @@ enum Next<'a> {
 enum Why {
     /// To see what is beneath the label stack.
     Mpls,
-    /// To know its hash, perturbed by this.
-    Hash(u32),
+    /// To know its hash.
+    Hash {
+        /// Perturbs the hash.
+        basis: u32,
+        /// The same in both directions.
+        symmetric: bool,
+    },
 }
 
 struct Walk<'a> {
@@ -438,7 +443,7 @@ fn has_no_effect(action: &DpAction) -> bool {
             | DpAction::PushMpls { .. }
             | DpAction::PopMpls(_)
             | DpAction::CtClear
-            | DpAction::Hash(_)
+            | DpAction::Hash { .. }
     )
 }
 

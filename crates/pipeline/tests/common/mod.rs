@@ -214,7 +214,7 @@ pub fn short(actions: &[DpAction]) -> String {
             text + ")"
         }
         DpAction::CtClear => "ct_clear".to_owned(),
-        DpAction::Hash(basis) => format!("hash{basis}"),
+        DpAction::Hash { basis, .. } => format!("hash{basis}"),
         DpAction::Recirc(_) => "recirc".to_owned(),
         DpAction::Meter(meter) => format!("meter{}", meter.id),
         DpAction::PushMpls { lse, ethertype } => format!("push_mpls{lse:x}/{ethertype:x}"),
