@@ -11,9 +11,9 @@ use weft_flow::DepTags;
 /// What changed since a lane last looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Flow tables, ports or configuration: every cached flow is to be walked again.
+    /// Ports, groups or other configuration: every cached flow is to be walked again.
     pub tables: bool,
-    /// MAC table entries or neighbours: cached flows whose [`weft_flow::Verdict::deps`] are touched by these are to be
+    /// Rules, MAC table entries or neighbours: cached flows whose [`weft_flow::Verdict::deps`] are touched by these are to be
     /// walked again.
     pub tags: DepTags,
 }

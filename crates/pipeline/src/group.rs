@@ -220,6 +220,10 @@ pub struct GroupSet {
 }
 
 impl GroupSet {
+    /// Whether nothing changed between the two. False proves nothing.
+    pub(crate) fn is_same(&self, other: &GroupSet) -> bool {
+        self.groups.is_same(&other.groups)
+    }
     /// A group.
     pub fn get(&self, id: u32) -> Option<&Arc<Group>> {
         self.groups.get(id.into())

@@ -84,6 +84,10 @@ pub struct MeterSet {
 }
 
 impl MeterSet {
+    /// Whether nothing changed between the two. False proves nothing.
+    pub(crate) fn is_same(&self, other: &MeterSet) -> bool {
+        self.meters.is_same(&other.meters)
+    }
     /// A meter.
     pub fn get(&self, id: u32) -> Option<&Arc<Meter>> {
         self.meters.get(id.into())

@@ -1,6 +1,6 @@
 //! How do lanes and the switch share decisions? One object: the published snapshot, the MAC tables, and who is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use crate::walk::{self, Mode, Outcome, View};
 
 /// Neighbours that may wait for being asked for at once.
 const MAX_RESOLVES: usize = 1024;
+/// Effects that are remembered for snapshots being made.
+const MAX_DONE: usize = 4096;
 /// Changes of flow tables that may wait for being asked for.
 const MAX_LEARNED: usize = 65_536;
 
@@ -59,6 +61,8 @@ pub struct Pipeline {
     frozen: FrozenTable,
     /// What packets did to flow tables, for whoever watches them.
     learned: Mutex<Vec<(u32, FlowModOutcome)>>,
+    /// The latest of what they did, with the snapshot that has it and when.
+    done: Mutex<VecDeque<(u64, Arc<Effect>, u64)>>,
 }
 
 impl Pipeline {
@@ -72,10 +76,24 @@ impl Pipeline {
         self.snapshot.load_full()
     }
 
-    /// Publishes a snapshot; all cached flows are to be walked again. Use [`Pipeline::update`] where several threads
-    /// change things.
+    /// Publishes a snapshot. When it was copied from what is published and only its flow tables were changed since,
+    /// cached flows that the changed rules may concern are walked again; otherwise all are. What packets learned since
+    /// the copy was made is learned again.
     pub fn publish(&self, snapshot: Snapshot) {
+        let _writer = self.writer.lock();
+        self.publish_next(snapshot);
+    }
+
+    /// [`Pipeline::publish`], by who holds the lock.
+    fn publish_next(&self, mut snapshot: Snapshot) {
         let old = self.snapshot.load();
+        let base = snapshot.version();
+        if base != old.version() {
+            for (_, effect, now_ms) in self.done.lock().iter().filter(|(version, ..)| *version > base) {
+                effect.apply(&mut snapshot, *now_ms);
+            }
+        }
+        let tags = snapshot.succeed(&old);
         for bridge in snapshot.bridges() {
             let unchanged =
                 old.bridge(bridge.config.id).is_some_and(|b| Arc::ptr_eq(&b.config, &bridge.config));
@@ -84,7 +102,10 @@ impl Pipeline {
             }
         }
         self.snapshot.store(Arc::new(snapshot));
-        self.hub.announce(Changed { tables: true, tags: DepTags::default() });
+        match tags {
+            Some(tags) => self.announce(tags),
+            None => self.hub.announce(Changed { tables: true, tags: DepTags::default() }),
+        }
     }
 
     /// Changes a copy of what is published and publishes it: one call for a batch of flow-mods. What `change` returns
@@ -96,7 +117,7 @@ impl Pipeline {
         let _writer = self.writer.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         let result = change(&mut snapshot)?;
-        self.publish(snapshot);
+        self.publish_next(snapshot);
         Ok(result)
     }
 
@@ -235,10 +256,21 @@ impl Pipeline {
         if outcomes.is_empty() {
             return;
         }
-        self.publish(snapshot);
+        self.publish_next(snapshot);
+        self.remember(effects, now_ms);
         let mut learned = self.learned.lock();
         let room = MAX_LEARNED.saturating_sub(learned.len());
         learned.extend(outcomes.into_iter().take(room));
+    }
+
+    /// Keeps what was done for snapshots that were copied before it and will be published after.
+    fn remember(&self, effects: &[Arc<Effect>], now_ms: u64) {
+        let version = self.snapshot.load().version();
+        let mut done = self.done.lock();
+        done.extend(effects.iter().map(|effect| (version, effect.clone(), now_ms)));
+        while done.len() > MAX_DONE {
+            done.pop_front();
+        }
     }
 
     /// What packets did to flow tables since the last call, by bridge: for flow monitors.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_flow::{DpPort, DropReason, OfPort, TlvTable, TunnelKey, TunnelKind};
+use weft_flow::{DepTags, DpPort, DropReason, OfPort, TlvTable, TunnelKey, TunnelKind};
 
 use crate::config::{BridgeConfig, PortConfig};
 use crate::fdb::Fdb;
@@ -32,6 +32,17 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// Whether nothing but flow tables differs.
+    fn differs_in_tables_only(&self, other: &Bridge) -> bool {
+        // Named one by one, so that nothing is forgotten.
+        let Bridge { config, tables: _, groups, meters, tlv, ports, fdb } = self;
+        Arc::ptr_eq(config, &other.config)
+            && groups.is_same(&other.groups)
+            && meters.is_same(&other.meters)
+            && Arc::ptr_eq(tlv, &other.tlv)
+            && Arc::ptr_eq(ports, &other.ports)
+            && Arc::ptr_eq(fdb, &other.fdb)
+    }
     /// The port with this OpenFlow number.
     pub fn port(&self, ofport: OfPort) -> Option<&PortConfig> {
         self.config.ports.get(*self.ports.get(&ofport)?)
@@ -47,6 +58,11 @@ impl Bridge {
     }
 }
 
+/// Tags of a table set, as those of a bridge: its own among all bridges'.
+pub(crate) fn tags_on(bridge: u32, tags: u64) -> u64 {
+    tags.rotate_left(bridge.wrapping_mul(0x9e37_79b9) >> 26)
+}
+
 /// Everything that is configured. Published by [`crate::Pipeline::publish`].
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -54,6 +70,8 @@ pub struct Snapshot {
     dp_ports: Arc<HashMap<DpPort, (u32, OfPort)>>,
     tunnels: Arc<TunnelMap>,
     underlay: Arc<Underlay>,
+    /// Number of the published snapshot that this one is, or was copied from.
+    version: u64,
 }
 
 impl Snapshot {
@@ -154,6 +172,34 @@ impl Snapshot {
         let mut outcome = FlowModOutcome::default();
         gone.into_iter().for_each(|id| outcome.extend(bridge.tables.delete_meter_users(id)));
         Ok(outcome)
+    }
+    /// Number of the published snapshot that this one is, or was copied from. Grows with each publication.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// Makes this the successor of what is published. Returns the tags of cached flows that may decide otherwise now;
+    /// `None`: all.
+    pub(crate) fn succeed(&mut self, old: &Snapshot) -> Option<DepTags> {
+        let Snapshot { bridges, dp_ports, tunnels, underlay, version } = &*self;
+        let mut tables_only = *version == old.version
+            && bridges.len() == old.bridges.len()
+            && Arc::ptr_eq(dp_ports, &old.dp_ports)
+            && Arc::ptr_eq(tunnels, &old.tunnels)
+            && Arc::ptr_eq(underlay, &old.underlay);
+        let mut tags = DepTags::default();
+        for (id, bridge) in &mut self.bridges {
+            match old.bridges.get(id) {
+                Some(before) if Arc::ptr_eq(before, bridge) => continue,
+                Some(before) => tables_only &= bridge.differs_in_tables_only(before),
+                None => tables_only = false,
+            }
+            tags.0 |= tags_on(*id, bridge.tables.changed());
+            if bridge.tables.changed() != 0 {
+                Arc::make_mut(bridge).tables.published();
+            }
+        }
+        self.version = old.version + 1;
+        tables_only.then_some(tags)
     }
     /// Routes and neighbours for native tunnels.
     pub fn underlay(&self) -> &Underlay {

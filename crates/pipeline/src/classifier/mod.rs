@@ -202,7 +202,10 @@ impl Classifier {
             };
             for (hash, bucket) in rules {
                 from.hash = Some(hash);
-                let more = bucket.rules().iter().fold(true, |more, rule| each(rule) && more);
+                let mut more = true;
+                for rule in bucket.rules() {
+                    more &= each(rule);
+                }
                 if !more {
                     return true;
                 }

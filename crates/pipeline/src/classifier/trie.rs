@@ -73,6 +73,11 @@ impl<V: Clone> Trie<V> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
+    /// Whether both are the same version of one map. False proves nothing.
+    pub(crate) fn is_same(&self, other: &Trie<V>) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
     /// Whether there is no key.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0

@@ -76,15 +76,6 @@ impl TableSet {
         Modified { old: old.unwrap_or_else(|| rule.clone()), rule }
     }
 
-    /// Removes the rules that `is` picks, and those learned by them with `delete_learned`.
-    pub(crate) fn remove_where(
-        &mut self,
-        reason: RemovedReason,
-        is: impl Fn(&Rule) -> bool,
-    ) -> Vec<super::Removed> {
-        self.delete_users(true, is, reason).removed
-    }
-
     /// Deletes the rules that execute a group, or any group with 0xfffffffc (`OFPG_ALL`): the group is gone (OpenFlow 1.3.5 §6.5).
     pub fn delete_group_users(&mut self, id: u32) -> FlowModOutcome {
         let all = id == GROUP_ALL;

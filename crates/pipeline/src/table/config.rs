@@ -104,6 +104,8 @@ impl TableSet {
     pub fn configure(&mut self, table: u8, change: impl Fn(&mut TableConfig)) -> FlowModOutcome {
         let mut outcome = FlowModOutcome::default();
         if table == ALL_TABLES {
+            // Tables that are not there miss, too.
+            self.changed = super::everything();
             change(Arc::make_mut(&mut self.config));
         }
         for number in 0..TABLES {

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use weft_flow::{DropReason, FRAG_ANY, Field, FlowMask, Instructions, OfPort, RuleRef};
 
 use super::{End, Frame, List, MAX_LOOKUPS, Origin, Walk, reason};
+use crate::classifier::tags;
 use crate::config::FragMode;
-use crate::snapshot::Bridge;
+use crate::snapshot::{Bridge, tags_on};
 use crate::table::{INTERNAL_TABLE, Rule, TableMiss};
 use crate::trace::StepKind;
+
+/// Lookups whose flows are told of changes by what they looked up. A flow has few tags, so further ones are told of any
+/// change of their table.
+const FINE_LOOKUPS: u32 = 4;
 
 /// Fields that `resubmit(…,ct)` looks up in place of others.
 const ORIGINAL: [(Field, Field); 7] = [
@@ -92,7 +97,10 @@ impl<'a> Walk<'a> {
 
     fn lookup(&mut self, table: u8, port: OfPort, ct: bool) -> Option<&'a Rule> {
         let bridge: &'a Bridge = self.bridge;
-        let Some(tables) = bridge.tables.table(table) else { return None };
+        let Some(tables) = bridge.tables.table(table) else {
+            self.deps.0 |= tags_on(bridge.config.id, tags::absent(table));
+            return None;
+        };
         let mut key = self.packet.key;
         key.pipeline.in_port = port.0;
         let ct = ct && self.is_ip();
@@ -107,6 +115,9 @@ impl<'a> Walk<'a> {
         }
         let mut looked = FlowMask::empty();
         let rule = tables.classifier.lookup(&key, &mut looked);
+        let coarse = ct || self.lookups > FINE_LOOKUPS;
+        let tags = tables.classifier.tags(table, &key, &looked, &self.packet.settled, coarse);
+        self.deps.0 |= tags_on(bridge.config.id, tags);
         if ct {
             for (field, original) in ORIGINAL {
                 let bits = field.mask_of(&looked);
