@@ -305,8 +305,7 @@ impl Field {
         match self {
             Field::NwTos => 0xfc,
             Field::VlanVid => 0x1fff,
-            Field::ArpOp => 0xff,
-            Field::CtState => 0xffff,
+            Field::ArpOp | Field::CtState => 0xff,
             _ if self.bits() >= 128 => u128::MAX,
             _ => (1 << self.bits()) - 1,
         }

@@ -43,6 +43,8 @@ pub struct FlowText {
     pub no_byte_counts: bool,
     /// Only flows that output there (deletions and dumps).
     pub out_port: Option<OfPort>,
+    /// Only flows that send to that group (deletions and dumps).
+    pub out_group: Option<u32>,
     /// What it matches.
     pub matching: Match,
     /// Fields that were given without their prerequisites and are therefore not matched.
@@ -68,6 +70,7 @@ impl Default for FlowText {
             no_packet_counts: false,
             no_byte_counts: false,
             out_port: None,
+            out_group: None,
             matching: Match::any(),
             ignored: Vec::new(),
             instructions: None,
@@ -142,7 +145,7 @@ fn option(flow: &mut FlowText, pair: &Pair<'_>, syntax: &Syntax<'_>) -> Result<b
             let unknown = || ParseError::UnknownPort(text.to_owned());
             flow.out_port = Some(syntax.parse_port(text).ok_or_else(unknown)?);
         }
-        "out_group" => return Err(ParseError::Unsupported("out_group".to_owned())),
+        "out_group" => flow.out_group = Some(int(pair.key, text)?),
         "duration" | "n_packets" | "n_bytes" | "idle_age" | "hard_age" => {
             if pair.value.is_none() {
                 return Err(bad(pair.key, text, "a number"));
@@ -184,6 +187,9 @@ impl FlowText {
         head.extend(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()));
         if let Some(port) = self.out_port {
             head.push(format!("out_port={}", syntax.port(port)));
+        }
+        if let Some(group) = self.out_group {
+            head.push(format!("out_group={group}"));
         }
         if self.has_priority && self.priority == DEFAULT_PRIORITY {
             head.push(format!("priority={DEFAULT_PRIORITY}"));

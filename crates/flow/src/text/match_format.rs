@@ -132,6 +132,8 @@ impl Writer<'_> {
             let _ = write!(self.out, "{value}");
         } else if mask == all {
             hex(&mut self.out, value);
+        } else if !hexadecimal {
+            let _ = write!(self.out, "{value:#x}/{mask:#x}");
         } else {
             hex(&mut self.out, value);
             self.out.push('/');
@@ -323,7 +325,7 @@ impl Writer<'_> {
     /// Addresses and header of IPv6, ARP or IPv4.
     fn network(&mut self, proto_told: bool) {
         let arp = matches!(self.m.exact(Field::EthType), Some(0x0806 | 0x8035));
-        if self.m.exact(Field::EthType) == Some(0x86dd) {
+        if self.m.meets(Prereq::Ipv6) {
             self.ipv6("ipv6_src", Field::Ipv6Src);
             self.ipv6("ipv6_dst", Field::Ipv6Dst);
             if let Some((value, mask)) = self.m.get(Field::Ipv6Label) {
