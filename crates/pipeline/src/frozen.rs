@@ -53,8 +53,6 @@ pub struct Frozen {
     pub told: (u32, u32),
     /// Bytes to which the packet is cut.
     pub trunc: Option<u32>,
-    /// OpenFlow port where the walk began, for traces.
-    pub first_port: u32,
     /// It is a packet-out that may go to the tables still.
     pub packet_out: bool,
 }

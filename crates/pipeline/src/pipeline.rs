@@ -13,6 +13,7 @@ use crate::changes::{ChangeHub, Changed, Changes};
 use crate::effect::Effect;
 use crate::fdb::{FdbEntry, FdbStats};
 use crate::frozen::{Frozen, FrozenTable};
+use crate::retrace;
 use crate::snapshot::Snapshot;
 use crate::table::FlowModOutcome;
 use crate::trace::Trace;
@@ -48,6 +49,17 @@ pub struct PacketOut<'a> {
     pub in_port: OfPort,
     /// What to do. `Output` to [`OfPort::TABLE`] walks the flow tables.
     pub actions: &'a [Action],
+}
+
+/// Where a traced packet comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum TraceFrom<'a> {
+    /// From `key.packet.in_port`.
+    DpPort,
+    /// From a port of a bridge.
+    Port(u32, OfPort),
+    /// From a controller.
+    PacketOut(PacketOut<'a>),
 }
 
 /// Decides about packets. Shared by all lanes and the switch.
@@ -168,23 +180,41 @@ impl Pipeline {
 
     /// The verdict on a packet, without learning, and how it came about.
     pub fn trace(&self, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
-        let outcome = walk::received(&self.view(&self.snapshot.load()), key, now_ms, Mode::Trace);
-        (outcome.verdict, outcome.trace.unwrap_or_default())
+        self.trace_through(TraceFrom::DpPort, key, &[], now_ms)
     }
 
     /// [`Pipeline::trace`] of a packet that comes in by a port of a bridge, a patch port perhaps, whatever
     /// `key.packet.in_port` says.
     pub fn trace_on(&self, bridge: u32, port: OfPort, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
-        let snapshot = self.snapshot.load();
-        let outcome =
-            walk::received_on(&self.view(&snapshot), Some((bridge, port)), key, now_ms, Mode::Trace);
-        (outcome.verdict, outcome.trace.unwrap_or_default())
+        self.trace_through(TraceFrom::Port(bridge, port), key, &[], now_ms)
     }
 
     /// The verdict on a packet-out, without learning, and how it came about.
     pub fn trace_packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> (Verdict, Trace) {
-        let outcome = walk::packet_out(&self.view(&self.snapshot.load()), out, key, now_ms, Mode::Trace);
-        (outcome.verdict, outcome.trace.unwrap_or_default())
+        self.trace_through(TraceFrom::PacketOut(*out), key, &[], now_ms)
+    }
+
+    /// The verdict on a packet, without learning, and how it came about, through connection tracking: copies that are
+    /// looked up again have these states (`ct_state`) in turn, or start a connection when there are no more.
+    pub fn trace_through(
+        &self,
+        from: TraceFrom<'_>,
+        key: &FlowKey,
+        ct_next: &[u16],
+        now_ms: u64,
+    ) -> (Verdict, Trace) {
+        let snapshot = self.snapshot.load();
+        let view = self.view(&snapshot);
+        let outcome = match from {
+            TraceFrom::DpPort => walk::received(&view, key, now_ms, Mode::Trace),
+            TraceFrom::Port(bridge, port) => {
+                walk::received_on(&view, Some((bridge, port)), key, now_ms, Mode::Trace)
+            }
+            TraceFrom::PacketOut(out) => walk::packet_out(&view, &out, key, now_ms, Mode::Trace),
+        };
+        let mut trace = outcome.trace.unwrap_or_default();
+        retrace::follow(&view, &mut trace, ct_next, now_ms);
+        (outcome.verdict, trace)
     }
 
     /// What to do with a packet-out. `key` holds the packet's headers; its `in_port` is set here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use weft_flow::text::{Syntax, format_action, format_dp_actions, format_key, format_match, format_megaflow};
-use weft_flow::{Action, FlowKey, Verdict};
+use weft_flow::{Action, Ct, CtZone, FlowKey, Nat, Verdict};
 
 use crate::frozen::Frozen;
 use crate::table::{FlowMod, Rule};
@@ -16,7 +16,7 @@ use crate::table::{FlowMod, Rule};
 pub enum StepKind {
     /// A bridge was entered.
     Bridge,
-    /// A table was looked up: a rule matched, or none.
+    /// A table was looked up: a rule matched, or none. Also the action set.
     Table,
     /// An action of a rule.
     Action,
@@ -26,8 +26,10 @@ pub enum StepKind {
     Branch,
     /// A walk is resumed.
     Thaw,
-    /// What came of it.
+    /// What came of the step before.
     Note,
+    /// What went wrong in the step before.
+    Warning,
 }
 
 /// One step of a walk, and what followed from it.
@@ -57,12 +59,30 @@ pub struct Trace {
     pub actions: String,
     /// Why the packet goes nowhere, if it does ([`weft_flow::DropReason::name`]).
     pub drop: Option<&'static str>,
+    /// Whose doing that is: a rule by table and cookie, or a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_at: Option<String>,
+    /// What the copies did that were looked up again, in the order in which they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<ResumedTrace>,
+    /// Walks that are still to be resumed.
+    #[serde(skip)]
+    pub(crate) pending: Vec<Pending>,
+}
+
+/// The record of a walk that was resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResumedTrace {
+    /// What it waited for, in lines for people.
+    pub title: Vec<String>,
+    /// The walk.
+    pub trace: Trace,
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Flow: {}", self.flow)?;
-        print(f, &self.steps, 0, 0, true)?;
+        print(f, &self.steps, 0)?;
         writeln!(f)?;
         writeln!(f, "Final flow: {}", self.final_flow.as_deref().unwrap_or("unchanged"))?;
         writeln!(f, "Megaflow: {}", self.megaflow)?;
@@ -70,39 +90,33 @@ impl fmt::Display for Trace {
         if let Some(reason) = self.drop {
             write!(f, "\nDrop reason: {reason}")?;
         }
+        if let Some(at) = &self.drop_at {
+            write!(f, " ({at})")?;
+        }
+        for resumed in &self.resumed {
+            let bar = "=".repeat(79);
+            write!(f, "\n\n{bar}\n{}\n{bar}\n\n{}", resumed.title.join("\n"), resumed.trace)?;
+        }
         Ok(())
     }
 }
 
-/// Writes steps from a column on. What an action led to is indented, unless nothing comes after it (`tail`): a chain
-/// of tables reads as a list. Notes stand at `notes`, by the action they belong to.
-fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], column: usize, notes: usize, tail: bool) -> fmt::Result {
+/// Writes steps of a level. What ends a list of steps is not indented, unless nothing can follow from its kind: a chain
+/// of tables reads as a list.
+fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], level: usize) -> fmt::Result {
     for (n, step) in steps.iter().enumerate() {
-        let tail = tail && n + 1 == steps.len();
-        let text = &step.text;
+        let opens = matches!(step.kind, StepKind::Bridge | StepKind::Table | StepKind::Thaw);
+        let more = usize::from(n + 1 < steps.len() || !opens);
+        let (column, text) = ((level + more) * 4, &step.text);
         match step.kind {
             StepKind::Bridge => {
-                writeln!(f, "\n{:column$}{text}\n{:column$}{}", "", "", "-".repeat(text.len()))?;
-                print(f, &step.steps, column, column, tail)?;
+                writeln!(f, "\n{:column$}{text}\n{:column$}{}", "", "", "-".repeat(text.len()))?
             }
-            StepKind::Table => {
-                writeln!(f, "{:column$}{text}", "")?;
-                print(f, &step.steps, column + 4, column + 4, tail)?;
-            }
-            StepKind::Action => {
-                writeln!(f, "{:column$}{text}", "")?;
-                let below = if tail { column.saturating_sub(4) } else { column + 4 };
-                print(f, &step.steps, below, column + 1, tail)?;
-            }
-            StepKind::Bucket | StepKind::Branch | StepKind::Thaw => {
-                writeln!(f, "{:column$}{text}", "")?;
-                print(f, &step.steps, column + 4, column + 4, tail)?;
-            }
-            StepKind::Note => {
-                writeln!(f, "{:notes$}-> {text}", "")?;
-                print(f, &step.steps, column, notes, tail)?;
-            }
+            StepKind::Note => writeln!(f, "{:column$} -> {text}", "")?,
+            StepKind::Warning => writeln!(f, "{:column$} >> {text}", "")?,
+            _ => writeln!(f, "{:column$}{text}", "")?,
         }
+        print(f, &step.steps, level + 2 * more)?;
     }
     Ok(())
 }
@@ -113,15 +127,17 @@ pub(crate) struct Recorder {
     done: Vec<Step>,
     open: Vec<Step>,
     /// Walks that go on once the packet was looked up again.
-    pub(crate) resumed: Vec<Resumed>,
+    pending: Vec<Pending>,
+    /// Whose doing it is that the packet goes nowhere.
+    pub(crate) drop_at: Option<String>,
 }
 
-/// A walk that goes on once its packet was looked up again.
-#[derive(Clone, Debug)]
-pub(crate) struct Resumed {
+/// A walk that goes on once its packet was tracked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
     pub(crate) id: u32,
-    /// What it waits for.
-    pub(crate) title: String,
+    pub(crate) zone: u16,
+    pub(crate) nat: Option<Nat>,
     /// The packet when it was frozen.
     pub(crate) key: Box<FlowKey>,
     /// Keeps the frozen walk.
@@ -130,8 +146,17 @@ pub(crate) struct Resumed {
 
 impl Recorder {
     /// Notes that a walk goes on elsewhere.
-    pub(crate) fn resumes(&mut self, id: u32, title: &str, key: &FlowKey, frozen: Arc<Frozen>) {
-        self.resumed.push(Resumed { id, title: title.to_owned(), key: Box::new(*key), frozen });
+    pub(crate) fn resumes(&mut self, pending: Pending) {
+        self.pending.push(pending);
+    }
+
+    /// Opens the last step again: what is recorded next is at its end.
+    pub(crate) fn reopen(&mut self) -> bool {
+        let steps = self.open.last_mut().map_or(&mut self.done, |parent| &mut parent.steps);
+        let last = steps.pop_if(|step| step.kind == StepKind::Table);
+        let reopened = last.is_some();
+        self.open.extend(last);
+        reopened
     }
 
     /// Opens a step beneath the one that is open.
@@ -160,6 +185,9 @@ impl Recorder {
             megaflow: format_megaflow(key, &verdict.mask, &syntax),
             actions: format_dp_actions(&verdict.actions, &key.packet, &|_| None),
             drop: verdict.drop.map(|d| d.name()),
+            drop_at: self.drop_at.filter(|_| verdict.drop.is_some()),
+            resumed: Vec::new(),
+            pending: self.pending,
         }
     }
 }
@@ -196,4 +224,24 @@ pub(crate) fn learned_text(rule: &FlowMod) -> String {
     }
     let actions: Vec<_> = rule.instructions.apply.iter().map(action_text).collect();
     text + " actions=" + &if actions.is_empty() { "drop".to_owned() } else { actions.join(",") }
+}
+
+/// Actions, as `ovs-ofctl` writes them.
+pub(crate) fn actions_text<'a>(actions: impl Iterator<Item = &'a Action>) -> String {
+    actions.map(action_text).collect::<Vec<_>>().join(",")
+}
+
+/// The translation of a `ct` action, as `ovs-ofctl` writes it.
+pub(crate) fn nat_text(nat: &Nat) -> String {
+    let ct = Ct {
+        commit: false,
+        force: false,
+        zone: CtZone::Number(0),
+        table: None,
+        alg: 0,
+        nat: Some(*nat),
+        exec: Vec::new(),
+    };
+    let text = action_text(&Action::Ct(Box::new(ct)));
+    text.strip_prefix("ct(").and_then(|t| t.strip_suffix(')')).unwrap_or(&text).to_owned()
 }

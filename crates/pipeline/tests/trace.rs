@@ -4,7 +4,7 @@ mod common;
 
 use common::{bridge, device, flows, packet, patch, pipeline};
 use weft_flow::{Action, OfPort};
-use weft_pipeline::PacketOut;
+use weft_pipeline::{PacketOut, TraceFrom};
 
 const PACKET: &str = "in_port=1,tcp,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,nw_src=10.0.0.1,nw_dst=10.0.0.2,\
                       nw_ttl=64,tp_src=1000,tp_dst=80";
@@ -30,12 +30,12 @@ bridge(\"br1\")
  0. in_port=1, priority 32768, cookie 0x5
     load:0x7->NXM_NX_REG0[]
     resubmit(,1)
-         1. tcp, priority 10
+     1. tcp, priority 10
             set_field:02:00:00:00:00:09->eth_dst
             output:2
     resubmit(,2)
  2. reg0=0x7, priority 32768
-    -> goto_table:3
+    goto_table:3
  3. ip, priority 32768
     output:3
 
@@ -60,10 +60,82 @@ bridge(\"br2\")
 fn drops_say_why() {
     let pipeline = pipeline(vec![bridge(1, vec![device(1, 1)])]);
     let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();
-    assert!(text.contains(" -> no-other-port: "), "{text}");
+    assert!(text.contains(" >> no-other-port: "), "{text}");
     assert!(text.ends_with("Datapath actions: drop\nDrop reason: no-other-port"), "{text}");
     let nowhere = pipeline.trace(&packet(5, PACKET), 0).1;
     assert_eq!(nowhere.drop, Some("not-attached"));
+    flows(&pipeline, 1, "in_port=1,cookie=0x77,actions=drop");
+    let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();
+    assert!(text.contains(" 0. in_port=1, priority 32768, cookie 0x77\n    drop\n"), "{text}");
+    assert!(text.ends_with("drop\nDrop reason: rule-drop (table 0, cookie 0x77)"), "{text}");
+    let mut config = (*pipeline.snapshot().bridge(1).unwrap().config).clone();
+    config.ports.push(weft_pipeline::PortConfig { link_up: false, ..device(1, 2) });
+    common::configure(&pipeline, config);
+    flows(&pipeline, 1, "actions=2");
+    let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();
+    assert!(text.ends_with("Drop reason: port-down (port 2 \"p102\")"), "{text}");
+}
+
+#[test]
+fn through_connection_tracking() {
+    let pipeline = pipeline(vec![bridge(1, (1..4).map(|n| device(1, n)).collect())]);
+    let rules = "\
+        ip,actions=ct(commit,zone=5,table=1,nat(src=1.1.1.1:100))
+        table=1,ct_state=+new,ip,actions=2
+        table=1,ct_state=+est,ip,actions=ct(zone=6,table=2)
+        table=2,ct_state=+inv,ip,actions=3";
+    flows(&pipeline, 1, rules);
+    let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();
+    let expected = "
+recirc(0x1) - resume conntrack with default ct_state=trk|new (use --ct-next to customize)
+Replacing src/dst IP/ports to simulate NAT:
+ Initial flow: nw_src=10.0.0.1,tp_src=1000,nw_dst=10.0.0.2,tp_dst=80
+ Modified flow: nw_src=1.1.1.1,tp_src=100,nw_dst=10.0.0.2,tp_dst=80
+===============================================================================
+
+Flow: recirc_id=0x1,ct_state=new|trk,ct_zone=5,";
+    assert!(text.contains(expected), "{text}");
+    let thawed = "
+bridge(\"br1\")
+-------------
+    thaw
+        Resuming from table 1
+ 1. ct_state=+new,ip, priority 32768
+    output:2
+";
+    assert!(text.contains(thawed), "{text}");
+    // The packet is in other states the next times.
+    let next = [weft_flow::CT_TRK | weft_flow::CT_EST, weft_flow::CT_TRK | weft_flow::CT_INV];
+    let (_, trace) = pipeline.trace_through(TraceFrom::DpPort, &packet(1, PACKET), &next, 0);
+    let actions: Vec<_> = trace.resumed.iter().map(|r| r.trace.actions.as_str()).collect();
+    assert_eq!(actions.len(), 2);
+    assert!(actions[0].starts_with("ct(zone=6),recirc(") && actions[1] == "103", "{actions:?}");
+    assert!(trace.resumed[1].title[0].ends_with("- resume conntrack with ct_state=inv|trk"), "{trace}");
+}
+
+#[test]
+fn groups_and_action_sets() {
+    let pipeline = pipeline(vec![bridge(1, (1..5).map(|n| device(1, n)).collect())]);
+    let buckets = [(0, "mod_dl_src:02:00:00:00:00:07,output:2"), (0, "output:3")];
+    common::add_group(&pipeline, 1, 1, weft_pipeline::group::GroupKind::All, &buckets);
+    flows(&pipeline, 1, "actions=write_actions(output:2,group:1),goto_table:1\ntable=1,actions=4");
+    let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();
+    let expected = "
+ 0. priority 32768
+    write_actions(output:2,group:1)
+     -> action set is: group:1
+    goto_table:1
+     1. priority 32768
+            output:4
+--. Executing action set:
+    group:1
+    bucket 0
+            set_field:02:00:00:00:00:07->eth_src
+            output:2
+    bucket 1
+            output:3
+";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]

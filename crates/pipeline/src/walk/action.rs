@@ -15,6 +15,7 @@ impl<'a> Walk<'a> {
             Action::OutputReg { src, max_len } => {
                 let port = OfPort(self.read(*src) as u32);
                 let port = if src.bits == 16 { OfPort::from_u16(port.0 as u16) } else { port };
+                self.note(|| format!("output port is {port}"));
                 self.output(port, *max_len, origin);
             }
             Action::OutputTrunc { port, max_len } => {
@@ -34,7 +35,7 @@ impl<'a> Walk<'a> {
             Action::Resubmit { port, table, ct } => return self.resubmit(*port, *table, *ct, origin),
             Action::Clone(actions) => {
                 let end = End::Restore(self.save());
-                return Next::Into(Frame { end, steps: 1, ..Frame::of(List::Slice(actions), origin) });
+                return Next::Into(Frame { end, ..Frame::of(List::Slice(actions), origin) });
             }
             Action::Exit => self.exit = true,
             Action::Group(id) => return self.group(*id, origin),
@@ -163,7 +164,7 @@ impl<'a> Walk<'a> {
         match self.frame_by(table, port, true, ct) {
             Some(frame) => {
                 self.depth += u32::from(deep);
-                Next::Into(Frame { deep, steps: 2, ..frame })
+                Next::Into(Frame { deep, ..frame })
             }
             None => Next::Go,
         }

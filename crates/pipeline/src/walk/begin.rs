@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weft_flow::{
     Action, DepTags, DpPort, DropReason, EXTRA_CT, FRAG_ANY, FRAG_LATER, FlowKey, FlowMask, OfPort, Opaque,
-    Verdict,
+    PipelineKey, Verdict,
 };
 use weft_wire::EtherType;
 
@@ -45,7 +45,7 @@ pub(crate) fn received_on(
         return nothing(key, DropReason::NotAttached, mode);
     };
     let mut walk = Walk::new(view, bridge, key, now_ms, mode);
-    walk.first_port = port;
+    walk.began.in_port = port.0;
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
     if walk.admit(port) {
         walk.enter(port);
@@ -69,10 +69,10 @@ pub(crate) fn packet_out(
     let mut walk = Walk::new(view, bridge, &key, now_ms, mode);
     walk.packet_out = true;
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
-    walk.first_port = out.in_port;
     walk.cacheable = false;
     walk.packet.key.pipeline = key.pipeline;
     walk.packet.key.pipeline.in_port = out.in_port.0;
+    walk.began = walk.packet.key.pipeline;
     walk.packet.key.pipeline.actset_output = OfPort::UNSET.0;
     let origin = Origin { table: 0, cookie: u64::MAX, reason: reason::PACKET_OUT };
     walk.run(vec![Frame::of(List::Slice(out.actions), origin)]);
@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
             emitted: 0,
             tunnels: Vec::new(),
             packet_out: false,
-            first_port: OfPort::NONE,
+            began: PipelineKey::default(),
             cacheable: true,
             deps: DepTags::default(),
             learned: DepTags::default(),
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
     fn go_on(&mut self, frozen: &'a Frozen) {
         let bridge = self.bridge;
         self.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
-        self.first_port = OfPort(frozen.first_port);
+        self.began = self.packet.key.pipeline;
         self.packet_out = frozen.packet_out;
         self.cacheable &= !frozen.packet_out;
         self.trunc = frozen.trunc;
@@ -232,9 +232,14 @@ impl<'a> Walk<'a> {
             counters: self.counters,
             effects: effects.iter().map(|e| Opaque(e.clone() as Arc<_>)).collect(),
         };
-        let trace = self.recorder.map(|recorder| {
+        let dropped_by = self.matched.last().filter(|_| why == DropReason::RuleDrop);
+        let trace = self.recorder.map(|mut recorder| {
+            if let Some(rule) = dropped_by {
+                let at = || format!("table {}, cookie {:#x}", rule.table, rule.cookie);
+                recorder.drop_at.get_or_insert_with(at);
+            }
             let (mut first, mut last) = (*key, self.packet.key);
-            first.pipeline.in_port = self.first_port.0;
+            first.pipeline = PipelineKey { actset_output: 0, ..self.began };
             last.pipeline.actset_output = 0;
             recorder.finish(&first, &last, &verdict)
         });

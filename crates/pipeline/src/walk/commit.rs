@@ -101,6 +101,11 @@ impl Packet {
         field!(eth_src, SetField::EthSrc);
         field!(eth_dst, SetField::EthDst);
         field!(mpls[0], SetField::Mpls);
+        // An entry that was pushed just now is pushed as it is to be.
+        if let [.., DpAction::PushMpls { lse, .. }, DpAction::Set(SetField::Mpls(new))] = &mut out[..] {
+            *lse = *new;
+            out.pop();
+        }
         field!(ipv4_src, SetField::Ipv4Src, translated);
         field!(ipv4_dst, SetField::Ipv4Dst, translated);
         field!(ipv6_src, SetField::Ipv6Src, translated);

@@ -14,7 +14,13 @@ impl<'a> Walk<'a> {
             CtZone::Number(zone) => zone,
             CtZone::Field(sub) => self.read(sub) as u16,
         };
+        if let Some(nat) = &ct.nat {
+            self.step(|| crate::trace::nat_text(nat));
+        }
         let (mark, label) = self.marks(&ct.exec);
+        if ct.nat.is_none() && ct.exec.is_empty() {
+            self.step(|| "drop".to_owned());
+        }
         let spec = CtSpec { zone, commit: ct.commit, force: ct.force, mark, label, nat: ct.nat, alg: ct.alg };
         self.commit();
         self.emit(DpAction::Ct(Arc::new(spec)));
@@ -30,7 +36,7 @@ impl<'a> Walk<'a> {
             });
             let mut frozen = self.freeze();
             (frozen.table, frozen.conntracked) = (Some(table), true);
-            self.recirculate(frozen, "resume conntrack");
+            self.recirculate(frozen, Some((zone, ct.nat)));
         }
         self.note(|| {
             "Sets the packet to an untracked state, and clears all the conntrack fields.".to_owned()
@@ -42,6 +48,7 @@ impl<'a> Walk<'a> {
     fn marks(&mut self, exec: &'a [Action]) -> (Option<(u32, u32)>, Option<(u128, u128)>) {
         let (mut mark, mut label) = ((0u128, 0u128), (0u128, 0u128));
         for action in exec {
+            self.step(|| crate::trace::action_text(action));
             let (field, value, bits) = match action {
                 Action::SetField { field, value, mask, .. } => (*field, *value, *mask),
                 Action::Move { src, dst } if self.meets(src.field.prereq()) => {

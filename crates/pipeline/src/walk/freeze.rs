@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    Action, ControllerAction, DpAction, DropReason, EXTRA_CT, FlowKey, Instructions, Opaque, Recirc, Subfield,
+    Action, ControllerAction, DpAction, DropReason, EXTRA_CT, FlowKey, Instructions, Nat, Opaque, Recirc,
+    Subfield,
 };
 
 use super::packet::Packet;
 use super::{End, Frame, MAX_DEPTH, MAX_FORKS, Origin, Root, Walk, Why};
 use crate::frozen::{Frozen, FrozenFrame};
-use crate::trace::StepKind;
+use crate::trace::{Pending, StepKind};
 
 /// The instructions after apply-actions, if they do anything.
 fn rest(instructions: &Arc<Instructions>) -> Option<Arc<Instructions>> {
@@ -52,7 +53,6 @@ impl<'a> Walk<'a> {
             conntracked: packet.is_tracked(),
             told: packet.told,
             trunc: self.trunc,
-            first_port: self.first_port.0,
             packet_out: self.packet_out,
         }
     }
@@ -77,13 +77,13 @@ impl<'a> Walk<'a> {
         frozen
     }
 
-    /// Has the packet looked up again and the walk resumed then.
-    pub(super) fn recirculate(&mut self, frozen: Frozen, title: &str) {
+    /// Has the packet looked up again and the walk resumed then, after it was `tracked` in a zone and translated.
+    pub(super) fn recirculate(&mut self, frozen: Frozen, tracked: Option<(u16, Option<Nat>)>) {
         let (id, frozen) = self.frozen.intern(frozen);
-        if let Some(recorder) = &mut self.recorder {
-            let mut key = self.packet.key;
+        if let (Some(recorder), Some((zone, nat))) = (&mut self.recorder, tracked) {
+            let mut key = Box::new(self.packet.key);
             key.packet.recirc_id = id;
-            recorder.resumes(id, title, &key, frozen.clone());
+            recorder.resumes(Pending { id, zone, nat, key, frozen: frozen.clone() });
         }
         self.emit(DpAction::Recirc(Recirc { id, frozen: Opaque(frozen) }));
     }
@@ -91,13 +91,11 @@ impl<'a> Walk<'a> {
     pub(super) fn look_up_again(&mut self, why: Why, frames: &mut [Frame<'a>], root: Root) {
         let frozen = self.freeze_frames(frames, root);
         self.commit();
-        match why {
-            Why::Mpls => self.recirculate(frozen, "resume after MPLS"),
-            Why::Hash { basis, symmetric } => {
-                self.out.push(DpAction::Hash { basis, symmetric });
-                self.recirculate(frozen, "resume select group");
-            }
+        if let Why::Hash { basis, symmetric } = why {
+            self.out.push(DpAction::Hash { basis, symmetric });
         }
+        self.note(|| "The packet is looked up again, and goes on here then.".to_owned());
+        self.recirculate(frozen, None);
     }
 
     /// Sends the packet to a controller, which has the rest of the walk done, or not.

@@ -48,7 +48,9 @@ impl<'a> Walk<'a> {
         }
         let bucket = &group.buckets[i];
         self.counters.push(bucket.stats.clone());
-        self.note(|| format!("using bucket {}", bucket.id));
+        if matches!(group.kind, GroupKind::Select | GroupKind::FastFailover) {
+            self.note(|| format!("using bucket {}", bucket.id));
+        }
         self.record(crate::trace::StepKind::Bucket, || format!("bucket {}", bucket.id));
         let saved = self.save();
         self.action_set.clear();

@@ -70,13 +70,11 @@ impl<'a> Walk<'a> {
         let origin = Origin { table, cookie: rule.cookie, reason };
         let instructions: &'a Arc<Instructions> = &rule.instructions;
         if instructions.apply.is_empty() && instructions.goto.is_none() && instructions.write.is_empty() {
-            self.record(StepKind::Action, || "drop".to_owned());
-            self.leave();
+            self.step(|| "drop".to_owned());
         }
         if let Some(meter) = instructions.meter {
-            self.record(StepKind::Action, || format!("meter:{meter}"));
+            self.step(|| format!("meter:{meter}"));
             self.meter(meter);
-            self.leave();
         }
         let end = End::Rule(instructions);
         Some(Frame { end, steps: 1, ..Frame::of(List::Slice(&instructions.apply), origin) })
@@ -146,10 +144,11 @@ impl<'a> Walk<'a> {
         if wants {
             let origin = Origin { table, cookie: u64::MAX, reason: reason::NO_MATCH };
             self.packet_in(u16::MAX, 0, origin.reason, origin);
-        } else if config.fail_mode == crate::FailMode::Secure && !config.controller_connected {
-            self.blame(DropReason::FailSecure);
         } else {
-            self.blame(DropReason::TableMiss);
+            self.step(|| "drop".to_owned());
+            let secure = config.fail_mode == crate::FailMode::Secure && !config.controller_connected;
+            let reason = if secure { DropReason::FailSecure } else { DropReason::TableMiss };
+            self.blame_on(reason, || format!("table {table}"));
         }
         if !resubmit {
             self.action_set.clear();

@@ -26,8 +26,8 @@ mod set;
 use std::sync::Arc;
 
 use weft_flow::{
-    Action, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowMask, Instructions, OfPort, RuleRef,
-    RuleStats, Subfield, Verdict,
+    Action, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowMask, Instructions, OfPort, PipelineKey,
+    RuleRef, RuleStats, Subfield, Verdict,
 };
 
 use crate::effect::Effect;
@@ -131,7 +131,7 @@ struct Frame<'a> {
     /// Whether the frame counts for the depth.
     deep: bool,
     /// Steps of the trace that end with the frame.
-    steps: u8,
+    steps: u16,
 }
 
 impl<'a> Frame<'a> {
@@ -227,8 +227,8 @@ struct Walk<'a> {
     /// Tunnels that the packet at hand was encapsulated for.
     tunnels: Vec<DpPort>,
     packet_out: bool,
-    /// Where the packet came in.
-    first_port: OfPort,
+    /// The packet's state in the pipeline when the walk began, for traces.
+    began: PipelineKey,
     cacheable: bool,
     deps: DepTags,
     learned: DepTags,
@@ -256,19 +256,39 @@ impl<'a> Walk<'a> {
     /// Notes why the packet goes nowhere; the first reason counts.
     fn blame(&mut self, reason: DropReason) {
         self.blame.get_or_insert(reason);
-        self.note(|| format!("{reason}: {}", reason.describe()));
+        self.warn(|| format!("{reason}: {}", reason.describe()));
     }
 
     fn fatal(&mut self, reason: DropReason) {
         self.fatal.get_or_insert(reason);
-        self.note(|| format!("{reason}: {}", reason.describe()));
+        self.warn(|| format!("{reason}: {}", reason.describe()));
+    }
+
+    /// Notes why the packet goes nowhere, and whose doing that is.
+    fn blame_on(&mut self, reason: DropReason, whom: impl Fn() -> String) {
+        if self.blame.is_none()
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.drop_at = Some(whom());
+        }
+        self.blame.get_or_insert(reason);
+        self.warn(|| format!("{reason}: {} ({})", reason.describe(), whom()));
+    }
+
+    /// Records an action, beneath which nothing is recorded.
+    fn step(&mut self, text: impl FnOnce() -> String) {
+        self.record(StepKind::Action, text);
+        self.leave();
+    }
+
+    fn warn(&mut self, text: impl FnOnce() -> String) {
+        self.record(StepKind::Warning, text);
+        self.leave();
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
         self.record(StepKind::Note, text);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.leave();
-        }
+        self.leave();
     }
 
     /// Opens a step of the trace; what is recorded until [`Recorder::leave`] is beneath it.
@@ -284,7 +304,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn leave_steps(&mut self, steps: u8) {
+    fn leave_steps(&mut self, steps: u16) {
         (0..steps).for_each(|_| self.leave());
     }
 
@@ -305,7 +325,7 @@ impl<'a> Walk<'a> {
                 Some(action) if !done => {
                     frame.next += 1;
                     let origin = frame.origin;
-                    self.record(StepKind::Action, || crate::trace::action_text(action));
+                    self.step(|| crate::trace::action_text(action));
                     let next = self.action(action, origin);
                     self.follow(next, frames, root);
                 }
@@ -319,7 +339,7 @@ impl<'a> Walk<'a> {
 
     fn follow(&mut self, next: Next<'a>, frames: &mut Vec<Frame<'a>>, root: Root) {
         match next {
-            Next::Into(frame) => return frames.push(frame),
+            Next::Into(frame) => frames.push(frame),
             Next::Go => {}
             Next::Stop => {
                 if let Some(frame) = frames.last_mut() {
@@ -335,7 +355,6 @@ impl<'a> Walk<'a> {
             }
             Next::Pause(to) => self.pause(to, frames, root),
         }
-        self.leave();
     }
 
     fn end(&mut self, frame: Frame<'a>, frames: &mut Vec<Frame<'a>>, done: bool) {
@@ -351,27 +370,30 @@ impl<'a> Walk<'a> {
             End::Rule(_) if done => None,
             End::Rule(rest) => self.instructions(rest, frame.origin),
         };
-        // The next table's step takes the place of this one's.
         let Some(table) = goto else { return self.leave_steps(frame.steps) };
-        self.leave_steps(frame.steps.min(1));
         match self.frame_for(table, self.in_port(), false) {
-            Some(next) => frames.push(Frame { steps: frame.steps.max(1), ..next }),
-            None => self.leave_steps(frame.steps.saturating_sub(1)),
+            Some(next) => frames.push(Frame { steps: frame.steps + next.steps, ..next }),
+            None => self.leave_steps(frame.steps),
         }
     }
 
     /// The instructions after apply-actions. Returns the next table.
     fn instructions(&mut self, rest: &'a Instructions, origin: Origin) -> Option<u8> {
         if rest.clear {
-            self.note(|| "clear_actions".to_owned());
+            self.step(|| "clear_actions".to_owned());
             self.clear_set();
         }
-        for action in &rest.write {
-            self.note(|| format!("write_actions({})", crate::trace::action_text(action)));
-            self.write_set(action);
+        if !rest.write.is_empty() {
+            self.step(|| format!("write_actions({})", crate::trace::actions_text(rest.write.iter())));
+            rest.write.iter().for_each(|action| self.write_set(action));
+            let set = set::ordered(self.action_set.iter().copied());
+            self.note(|| format!("action set is: {}", crate::trace::actions_text(set.into_iter())));
         }
         if let Some((value, mask)) = rest.metadata {
-            self.note(|| format!("write_metadata:{value:#x}/{mask:#x}"));
+            self.step(|| match mask {
+                u64::MAX => format!("write_metadata:{value:#x}"),
+                _ => format!("write_metadata:{value:#x}/{mask:#x}"),
+            });
             let metadata = &mut self.packet.key.pipeline.metadata;
             *metadata = *metadata & !mask | value & mask;
         }
@@ -380,7 +402,7 @@ impl<'a> Walk<'a> {
             self.blame(DropReason::BadAction);
             return None;
         }
-        self.note(|| format!("goto_table:{table}"));
+        self.step(|| format!("goto_table:{table}"));
         Some(table)
     }
 

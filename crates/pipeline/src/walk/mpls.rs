@@ -14,18 +14,24 @@ const MAX_LABELS: usize = 3;
 const BOTTOM: u32 = 0x100;
 
 impl<'a> Walk<'a> {
-    /// The label stack, looked at whole: how many entries are known.
+    /// How many entries of the label stack are known; where its bottom is, is looked at.
     fn labels(&mut self) -> usize {
         if !self.eth_type().is_mpls() {
             return 0;
         }
+        for i in 0..MAX_LABELS {
+            self.look_label(i, BOTTOM);
+            if self.packet.key.packet.mpls[i] & BOTTOM != 0 {
+                return i + 1;
+            }
+        }
+        MAX_LABELS
+    }
+
+    fn look_label(&mut self, i: usize, bits: u32) {
         let mut looked = weft_flow::FlowMask::empty();
-        looked.0.packet.mpls = [u32::MAX; MAX_LABELS];
+        looked.0.packet.mpls[i] = bits;
         self.look(&looked);
-        self.packet.settled.0.packet.mpls = [u32::MAX; MAX_LABELS];
-        let labels = self.packet.key.packet.mpls;
-        let bottom = labels.iter().position(|lse| lse & BOTTOM != 0);
-        bottom.map_or(MAX_LABELS, |i| i + 1)
     }
 
     pub(super) fn push_mpls(&mut self, ethertype: EtherType) {
@@ -33,6 +39,7 @@ impl<'a> Walk<'a> {
         if n >= MAX_LABELS {
             return self.fatal(DropReason::BadAction);
         }
+        (0..n).for_each(|i| self.look_label(i, u32::MAX));
         let lse = if n > 0 { self.packet.key.packet.mpls[0] & !BOTTOM } else { self.first_label() };
         self.commit();
         let labels = &mut self.packet.key.packet.mpls;
@@ -63,6 +70,7 @@ impl<'a> Walk<'a> {
         if n == MAX_LABELS && labels[MAX_LABELS - 1] & BOTTOM == 0 {
             return self.fatal(DropReason::BadAction);
         }
+        (1..n).for_each(|i| self.look_label(i, u32::MAX));
         self.commit();
         let labels = &mut self.packet.key.packet.mpls;
         labels.copy_within(1.., 0);
@@ -91,6 +99,7 @@ impl<'a> Walk<'a> {
         }
         let labels = self.packet.key.packet.mpls;
         if outwards {
+            self.look_label(1, 0xff);
             self.packet.write(Field::MplsTtl, (labels[1] & 0xff).into(), 0xff, &mut self.mask);
         } else {
             self.note(|| "copy_ttl_in has no effect between labels".to_owned());

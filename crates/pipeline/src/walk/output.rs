@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
             }
             OfPort::NONE | OfPort::TABLE | OfPort::UNSET | OfPort::ANY => self.blame(DropReason::RuleDrop),
             port if port == self.in_port() => {
-                self.note(|| "not sent back by the port it came from".to_owned());
+                self.warn(|| "skipping output to input port".to_owned());
                 self.blame.get_or_insert(DropReason::HairpinRefused);
             }
             port => self.output_to(port),
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
         let bridge = self.bridge;
         match bridge.port(port) {
             Some(port) => self.send(port),
-            None => self.blame(DropReason::PortGone),
+            None => self.blame_on(DropReason::PortGone, || format!("port {port}")),
         }
     }
 
@@ -83,10 +83,11 @@ impl<'a> Walk<'a> {
             return;
         }
         if port.flags.down || !port.link_up {
-            return self.blame(DropReason::PortDown);
+            return self.blame_on(DropReason::PortDown, || format!("port {} \"{}\"", port.ofport, port.name));
         }
         if port.flags.no_forward {
-            return self.blame(DropReason::PortNoForward);
+            return self
+                .blame_on(DropReason::PortNoForward, || format!("port {} \"{}\"", port.ofport, port.name));
         }
         match &port.kind {
             PortKind::Patch { peer: Some((bridge, peer)) } => self.patch(*bridge, *peer),

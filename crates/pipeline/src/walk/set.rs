@@ -19,10 +19,12 @@ impl<'a> Walk<'a> {
     /// Executes an action set.
     pub(super) fn execute_set(&mut self, set: &[&'a Action]) {
         let origin = Origin { table: 0, cookie: u64::MAX, reason: reason::ACTION_SET };
-        self.record(crate::trace::StepKind::Note, || "action set".to_owned());
+        // The set stands at the end of what the first table led to.
+        let reopened = self.recorder.as_mut().is_some_and(crate::trace::Recorder::reopen);
+        self.record(crate::trace::StepKind::Table, || "--. Executing action set:".to_owned());
         let set = ordered(set.iter().copied());
         self.run_frames(&mut vec![Frame::of(List::Set(set), origin)], Root::Part);
-        self.leave();
+        self.leave_steps(1 + u16::from(reopened));
     }
 }
 
