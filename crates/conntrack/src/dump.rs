@@ -1,0 +1,213 @@
+//! What is shown of a connection, and which ones are meant? `dpctl/dump-conntrack`, flushing, statistics.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use weft_wire::IpProto;
+
+use crate::conn::{Conn, Proto};
+use crate::key::{Key, address, octets};
+use crate::tcp::TcpState;
+
+/// Addresses and ports of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryTuple {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source port, or ICMP identifier.
+    pub sport: u16,
+    /// Destination port, or ICMP identifier.
+    pub dport: u16,
+}
+
+/// A connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// IP protocol.
+    pub proto: u8,
+    /// Whether addresses are IPv6.
+    pub v6: bool,
+    /// Original direction.
+    pub orig: EntryTuple,
+    /// Replies.
+    pub reply: EntryTuple,
+    /// Zone.
+    pub zone: u16,
+    /// Mark.
+    pub mark: u32,
+    /// Label.
+    pub label: u128,
+    /// States of the ends of a TCP connection.
+    pub tcp: Option<(TcpState, TcpState)>,
+    /// Seconds until it ends if nothing comes.
+    pub timeout: u64,
+    /// Helper: 21 FTP, 69 TFTP, 0 none.
+    pub helper: u16,
+    /// Original direction of the connection that announced it.
+    pub master: Option<EntryTuple>,
+}
+
+fn tuple(key: &Key) -> EntryTuple {
+    EntryTuple {
+        src: address(&key.src.addr, key.v6),
+        dst: address(&key.dst.addr, key.v6),
+        sport: key.src.port,
+        dport: key.dst.port,
+    }
+}
+
+impl Entry {
+    pub(crate) fn of(conn: &Conn, now_ms: u64) -> Entry {
+        let tcp = match &conn.proto {
+            Proto::Tcp(tcp) => Some((tcp.peers[0].state, tcp.peers[1].state)),
+            _ => None,
+        };
+        Entry {
+            proto: conn.orig.proto,
+            v6: conn.orig.v6,
+            orig: tuple(&conn.orig),
+            reply: tuple(&conn.reply),
+            zone: conn.orig.zone,
+            mark: conn.mark,
+            label: conn.label,
+            tcp,
+            timeout: conn.expires_ms.saturating_sub(now_ms) / 1000,
+            helper: conn.extra.as_ref().map_or(0, |e| e.alg),
+            master: conn.extra.as_ref().and_then(|e| e.master.as_ref().map(tuple)),
+        }
+    }
+
+    fn direction(&self, f: &mut fmt::Formatter<'_>, t: &EntryTuple, reply: bool) -> fmt::Result {
+        write!(f, "(src={},dst={}", t.src, t.dst)?;
+        match (IpProto(self.proto), self.v6) {
+            (IpProto::ICMP, false) | (IpProto::ICMPV6, true) => {
+                let ty = match (self.v6, reply) {
+                    (false, false) => 8,
+                    (false, true) => 0,
+                    (true, false) => 128,
+                    (true, true) => 129,
+                };
+                write!(f, ",id={},type={ty},code=0)", t.sport)
+            }
+            (IpProto::TCP | IpProto::UDP | IpProto::SCTP | IpProto::UDPLITE, _) => {
+                write!(f, ",sport={},dport={})", t.sport, t.dport)
+            }
+            _ => f.write_str(")"),
+        }
+    }
+}
+
+/// Name of a protocol, as `dpctl` prints it.
+fn protocol(proto: u8) -> String {
+    match IpProto(proto) {
+        IpProto::TCP => "tcp".to_owned(),
+        IpProto::UDP => "udp".to_owned(),
+        IpProto::SCTP => "sctp".to_owned(),
+        IpProto::UDPLITE => "udplite".to_owned(),
+        IpProto::ICMP => "icmp".to_owned(),
+        IpProto::ICMPV6 => "icmpv6".to_owned(),
+        IpProto(n) => n.to_string(),
+    }
+}
+
+impl fmt::Display for Entry {
+    /// A line as `ovs-appctl dpctl/dump-conntrack` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},orig=", protocol(self.proto))?;
+        self.direction(f, &self.orig, false)?;
+        f.write_str(",reply=")?;
+        self.direction(f, &self.reply, true)?;
+        if self.zone != 0 {
+            write!(f, ",zone={}", self.zone)?;
+        }
+        if self.mark != 0 {
+            write!(f, ",mark={}", self.mark)?;
+        }
+        if self.label != 0 {
+            write!(f, ",labels={:#x}", self.label)?;
+        }
+        if let Some((a, b)) = self.tcp {
+            if a == b {
+                write!(f, ",protoinfo=(state={})", a.name())?;
+            } else {
+                write!(f, ",protoinfo=(state_orig={},state_reply={})", a.name(), b.name())?;
+            }
+        }
+        match self.helper {
+            0 => {}
+            21 => f.write_str(",helper=ftp")?,
+            69 => f.write_str(",helper=tftp")?,
+            other => write!(f, ",helper={other}")?,
+        }
+        Ok(())
+    }
+}
+
+/// Which connections are meant; what is `None` does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Zone.
+    pub zone: Option<u16>,
+    /// Whether addresses are IPv6.
+    pub v6: Option<bool>,
+    /// IP protocol.
+    pub proto: Option<u8>,
+    /// Mark, and the bits of it that count.
+    pub mark: Option<(u32, u32)>,
+    /// Label, and the bits of it that count.
+    pub label: Option<(u128, u128)>,
+    /// Ends of the original direction: source address, destination address.
+    pub orig: (Option<IpAddr>, Option<IpAddr>),
+    /// Ports of the original direction, or the ICMP identifier as both.
+    pub orig_ports: (Option<u16>, Option<u16>),
+    /// Ends of the replies: source address, destination address.
+    pub reply: (Option<IpAddr>, Option<IpAddr>),
+    /// Ports of the replies.
+    pub reply_ports: (Option<u16>, Option<u16>),
+}
+
+impl Filter {
+    pub(crate) fn takes(&self, conn: &Conn) -> bool {
+        let ends =
+            |key: &Key, addrs: &(Option<IpAddr>, Option<IpAddr>), ports: &(Option<u16>, Option<u16>)| {
+                addrs.0.is_none_or(|a| octets(a) == key.src.addr && a.is_ipv6() == key.v6)
+                    && addrs.1.is_none_or(|a| octets(a) == key.dst.addr && a.is_ipv6() == key.v6)
+                    && ports.0.is_none_or(|p| p == key.src.port)
+                    && ports.1.is_none_or(|p| p == key.dst.port)
+            };
+        self.zone.is_none_or(|z| z == conn.orig.zone)
+            && self.v6.is_none_or(|v| v == conn.orig.v6)
+            && self.proto.is_none_or(|p| p == conn.orig.proto)
+            && self.mark.is_none_or(|(v, m)| conn.mark & m == v & m)
+            && self.label.is_none_or(|(v, m)| conn.label & m == v & m)
+            && ends(&conn.orig, &self.orig, &self.orig_ports)
+            && ends(&conn.reply, &self.reply, &self.reply_ports)
+    }
+}
+
+/// Number of connections by protocol and, for TCP, by the state of the end that is further behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolStats {
+    /// By protocol, named as in a dump.
+    pub protocols: BTreeMap<String, usize>,
+    /// TCP connections by state.
+    pub tcp: BTreeMap<&'static str, usize>,
+}
+
+impl ProtocolStats {
+    pub(crate) fn add(&mut self, conn: &Conn) {
+        *self.protocols.entry(protocol(conn.orig.proto)).or_default() += 1;
+        if let Proto::Tcp(tcp) = &conn.proto {
+            let state = tcp.peers[0].state.min(tcp.peers[1].state);
+            *self.tcp.entry(state.name()).or_default() += 1;
+        }
+    }
+
+    /// All connections.
+    pub fn total(&self) -> usize {
+        self.protocols.values().sum()
+    }
+}

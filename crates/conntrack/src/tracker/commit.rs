@@ -1,0 +1,294 @@
+//! How does a connection begin, and what does it announce?
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use smallvec::SmallVec;
+use weft_flow::{CtKey, CtSpec, DropReason};
+use weft_wire::{IpProto, tcp};
+
+use super::{
+    Conntrack, CtOutcome, Edits, Limits, Patch, Seen, Splice, begins, describe, set_marks, translate, tuple,
+};
+use crate::conn::{Conn, Extra};
+use crate::expect::{Expectation, Expected};
+use crate::helper::{Announcement, FTP, TFTP, ftp};
+use crate::key::{End, Key, address, octets, state};
+use crate::nat::{self, Chance};
+use crate::shard::{Alias, PENDING, shard_of};
+
+/// Milliseconds between two searches through a whole range of ports: each may take some.
+const SEARCH_MS: u64 = 2;
+/// Ports tried for an announced connection.
+const ANNOUNCED_PORTS: u16 = 256;
+
+/// Something that a connection announced, to be registered when its lock is free again.
+pub(super) struct News {
+    orig: Key,
+    reply_key: Key,
+    mark: u32,
+    label: u128,
+    /// Whether the announcer is the end that answers.
+    reply: bool,
+    what: What,
+}
+
+enum What {
+    /// Text in the payload, which is at this offset of the frame.
+    Ftp { said: Announcement, payload_at: usize },
+    /// The port that the question came from.
+    Tftp,
+}
+
+/// What a packet of a connection announces. Sequence numbers are put right on the way.
+pub(super) fn listen(conn: &mut Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edits) -> Option<News> {
+    let extra = conn.extra.as_mut()?;
+    if let Some(segment) = &seen.segment {
+        shift_sequence(extra, reply, segment.seq, segment.ack, segment.flags, seen, edits);
+    }
+    let what = match (extra.alg, IpProto(conn.orig.proto)) {
+        (FTP, IpProto::TCP) => {
+            let payload_at = usize::from(seen.packet.layout.payload);
+            let payload = seen.packet.frame.get(payload_at..seen.packet.layout.end as usize)?;
+            What::Ftp { said: ftp(payload, reply)?, payload_at }
+        }
+        (TFTP, IpProto::UDP) if !reply => What::Tftp,
+        _ => return None,
+    };
+    Some(News { orig: conn.orig, reply_key: conn.reply, mark: conn.mark, label: conn.label, reply, what })
+}
+
+fn shift_sequence(
+    extra: &Extra,
+    reply: bool,
+    seq: u32,
+    ack: u32,
+    flags: u16,
+    seen: &Seen<'_>,
+    edits: &mut Edits,
+) {
+    let (own, other) = (extra.shifts[usize::from(reply)], extra.shifts[usize::from(!reply)]);
+    let l4 = usize::from(seen.packet.layout.l4);
+    let mut put = |at: usize, old: u32, new: u32| {
+        if old != new {
+            edits.patches.push(Patch { at: l4 + at, bytes: SmallVec::from_slice(&new.to_be_bytes()) });
+        }
+    };
+    put(tcp::field::SEQ, seq, own.apply(seq));
+    if flags & tcp::TcpFlags::ACK != 0 {
+        put(tcp::field::ACK, ack, other.undo(ack));
+    }
+}
+
+impl Conntrack {
+    /// Tracks a packet that no connection knows. `None`: it is invalid.
+    pub(super) fn begin(
+        &self,
+        seen: &Seen<'_>,
+        ct: &mut CtKey,
+        spec: &CtSpec,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Option<CtOutcome> {
+        let proto = begins(seen)?;
+        let expected = self.expected(&seen.key, now_ms);
+        ct.state |= state::NEW | if expected.is_some() { state::REL } else { 0 };
+        tuple(ct, expected.as_ref().map_or(&seen.key, |e| &e.master), Some(seen));
+        if !spec.commit {
+            return Some(Ok(Edits::default()));
+        }
+        if self.count.load(Relaxed) >= limits.connections {
+            return Some(Err(DropReason::CtTableFull));
+        }
+        if limits.zone(spec.zone).is_some_and(|most| self.zone_count(spec.zone) >= most) {
+            return Some(Err(DropReason::CtZoneFull));
+        }
+        let mut extra = Extra { alg: spec.alg, ..Extra::default() };
+        let mut conn = Conn {
+            orig: seen.key,
+            reply: seen.key.reversed(),
+            label: 0,
+            mark: 0,
+            expires_ms: 0,
+            proto,
+            extra: None,
+        };
+        if let Some(e) = &expected {
+            (conn.mark, conn.label, extra.master) = (e.mark, e.label, Some(e.master));
+        }
+        set_marks(&mut conn, spec);
+        let helped = extra.alg != 0 || extra.master.is_some();
+        conn.extra = helped.then(|| Box::new(extra));
+        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto, conn.is_udp());
+        describe(ct, &conn, seen);
+        if let Some(reply) = self.translation(&seen.key, spec, expected.as_ref(), now_ms) {
+            match reply {
+                Some(reply) => conn.reply = reply,
+                None => return Some(Err(DropReason::NatExhausted)),
+            }
+        }
+        let mut edits = Edits::default();
+        ct.state |= conn.nat_bits();
+        translate(&seen.key, &conn.outcome(false), seen.icmp_id_at, &mut edits);
+        let news = listen(&mut conn, false, seen, &mut edits);
+        self.enter(conn);
+        if expected.is_some() {
+            self.fulfilled(&seen.key);
+        }
+        if let Some(news) = news {
+            self.announce(news, seen, &mut edits, now_ms);
+        }
+        Some(Ok(edits))
+    }
+
+    /// How the replies of a new connection are named, if it is to be translated; `Some(None)`: nothing is free. The
+    /// name is reserved.
+    fn translation(
+        &self,
+        key: &Key,
+        spec: &CtSpec,
+        expected: Option<&Expectation>,
+        now_ms: u64,
+    ) -> Option<Option<Key>> {
+        let nat = spec.nat.as_ref()?;
+        if let Some(e) = expected
+            && nat.side.is_none()
+        {
+            let from = End { addr: e.from, port: key.src.port };
+            let reply = Key { src: e.to, dst: from, ..*key };
+            if reply == key.reversed() {
+                return None;
+            }
+            return Some(self.reserve(&reply).then_some(reply));
+        }
+        nat.side?;
+        let last = self.next_search_ms.load(Relaxed);
+        let random = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        let chance = Chance {
+            seed: self.seed,
+            random: crate::key::fold(random, self.seed ^ 0xc2b2_ae3d_27d4_eb4f),
+            thorough: now_ms >= last,
+        };
+        let mut tried = 0u32;
+        let plain = key.reversed();
+        let chosen = nat::choose(key, nat, chance, |reply| {
+            tried += 1;
+            if *reply == plain { !self.in_use(reply) } else { self.reserve(reply) }
+        });
+        if tried > 1024 {
+            self.next_search_ms.store(now_ms + SEARCH_MS, Relaxed);
+        }
+        Some(chosen)
+    }
+
+    fn in_use(&self, key: &Key) -> bool {
+        let hash = self.hash(key);
+        self.shards[shard_of(hash)].lock().find(hash, key).is_some()
+    }
+
+    /// Reserves the name of a translated connection's replies. False: it is taken.
+    fn reserve(&self, reply: &Key) -> bool {
+        let hash = self.hash(reply);
+        let mut shard = self.shards[shard_of(hash)].lock();
+        if shard.find(hash, reply).is_some() {
+            return false;
+        }
+        shard.set_alias(hash, Alias { key: *reply, slot: PENDING, home: 0 }, |k| self.hash(k));
+        true
+    }
+
+    /// Enters a connection. One of the same name that another thread entered meanwhile stays.
+    fn enter(&self, conn: Conn) {
+        let hash = self.hash(&conn.orig);
+        let home = shard_of(hash);
+        let (translated, reply, zone) = (conn.translated(), conn.reply, conn.orig.zone);
+        let mut shard = self.shards[home].lock();
+        let entered = shard.find(hash, &conn.orig).is_none();
+        let slot = if entered { shard.insert(hash, conn, |k| self.hash(k)) } else { PENDING };
+        drop(shard);
+        if translated {
+            let hash = self.hash(&reply);
+            let mut shard = self.shards[shard_of(hash)].lock();
+            if entered {
+                shard.set_alias(hash, Alias { key: reply, slot, home: home as u8 }, |k| self.hash(k));
+            } else {
+                shard.remove_alias(hash, &reply);
+            }
+        }
+        if entered {
+            self.count.fetch_add(1, Relaxed);
+            self.created.fetch_add(1, Relaxed);
+            self.zone_counts[usize::from(zone)].fetch_add(1, Relaxed);
+        }
+    }
+
+    fn expected(&self, key: &Key, now_ms: u64) -> Option<Expectation> {
+        if self.expecting.load(Relaxed) == 0 {
+            return None;
+        }
+        self.expectations.lock().get(key, now_ms)
+    }
+
+    fn fulfilled(&self, key: &Key) {
+        let mut expectations = self.expectations.lock();
+        expectations.done(key);
+        self.expecting.store(expectations.len(), Relaxed);
+    }
+
+    /// Expects what was announced, and changes the announcement to what the other end sees of the announcer.
+    pub(super) fn announce(&self, news: News, seen: &Seen<'_>, edits: &mut Edits, now_ms: u64) {
+        let News { orig, reply_key, mark, label, reply, what } = news;
+        // The announcer itself, how the other end sees it, the other end, and how the announcer sees that.
+        let (own, shown, other, seen_as) = if reply {
+            (reply_key.src, orig.dst, orig.src, reply_key.dst)
+        } else {
+            (orig.src, reply_key.dst, reply_key.src, orig.dst)
+        };
+        let port = match &what {
+            What::Ftp { said, .. } => said.port,
+            What::Tftp => own.port,
+        };
+        if let What::Ftp { said, .. } = &what
+            && said.addr.is_some_and(|a| octets(a) != own.addr)
+        {
+            // Whoever announces someone else's address is after something.
+            return;
+        }
+        let to = End { addr: own.addr, port };
+        let expect = |port: u16| {
+            let key =
+                Key { src: End { addr: other.addr, port: 0 }, dst: End { addr: shown.addr, port }, ..orig };
+            Expected::by(&key)
+        };
+        let mut expectations = self.expectations.lock();
+        let offered = match what {
+            What::Tftp => Some(shown.port),
+            What::Ftp { .. } => {
+                let free = |p: &u16| !expectations.taken(&expect(*p), &to, now_ms);
+                (0..ANNOUNCED_PORTS).map(|i| port.wrapping_add(i).max(1)).find(free)
+            }
+        };
+        let Some(offered) = offered else { return };
+        let expectation = Expectation::new(to, seen_as.addr, orig, mark, label, now_ms);
+        expectations.add(expect(offered), expectation, now_ms);
+        self.expecting.store(expectations.len(), Relaxed);
+        drop(expectations);
+        if let What::Ftp { said, payload_at } = what
+            && (shown.addr != own.addr || offered != port)
+        {
+            let text = said.rewritten(address(&shown.addr, orig.v6), offered).into_bytes();
+            self.lengthen(&orig, reply, seen, text.len() as i32 - said.text.len() as i32, now_ms);
+            let at = payload_at + said.text.start;
+            edits.splice = Some(Box::new(Splice { at, remove: said.text.len(), insert: text }));
+        }
+    }
+
+    /// The text that a segment carries becomes longer: what is sent after it counts from further on.
+    fn lengthen(&self, orig: &Key, reply: bool, seen: &Seen<'_>, by: i32, now_ms: u64) {
+        let Some(segment) = seen.segment else { return };
+        self.visit(orig, now_ms, |conn, _| {
+            if let Some(extra) = &mut conn.extra {
+                extra.shifts[usize::from(reply)].note(segment.seq, by);
+            }
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! What may be asked of all connections together: limits, timeouts, listing, flushing, the passing of time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Conntrack;
+use crate::dump::{Entry, Filter, ProtocolStats};
+use crate::key::Key;
+use crate::timeout::TimeoutPolicy;
+
+/// How many connections there may be, and how long they live.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in all zones.
+    pub connections: usize,
+    /// Connections of each zone that has no limit of its own; `None`: no limit.
+    pub default_zone: Option<u32>,
+    /// Connections of single zones; 0: no limit.
+    pub zones: HashMap<u16, u32>,
+    /// Timeouts of zones without a policy.
+    pub default_policy: TimeoutPolicy,
+    /// Timeouts of single zones.
+    pub policies: HashMap<u16, TimeoutPolicy>,
+    /// Whether TCP sequence numbers are checked.
+    pub check_seq: bool,
+}
+
+impl Default for Limits {
+    /// Three million connections, as Open vSwitch has it, no limit of zones, sequence numbers checked.
+    fn default() -> Self {
+        Limits {
+            connections: 3_000_000,
+            default_zone: None,
+            zones: HashMap::new(),
+            default_policy: TimeoutPolicy::default(),
+            policies: HashMap::new(),
+            check_seq: true,
+        }
+    }
+}
+
+impl Limits {
+    /// Most connections of a zone.
+    pub fn zone(&self, zone: u16) -> Option<u32> {
+        self.zones.get(&zone).copied().or(self.default_zone).filter(|most| *most > 0)
+    }
+
+    /// Timeouts of a zone.
+    pub fn policy(&self, zone: u16) -> &TimeoutPolicy {
+        if self.policies.is_empty() {
+            &self.default_policy
+        } else {
+            self.policies.get(&zone).unwrap_or(&self.default_policy)
+        }
+    }
+}
+
+impl Conntrack {
+    /// What is set.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    /// Changes limits and timeouts; connections that are there stay.
+    pub fn set_limits(&self, change: impl Fn(&mut Limits)) {
+        self.limits.rcu(|old| {
+            let mut new = Limits::clone(old);
+            change(&mut new);
+            new
+        });
+    }
+
+    /// Connections, some of which may be over but not swept yet.
+    pub fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Connections of a zone, counted in the same way.
+    pub fn zone_count(&self, zone: u16) -> u32 {
+        self.zone_counts[usize::from(zone)].load(Relaxed)
+    }
+
+    /// Zones that have connections, and how many.
+    pub fn zones(&self) -> BTreeMap<u16, u32> {
+        let counts = self.zone_counts.iter().enumerate();
+        counts.map(|(zone, n)| (zone as u16, n.load(Relaxed))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Connections entered since the beginning.
+    pub fn created(&self) -> u64 {
+        self.created.load(Relaxed)
+    }
+
+    /// Bytes of memory that connections take.
+    pub fn memory(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().memory()).sum()
+    }
+
+    /// Number of connections in each shard, for `dpctl/ct-bkts`.
+    pub fn buckets(&self) -> Vec<usize> {
+        self.shards.iter().map(|s| s.lock().iter().count()).collect()
+    }
+
+    /// Shows each connection that the filter lets through, until `show` returns false. A part of the table is locked
+    /// meanwhile.
+    pub fn each(&self, filter: &Filter, now_ms: u64, mut show: impl FnMut(Entry) -> bool) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            for (_, conn) in shard.iter().filter(|(_, c)| c.expires_ms > now_ms && filter.takes(c)) {
+                if !show(Entry::of(conn, now_ms)) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the connections out that the filter lets through; returns how many.
+    pub fn flush(&self, filter: &Filter) -> usize {
+        let mut flushed = 0;
+        for shard in &self.shards {
+            let mut locked = shard.lock();
+            let slots: Vec<u32> =
+                locked.iter().filter(|(_, c)| filter.takes(c)).map(|(slot, _)| slot).collect();
+            let gone: Vec<_> = slots.iter().filter_map(|s| locked.remove(*s, |k| self.hash_of(k))).collect();
+            drop(locked);
+            flushed += gone.len();
+            gone.iter().for_each(|conn| self.departed(conn));
+        }
+        flushed
+    }
+
+    /// Connections by protocol and state.
+    pub fn stats(&self, now_ms: u64) -> ProtocolStats {
+        let mut stats = ProtocolStats::default();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            shard.iter().filter(|(_, c)| c.expires_ms > now_ms).for_each(|(_, conn)| stats.add(conn));
+        }
+        stats
+    }
+
+    /// Lets time pass: looks at about `budget` connections, and takes out those whose time is over. To be called again
+    /// and again; returns how many went.
+    pub fn sweep(&self, now_ms: u64, budget: usize) -> usize {
+        let each = budget.div_ceil(self.shards.len());
+        let mut swept = 0;
+        for shard in &self.shards {
+            let gone = shard.lock().sweep(now_ms, each, |k| self.hash_of(k));
+            swept += gone.len();
+            gone.iter().for_each(|conn| self.departed(conn));
+        }
+        self.reassembly.lock().expire(now_ms);
+        swept
+    }
+
+    fn hash_of(&self, key: &Key) -> u64 {
+        self.hash(key)
+    }
+}

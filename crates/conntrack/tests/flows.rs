@@ -1,0 +1,313 @@
+//! Packets in, states and translations out.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use weft_conntrack::{Conntrack, CtOutcome, CtPacket, Edits, Filter, Limits, Reassembled, state};
+use weft_flow::{CtKey, CtSpec, DropReason, Layout, Nat, NatSide, PacketKey, SetField, extract_packet};
+use weft_wire::Mac;
+use weft_wire::build::Frame;
+use weft_wire::icmpv4::Icmpv4Message;
+use weft_wire::tcp::TcpFlags;
+
+const A: [u8; 4] = [10, 0, 0, 1];
+const B: [u8; 4] = [192, 0, 2, 1];
+const PUBLIC: [u8; 4] = [198, 51, 100, 7];
+const SYN: u16 = TcpFlags::SYN;
+const ACK: u16 = TcpFlags::ACK;
+const FIN: u16 = TcpFlags::FIN;
+const RST: u16 = TcpFlags::RST;
+
+fn eth() -> Frame {
+    Frame::eth(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]))
+}
+
+fn parsed(frame: &[u8]) -> (PacketKey, Layout) {
+    let mut key = PacketKey::default();
+    let layout = extract_packet(frame, 1, &mut key).unwrap();
+    (key, layout)
+}
+
+/// Tracks a frame; the key's section and the edits.
+fn track(ct: &Conntrack, frame: &[u8], spec: &CtSpec, now: u64) -> (CtKey, CtOutcome) {
+    track_again(ct, frame, spec, CtKey::default(), now)
+}
+
+fn track_again(ct: &Conntrack, frame: &[u8], spec: &CtSpec, mut key: CtKey, now: u64) -> (CtKey, CtOutcome) {
+    let (packet, layout) = parsed(frame);
+    let packet = CtPacket { frame, layout: &layout, key: &packet, checksums_good: false };
+    let outcome = ct.execute(&packet, &mut key, spec, now);
+    (key, outcome)
+}
+
+fn edits(outcome: CtOutcome) -> Edits {
+    outcome.unwrap_or_else(|reason| panic!("dropped: {reason}"))
+}
+
+fn commit(zone: u16) -> CtSpec {
+    CtSpec { zone, commit: true, ..CtSpec::default() }
+}
+
+fn look(zone: u16) -> CtSpec {
+    CtSpec { zone, ..CtSpec::default() }
+}
+
+fn tracker() -> Conntrack {
+    Conntrack::new(42, Limits::default())
+}
+
+#[test]
+fn a_tcp_connection_from_beginning_to_end() {
+    // Whether by the client, flags, sequence number, acknowledgment, payload, state expected.
+    let (new, est, rpl, inv) = (state::NEW, state::EST, state::RPL, state::INV);
+    let steps: [(bool, u16, u32, u32, usize, u16); 14] = [
+        (true, SYN, 1000, 0, 0, new),
+        (false, SYN | ACK, 5000, 1001, 0, est | rpl),
+        (true, ACK, 1001, 5001, 0, est),
+        (true, ACK, 1001, 5001, 100, est),
+        (false, ACK, 5001, 1101, 500, est | rpl),
+        // Far outside of the window, either way.
+        (true, ACK, 900_000, 5501, 100, inv),
+        (true, ACK, 1101, 4_000_000, 100, inv),
+        // Sent again.
+        (true, ACK, 1001, 5501, 100, est),
+        (true, RST, 77_777, 0, 0, inv),
+        (true, FIN | ACK, 1101, 5501, 0, est),
+        (false, ACK, 5501, 1102, 0, est | rpl),
+        (false, FIN | ACK, 5501, 1102, 0, est | rpl),
+        (true, ACK, 1102, 5502, 0, est),
+        // The same ports again.
+        (true, SYN, 9000, 0, 0, new),
+    ];
+    let ct = tracker();
+    for (i, (client, flags, seq, ack, len, expected)) in steps.into_iter().enumerate() {
+        let (src, dst, sport, dport) = if client { (A, B, 4000, 80) } else { (B, A, 80, 4000) };
+        let frame = eth().ipv4(src, dst).tcp(sport, dport).flags(flags).seq(seq, ack).window(1000);
+        let frame = frame.payload(vec![0; len]).build();
+        let (key, outcome) = track(&ct, &frame, &commit(1), 10 * i as u64);
+        assert_eq!(key.state, expected | state::TRK, "step {i}");
+        assert!(edits(outcome).is_empty());
+    }
+    assert_eq!(ct.count(), 1);
+}
+
+#[test]
+fn an_answer_alone_begins_nothing() {
+    let ct = tracker();
+    for flags in [SYN | ACK, RST, RST | ACK, FIN, 0, SYN | FIN] {
+        let frame = eth().ipv4(A, B).tcp(1, 2).flags(flags).build();
+        assert_eq!(track(&ct, &frame, &commit(1), 0).0.state, state::TRK | state::INV, "{flags:#x}");
+    }
+    let reply = eth().ipv4(A, B).icmpv4(Icmpv4Message::EchoReply { id: 1, seq: 1 }).build();
+    assert_eq!(track(&ct, &reply, &commit(1), 0).0.state, state::TRK | state::INV);
+    assert_eq!(ct.count(), 0);
+}
+
+#[test]
+fn a_wrong_checksum_is_invalid() {
+    let ct = tracker();
+    let mut frame = eth().ipv4(A, B).udp(1, 2).payload([1, 2, 3]).build();
+    *frame.last_mut().unwrap() ^= 1;
+    assert_eq!(track(&ct, &frame, &commit(1), 0).0.state, state::TRK | state::INV);
+}
+
+#[test]
+fn udp_marks_zones_and_time() {
+    let ct = tracker();
+    let (question, answer) = (eth().ipv4(A, B).udp(1, 2).build(), eth().ipv4(B, A).udp(2, 1).build());
+    let spec = CtSpec { mark: Some((5, u32::MAX)), label: Some((7, u128::MAX)), ..commit(3) };
+    assert_eq!(track(&ct, &question, &look(3), 0).0.state, state::TRK | state::NEW, "not committed");
+    assert_eq!(ct.count(), 0);
+    let key = track(&ct, &question, &spec, 0).0;
+    assert_eq!((key.mark, u128::from_be_bytes(key.label), key.tp_dst, key.ip_proto), (5, 7, 2, 17));
+    assert_eq!(track(&ct, &question, &look(3), 1).0.state, state::TRK | state::NEW, "not answered");
+    let key = track(&ct, &answer, &look(3), 1).0;
+    assert_eq!(key.state, state::TRK | state::EST | state::RPL);
+    assert_eq!((key.mark, key.ipv4_src), (5, u32::from_be_bytes(A)));
+    assert_eq!(track(&ct, &answer, &look(4), 1).0.state, state::TRK | state::NEW, "another zone");
+    // Thirty seconds after an answer it is over.
+    assert_eq!(track(&ct, &question, &look(3), 29_000).0.state, state::TRK | state::EST);
+    assert_eq!(track(&ct, &question, &look(3), 60_000).0.state, state::TRK | state::NEW);
+    assert_eq!(ct.count(), 0);
+}
+
+#[test]
+fn limits_sweeping_and_flushing() {
+    let ct = tracker();
+    ct.set_limits(|l| {
+        l.connections = 10;
+        l.zones.insert(1, 3);
+    });
+    let begin =
+        |zone: u16, port: u16, now| track(&ct, &eth().ipv4(A, B).udp(port, 2).build(), &commit(zone), now).1;
+    for port in 1..=3 {
+        assert!(edits(begin(1, port, 0)).is_empty());
+    }
+    assert_eq!(begin(1, 4, 0), Err(DropReason::CtZoneFull));
+    (1..=7).for_each(|port| drop(edits(begin(2, port, 0))));
+    assert_eq!(begin(2, 9, 0), Err(DropReason::CtTableFull));
+    assert_eq!(ct.zones().into_iter().collect::<Vec<_>>(), [(1, 3), (2, 7)]);
+    assert_eq!(ct.flush(&Filter { zone: Some(2), orig_ports: (Some(1), None), ..Filter::default() }), 1);
+    assert_eq!(ct.flush(&Filter { zone: Some(2), ..Filter::default() }), 6);
+    let mut lines = Vec::new();
+    ct.each(&Filter::default(), 0, |e| {
+        lines.push(e.to_string());
+        true
+    });
+    lines.sort();
+    let first = "udp,orig=(src=10.0.0.1,dst=192.0.2.1,sport=1,dport=2),reply=(src=192.0.2.1,dst=10.0.0.1,sport=2,dport=1),zone=1";
+    assert_eq!((lines.len(), lines[0].as_str()), (3, first));
+    while ct.sweep(100_000, 1000) > 0 {}
+    assert_eq!((ct.count(), ct.zone_count(1)), (0, 0));
+}
+
+fn snat(zone: u16) -> CtSpec {
+    let addr: IpAddr = Ipv4Addr::from(PUBLIC).into();
+    CtSpec {
+        nat: Some(Nat { side: Some(NatSide::Src), addrs: Some((addr, addr)), ..Nat::default() }),
+        ..commit(zone)
+    }
+}
+
+fn nat(zone: u16) -> CtSpec {
+    CtSpec { nat: Some(Nat::default()), ..look(zone) }
+}
+
+#[test]
+fn a_source_is_translated_and_answers_are_translated_back() {
+    let ct = tracker();
+    let question = eth().ipv4(A, B).udp(1000, 53).build();
+    let (key, outcome) = track(&ct, &question, &snat(1), 0);
+    assert_eq!(key.state, state::TRK | state::NEW | state::SNAT);
+    assert_eq!(edits(outcome).fields[..], [SetField::Ipv4Src(u32::from_be_bytes(PUBLIC))]);
+    assert_eq!(key.ipv4_src, u32::from_be_bytes(A), "the original tuple");
+    // Once more in the same zone, already translated.
+    let translated = eth().ipv4(PUBLIC, B).udp(1000, 53).build();
+    let (again, outcome) = track_again(&ct, &translated, &nat(1), key, 1);
+    assert_eq!(again.state & state::SNAT, state::SNAT);
+    assert!(edits(outcome).is_empty());
+    // Another host with the same port gets another.
+    let other = eth().ipv4([10, 0, 0, 2], B).udp(1000, 53).build();
+    let other = edits(track(&ct, &other, &snat(1), 1).1);
+    assert!(
+        matches!(other.fields[..], [SetField::Ipv4Src(_), SetField::TpSrc(port)] if port != 1000),
+        "{other:?}"
+    );
+    let answer = eth().ipv4(B, PUBLIC).udp(53, 1000).build();
+    let (key, outcome) = track(&ct, &answer, &nat(1), 2);
+    assert_eq!(key.state, state::TRK | state::EST | state::RPL | state::SNAT);
+    assert_eq!(edits(outcome).fields[..], [SetField::Ipv4Dst(u32::from_be_bytes(A))]);
+    // A stranger's packet to that port is none of it.
+    let stranger = eth().ipv4([203, 0, 113, 9], PUBLIC).udp(53, 1000).build();
+    assert_eq!(track(&ct, &stranger, &nat(1), 3).0.state, state::TRK | state::NEW);
+    assert_eq!(ct.flush(&Filter::default()), 2);
+    assert_eq!(track(&ct, &answer, &nat(1), 4).0.state, state::TRK | state::NEW, "aliases went too");
+}
+
+#[test]
+fn an_error_is_related_and_its_quotation_translated() {
+    let ct = tracker();
+    let question = eth().ipv4(A, B).udp(1000, 9).payload([7; 20]).build();
+    drop(edits(track(&ct, &question, &snat(1), 0).1));
+    let sent = eth().ipv4(PUBLIC, B).udp(1000, 9).payload([7; 20]).build();
+    let error =
+        eth().ipv4(B, PUBLIC).icmpv4(Icmpv4Message::Unreachable { code: 3 }).payload(&sent[14..]).build();
+    let (key, outcome) = track(&ct, &error, &nat(1), 1);
+    assert_eq!(key.state, state::TRK | state::REL | state::RPL | state::SNAT);
+    let edits = edits(outcome);
+    assert_eq!(edits.fields[..], [SetField::Ipv4Dst(u32::from_be_bytes(A))]);
+    let mut frame = error.clone();
+    for patch in &edits.patches {
+        frame[patch.at..patch.at + patch.bytes.len()].copy_from_slice(&patch.bytes);
+    }
+    // Outer Ethernet, IP and ICMP headers: 14 + 20 + 8.
+    assert_eq!(
+        frame[42..42 + 28],
+        question[14..42],
+        "the quotation is what the host sent, checksums included"
+    );
+    let strange = eth().ipv4(B, PUBLIC).icmpv4(Icmpv4Message::Unreachable { code: 3 });
+    let strange = strange.payload(&eth().ipv4(PUBLIC, B).udp(1, 2).build()[14..]).build();
+    assert_eq!(track(&ct, &strange, &nat(1), 1).0.state, state::TRK | state::INV);
+}
+
+#[test]
+fn ftp_announces_a_connection_through_translation() {
+    let ct = tracker();
+    let spec = CtSpec { alg: 21, ..snat(1) };
+    let send = |flags, seq, ack, text: &str| {
+        eth().ipv4(A, B).tcp(4000, 21).flags(flags).seq(seq, ack).payload(text).build()
+    };
+    drop(edits(track(&ct, &send(SYN, 100, 0, ""), &spec, 0).1));
+    let answer = eth().ipv4(B, PUBLIC).tcp(21, 4000).flags(SYN | ACK).seq(500, 101).build();
+    assert_eq!(track(&ct, &answer, &nat(1), 1).0.state & state::EST, state::EST);
+    drop(edits(track(&ct, &send(ACK, 101, 501, ""), &nat(1), 2).1));
+    let command = send(ACK, 101, 501, "PORT 10,0,0,1,8,0\r\n");
+    let changed = edits(track(&ct, &command, &nat(1), 3).1);
+    let splice = changed.splice.expect("the command is changed");
+    assert_eq!(splice.insert, b"198,51,100,7,8,0");
+    assert_eq!(&command[splice.at..splice.at + splice.remove], b"10,0,0,1,8,0");
+    // What the client sends next counts from four bytes further on, and the server's acknowledgment from four less.
+    let next = edits(track(&ct, &send(ACK, 120, 501, "LIST\r\n"), &nat(1), 4).1);
+    assert_eq!(next.patches[0].bytes[..], 124u32.to_be_bytes());
+    let ack = eth().ipv4(B, PUBLIC).tcp(21, 4000).flags(ACK).seq(501, 124).build();
+    assert_eq!(edits(track(&ct, &ack, &nat(1), 5).1).patches[0].bytes[..], 120u32.to_be_bytes());
+    // The data connection is expected, and ends at the client.
+    let data = eth().ipv4(B, PUBLIC).tcp(20, 2048).flags(SYN).build();
+    let spec = CtSpec { nat: Some(Nat::default()), ..commit(1) };
+    let (key, outcome) = track(&ct, &data, &spec, 6);
+    assert_eq!(key.state, state::TRK | state::NEW | state::REL | state::DNAT);
+    assert_eq!(edits(outcome).fields[..], [SetField::Ipv4Dst(u32::from_be_bytes(A))]);
+    let stranger = eth().ipv4([203, 0, 113, 9], PUBLIC).tcp(20, 2049).flags(SYN).build();
+    assert_eq!(track(&ct, &stranger, &look(1), 7).0.state, state::TRK | state::NEW);
+    // Nobody announces somebody else.
+    let bounce = edits(track(&ct, &send(ACK, 126, 501, "PORT 10,0,0,9,8,0\r\n"), &nat(1), 8).1);
+    assert!(bounce.splice.is_none());
+}
+
+#[test]
+fn fragments_become_a_datagram() {
+    let ct = tracker();
+    let whole = eth().ipv4(A, B).udp(1000, 53).payload((0..200u8).collect::<Vec<_>>()).build();
+    let parts = weft_wire::fragment::Fragmenter::new(
+        &{
+            let mut frame = whole.clone();
+            // May be fragmented.
+            frame[14 + 6] = 0;
+            weft_wire::ipv4::fill_checksum(&mut frame[14..34]).unwrap();
+            frame
+        },
+        100,
+        0,
+    )
+    .unwrap()
+    .count();
+    assert!(parts > 2);
+    let mut source = whole.clone();
+    source[14 + 6] = 0;
+    weft_wire::ipv4::fill_checksum(&mut source[14..34]).unwrap();
+    let cut = weft_wire::fragment::Fragmenter::new(&source, 100, 0).unwrap();
+    let mut frames: Vec<Vec<u8>> = (0..parts)
+        .map(|i| {
+            let mut out = vec![0; 200];
+            let len = cut.write(i, &mut out).unwrap();
+            out.truncate(len);
+            out
+        })
+        .collect();
+    frames.reverse();
+    let add = |frame: &[u8], now| {
+        let (key, layout) = parsed(frame);
+        ct.reassemble(&CtPacket { frame, layout: &layout, key: &key, checksums_good: false }, 1, now)
+    };
+    for (i, frame) in frames.iter().enumerate() {
+        let result = add(frame, 0);
+        if i + 1 < parts {
+            assert_eq!(result, Reassembled::Held);
+        } else {
+            assert_eq!(result, Reassembled::Whole { frame: source.clone(), mru: 96 + 4 });
+        }
+    }
+    // The same one twice overlaps with itself.
+    assert_eq!(add(&frames[0], 0), Reassembled::Held);
+    assert_eq!(add(&frames[0], 0), Reassembled::Dropped(DropReason::CtFragment));
+}
