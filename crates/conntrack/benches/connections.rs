@@ -22,7 +22,7 @@ fn bench(c: &mut Criterion) {
         ct.execute(&packet, &mut out, &spec, 0)
     };
     for i in 0..1_000_000u32 {
-        one(&ct, i);
+        let _ = one(&ct, i);
     }
     println!("{} bytes per connection at {}", ct.memory() / ct.count(), ct.count());
     c.bench_function("hit among a million", |b| {
