@@ -345,6 +345,13 @@ impl FlowKey {
     pub fn words_mut(&mut self) -> &mut [u64; KEY_WORDS] {
         zerocopy::transmute_mut!(self)
     }
+    /// Says in [`PacketKey::extras`] which further sections are filled in, going by what is in them.
+    pub fn note_extras(&mut self) {
+        let on = |set: bool, bit: u16| if set { bit } else { 0 };
+        self.packet.extras = on(self.tunnel != TunnelKey::default(), EXTRA_TUNNEL)
+            | on(self.tun_metadata != TunMetadata::default(), EXTRA_TUN_METADATA)
+            | on(self.ct != CtKey::default(), EXTRA_CT);
+    }
 }
 
 /// A mask of the same shape as [`FlowKey`]: a set bit is a bit that matters.

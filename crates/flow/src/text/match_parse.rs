@@ -61,6 +61,7 @@ pub fn parse_key(text: &str, syntax: &Syntax<'_>) -> Result<FlowKey> {
             vlan.tpid = 0x8100;
         }
     }
+    key.note_extras();
     Ok(key)
 }
 

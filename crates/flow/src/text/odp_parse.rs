@@ -89,7 +89,10 @@ pub fn parse_dp_flow(
 ) -> Result<(FlowKey, FlowMask)> {
     let mut reader = Reader { flow: Match::any(), tags: 0, depth: 0, port_by_name, options };
     reader.groups(text)?;
-    Ok((reader.flow.key, reader.flow.mask))
+    let Match { mut key, mut mask } = reader.flow;
+    key.note_extras();
+    mask.0.packet.extras = u16::MAX;
+    Ok((key, mask))
 }
 
 struct Reader<'a> {
