@@ -3,13 +3,14 @@
 
 use std::process::Command;
 
-use weft_flow::Action;
-use weft_flow::text::{FlowText, Style, Syntax, parse_flow};
+use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_flow};
+use weft_flow::{Action, ActionError};
 
 const MODERN: &[&str] =
     &[include_str!("data/flows-openflow15.txt"), include_str!("data/actions-openflow15.txt")];
 const OLD: &[&str] =
     &[include_str!("data/flows-openflow10.txt"), include_str!("data/actions-openflow10.txt")];
+const ERRORS: &str = include_str!("data/action-errors.txt");
 const BAD: &str = include_str!("data/flows-bad.txt");
 
 fn lines(data: &str) -> impl Iterator<Item = &str> {
@@ -118,6 +119,48 @@ fn wrong_flows_are_refused() {
         let text = line.trim_start_matches('!');
         let result = parse_flow(text, &Syntax::default());
         assert!(result.is_err(), "{text} gives {result:?}");
+    }
+}
+
+/// OpenFlow's name for an error.
+fn code(error: ActionError) -> &'static str {
+    match error {
+        ActionError::Prerequisite(_) => "OFPBAC_MATCH_INCONSISTENT",
+        ActionError::BadSubfield(_) | ActionError::BadZone(_) => "OFPBAC_BAD_SET_LEN",
+        ActionError::ReadOnly(_)
+        | ActionError::VlanNotPresent
+        | ActionError::BadValue(_)
+        | ActionError::OutsideCt(_) => "OFPBAC_BAD_SET_ARGUMENT",
+        ActionError::NotOfConnection(_) | ActionError::BadArgument(_) => "OFPBAC_BAD_ARGUMENT",
+        ActionError::BadPort(_) => "OFPBAC_BAD_OUT_PORT",
+        ActionError::TooManyTags => "OFPBAC_BAD_TAG",
+        ActionError::BadConjunction => "NXBAC_BAD_CONJUNCTION",
+        ActionError::BadTable(_) => "OFPBIC_BAD_TABLE_ID",
+        ActionError::BadMeter(_) => "OFPMMFC_INVALID_METER",
+        ActionError::NotInActionSet => "OFPBAC_BAD_TYPE",
+    }
+}
+
+#[test]
+fn errors_of_actions() {
+    let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
+    for (text, wanted) in cases(&[ERRORS]) {
+        match parse_flow(text, &Syntax::default()) {
+            Err(ParseError::Action(error)) => assert_eq!(code(error), wanted, "{text}"),
+            other => panic!("{text} gives {other:?}"),
+        }
+    }
+    // What OpenFlow 1.0 does not mind.
+    for text in [
+        "actions=mod_nw_src:1.2.3.4",
+        "actions=dec_ttl,pop_vlan",
+        "ip actions=set_mpls_label:5",
+        "ip actions=mod_tp_dst:80",
+    ] {
+        assert!(parse_flow(text, &old).is_ok(), "{text}");
+    }
+    for text in ["actions=load:1->NXM_OF_IP_SRC[]", "actions=ct(commit)", "actions=push:nw_src"] {
+        assert!(parse_flow(text, &old).is_err(), "{text}");
     }
 }
 
