@@ -16,7 +16,7 @@ use crate::contract::PacketIn;
 use crate::executor::Executor;
 use crate::hand::Hand;
 use crate::packet::{BATCH, Packet, Slot};
-use crate::rewrite::{self, NotThere};
+use crate::rewrite;
 use crate::tunnel::Popped;
 use crate::tunnel::native::{self, Plan};
 
@@ -62,7 +62,7 @@ impl Executor {
                         self.upcall(*slot, context);
                     }
                 }
-                DpAction::Ct(_) => self.change(&mut hand, |_| Err(NotThere)),
+                DpAction::Ct(spec) => self.track(&mut hand, spec),
                 DpAction::CtClear => self.change(&mut hand, |packet| {
                     packet.meta.clear_ct();
                     Ok(())

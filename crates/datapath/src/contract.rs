@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weft_conntrack::Conntrack;
 use weft_flow::{DpAction, DpPort, DropReason, Match, ToController, TunnelKind};
 use weft_wire::Mac;
 
@@ -340,6 +341,9 @@ pub trait Datapath: Send + Sync {
 
     /// Applies actions to a frame.
     fn execute(&self, packet: Execute) -> Result<()>;
+
+    /// The connections of packets that pass [`DpAction::Ct`].
+    fn conntrack(&self) -> &Conntrack;
 
     /// Drops of all ports and of the datapath itself, since it began.
     fn drops(&self) -> DropCounts;

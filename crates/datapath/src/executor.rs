@@ -40,6 +40,8 @@ pub(crate) struct Executor {
     pub(crate) passes: u8,
     /// How many more frames may be looked up again for the batch received last.
     pub(crate) budget: u32,
+    /// Some frame in hand was put together from fragments.
+    pub(crate) reassembled: bool,
     /// Milliseconds, as the lane knows them.
     pub(crate) now_ms: u64,
     ports: Vec<Option<Arc<Port>>>,
@@ -64,6 +66,7 @@ impl Executor {
             depth: 0,
             passes: 0,
             budget: BUDGET,
+            reassembled: false,
             now_ms: 0,
             ports: Vec::new(),
             queues: Vec::new(),
@@ -122,9 +125,9 @@ impl Executor {
     /// Queues members of a batch for a port.
     #[inline(always)]
     pub(crate) fn output_members(&mut self, port: u32, members: &[u8], slots: &[Slot; BATCH]) {
-        let Executor { ports, queues, active, pool, .. } = self;
+        let Executor { ports, queues, active, pool, reassembled, .. } = self;
         let queued = match ports.get(port as usize) {
-            Some(Some(to)) if !matches!(to.io, Io::Tunnel(_)) => &mut queues[port as usize],
+            Some(Some(to)) if !(matches!(to.io, Io::Tunnel(_)) || *reassembled) => &mut queues[port as usize],
             _ => return self.output_nowhere(port, members, slots),
         };
         if queued.is_empty() {
@@ -140,7 +143,8 @@ impl Executor {
         }
     }
 
-    /// A plain output to a port that is gone, or to a tunnel without an outer header.
+    /// A plain output to a port that is gone, to a tunnel without an outer header, or of frames that may have to be
+    /// fragmented again.
     #[cold]
     fn output_nowhere(&mut self, port: u32, members: &[u8], slots: &[Slot; BATCH]) {
         let slots: SmallVec<[Slot; BATCH]> = members.iter().map(|i| slots[usize::from(*i) % BATCH]).collect();
@@ -149,6 +153,9 @@ impl Executor {
 
     /// Queues frames for a port, or encapsulates them if it is a tunnel.
     pub(crate) fn output(&mut self, port: DpPort, slots: &[Slot], outer: Option<&weft_flow::TunnelOut>) {
+        if self.reassembled {
+            return self.output_reassembled(port, slots, outer);
+        }
         let Some(Some(to)) = self.ports.get(port.0 as usize) else {
             slots.iter().for_each(|slot| self.drop_slot(*slot, DropReason::PortGone));
             return;
@@ -172,6 +179,22 @@ impl Executor {
         if queue.len() >= QUEUE {
             self.flush();
         }
+    }
+
+    /// Outputs frames one by one, those that were put together from fragments in fragments again.
+    #[cold]
+    fn output_reassembled(&mut self, port: DpPort, slots: &[Slot], outer: Option<&weft_flow::TunnelOut>) {
+        self.reassembled = false;
+        for &slot in slots {
+            let packet = self.pool.get(slot);
+            let longest = usize::from(packet.layout.l3) + usize::from(packet.meta.mru);
+            if packet.meta.mru != 0 && packet.len() > longest {
+                self.output_fragments(port, slot, outer);
+            } else {
+                self.output(port, &[slot], outer);
+            }
+        }
+        self.reassembled = true;
     }
 
     /// Sends everything queued.

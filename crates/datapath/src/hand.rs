@@ -43,7 +43,7 @@ impl Executor {
     }
 
     /// Makes the frame at a place one that may be changed: a copy, if others need it as it is. False: dropped.
-    fn own(&mut self, hand: &mut Hand, at: usize) -> bool {
+    pub(crate) fn own(&mut self, hand: &mut Hand, at: usize) -> bool {
         if !self.pool.is_shared(hand.slots[at]) {
             return true;
         }

@@ -161,6 +161,7 @@ impl Lane {
             self.go_on();
         }
         self.exec.flush();
+        self.exec.reassembled = false;
     }
 
     /// Looks up again what waits for it.

@@ -11,6 +11,7 @@
 //! | `epoch`, `sweep`                | When is a cached flow still right, and when does it go?        |
 //! | `actions`, `hand`, `rewrite`, `executor` | What is done with a frame, and how does it leave?     |
 //! | `meta`, `recirc`                | How is a frame looked up again, with what it carries along?    |
+//! | `ct`                            | How does a frame pass connection tracking?                     |
 //! | `ports`                         | How does each kind of port read and write?                     |
 //! | `tunnel`                        | How do frames cross an underlay?                               |
 //! | `user`, `commands`, `shared`    | How are lanes controlled?                                      |
@@ -22,6 +23,7 @@ mod batch;
 mod clock;
 mod commands;
 mod contract;
+mod ct;
 mod epoch;
 mod executor;
 mod fair;

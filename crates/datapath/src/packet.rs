@@ -215,6 +215,19 @@ impl Packet {
         self.meta.copy_from(&whole.meta);
     }
 
+    /// A fragment becomes the whole that it completed. False: it is too long.
+    pub(crate) fn become_whole(&mut self, frame: &[u8], mru: u16) -> bool {
+        if frame.len() > FRAME_ROOM {
+            return false;
+        }
+        let (start, len) = (self.home as usize, frame.len());
+        (self.start, self.len) = (self.home, len as u32);
+        self.buf[start..start + len].copy_from_slice(frame);
+        self.offload = VnetHdr::default();
+        self.meta.mru = mru;
+        true
+    }
+
     /// Bytes of all headers, repeated in each segment of a GSO frame; 0: not known.
     pub(crate) fn headers_len(&self) -> usize {
         usize::from(self.layout.payload)

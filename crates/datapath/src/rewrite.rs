@@ -7,12 +7,12 @@ mod layers;
 
 use weft_flow::{L3Kind, SetField};
 use weft_wire::checksum::{self, Sum};
-use weft_wire::vnet::Csum;
+use weft_wire::vnet::{self, Csum};
 use weft_wire::{IpProto, Mac, arp, ethernet, icmpv4, ipv4, ipv6, sctp, tcp, udp};
 
 use crate::packet::Packet;
 
-pub(crate) use layers::{pop_mpls, pop_vlan, push_mpls, push_vlan};
+pub(crate) use layers::{look_again, pop_mpls, pop_vlan, push_mpls, push_vlan};
 
 /// The field is not in the frame: the action does not fit the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +233,68 @@ fn replace_summed<const N: usize>(packet: &mut Packet, at: usize, new: &[u8; N])
     let old: [u8; N] = get(packet, at)?;
     put(packet, at, new)?;
     update_transport(packet, Sum::of(&old), Sum::of(new), Covered::Transport)
+}
+
+/// Overwrites bytes of the transport header or payload, wherever they stand.
+pub(crate) fn patch(packet: &mut Packet, at: usize, new: &[u8]) -> Result {
+    let l4 = usize::from(packet.layout.l4);
+    let end = (packet.layout.end as usize).min(packet.len());
+    if l4 == 0 || at < l4 || at + new.len() > end {
+        return Err(NotThere);
+    }
+    // Whole words of the sum.
+    let (from, to) = (at - (at - l4) % 2, (at + new.len() + (at + new.len() - l4) % 2).min(end));
+    let frame = packet.data_mut();
+    let old = Sum::of(&frame[from..to]);
+    frame[at..at + new.len()].copy_from_slice(new);
+    let new = Sum::of(&frame[from..to]);
+    update_transport(packet, old, new, Covered::Transport)
+}
+
+/// Replaces `remove` bytes of the payload of TCP or UDP by others. The checksum is left to be completed.
+pub(crate) fn splice(packet: &mut Packet, at: usize, remove: usize, insert: &[u8]) -> Result {
+    let end = (packet.layout.end as usize).min(packet.len());
+    let payload = usize::from(packet.layout.payload);
+    let after = at.checked_add(remove).filter(|after| *after <= end).ok_or(NotThere)?;
+    if payload == 0 || at < payload {
+        return Err(NotThere);
+    }
+    // Ethernet padding goes.
+    packet.truncate(end);
+    let len = end - remove + insert.len();
+    let room = packet.room_mut();
+    let to = at + insert.len();
+    if len > room.len() {
+        return Err(NotThere);
+    }
+    room.copy_within(after..end, to);
+    room[at..to].copy_from_slice(insert);
+    packet.set_len(len);
+    packet.layout.end = len as u32;
+    let at_l3 = l3(packet);
+    match packet.layout.kind {
+        L3Kind::Ipv4 => {
+            let total = u16::try_from(len - at_l3).map_err(|_| NotThere)?;
+            let old: [u8; 2] = get(packet, at_l3 + ipv4::field::TOTAL_LEN)?;
+            put(packet, at_l3 + ipv4::field::TOTAL_LEN, &total.to_be_bytes())?;
+            update_at(packet, at_l3 + ipv4::field::CHECKSUM, Sum::of(&old), Sum::word(total))?;
+        }
+        L3Kind::Ipv6 => {
+            let total = u16::try_from(len - at_l3 - ipv6::HEADER_LEN).map_err(|_| NotThere)?;
+            put(packet, at_l3 + ipv6::field::PAYLOAD_LEN, &total.to_be_bytes())?;
+        }
+        _ => return Err(NotThere),
+    }
+    if packet.ip_proto == IpProto::UDP.0 {
+        let l4 = usize::from(packet.layout.l4);
+        let total = u16::try_from(len - l4).map_err(|_| NotThere)?;
+        put(packet, l4 + udp::field::LEN, &total.to_be_bytes())?;
+        if get(packet, l4 + udp::field::CHECKSUM)? == [0, 0] && packet.offload.csum == Csum::None {
+            return Ok(());
+        }
+    }
+    packet.offload.csum = vnet::make_partial(packet.data_mut()).map_err(|_| NotThere)?;
+    Ok(())
 }
 
 /// What part of what a transport checksum covers was changed.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use weft_conntrack::Conntrack;
 use weft_flow::{DpAction, DpPort, Match};
 use weft_host::poll::EventFd;
 use weft_pipeline::Pipeline;
@@ -18,6 +19,7 @@ use crate::tunnel::{Pool, PoolKey};
 pub(crate) struct Shared {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) sink: ControllerSink,
+    pub(crate) conntrack: Conntrack,
     /// Start of every hash; random.
     pub(crate) seed: u64,
     pub(crate) lanes: Box<[LaneHandle]>,

@@ -1,13 +1,16 @@
 //! How are the lanes controlled? The user datapath, seen from the switch.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use weft_conntrack::{Conntrack, Limits};
 use weft_flow::{DpAction, DpPort, DropReason, Match};
 use weft_pipeline::Pipeline;
 
+use crate::clock::now_ms;
 use crate::contract::{
     Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry, PortInfo,
     PortKind, PortSpec, PortStats, Result,
@@ -48,6 +51,8 @@ pub struct UserDatapath {
     shared: Arc<Shared>,
     ports: Mutex<Ports>,
     threads: Vec<JoinHandle<()>>,
+    /// Ends the thread that lets connections expire, when it is dropped.
+    sweeper: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 /// What control knows of the ports.
@@ -80,11 +85,12 @@ impl UserDatapath {
         let shared = Arc::new(Shared {
             pipeline,
             sink,
+            conntrack: Conntrack::new(random(), Limits::default()),
             seed: random(),
             lanes: handles.map_err(|e| Error::os("make a lane's doorbell", e))?,
             tunnel_pools: Mutex::default(),
         });
-        let mut this = UserDatapath { shared, ports: Mutex::default(), threads: Vec::new() };
+        let mut this = UserDatapath { shared, ports: Mutex::default(), threads: Vec::new(), sweeper: None };
         for number in 0..count {
             let lane = Lane::new(&this.shared, number, options.flow_limit)
                 .map_err(|e| Error::os("set up a lane", e))?;
@@ -100,6 +106,10 @@ impl UserDatapath {
             let thread = std::thread::Builder::new().name(name).spawn(body);
             this.threads.push(thread.map_err(|e| Error::os("start a lane", e))?);
         }
+        let (shared, (stop, stopped)) = (this.shared.clone(), channel());
+        let thread = std::thread::Builder::new().name("weft-ct".into());
+        let thread = thread.spawn(move || sweep_connections(&shared.conntrack, &stopped));
+        this.sweeper = Some((stop, thread.map_err(|e| Error::os("start a thread", e))?));
         Ok(this)
     }
 
@@ -194,6 +204,17 @@ fn run(lane: Lane) {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lane.run()));
     if ran.is_err() {
         std::process::abort();
+    }
+}
+
+/// Lets connections expire, a few at a time, until the other end of `stopped` is dropped.
+fn sweep_connections(conntrack: &Conntrack, stopped: &Receiver<()>) {
+    let mut wait = Duration::from_secs(1);
+    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
+        // Every connection is looked at about once in six seconds.
+        let count = conntrack.count();
+        conntrack.sweep(now_ms(), count / 32 + 256);
+        wait = Duration::from_millis(if count > 0 { 200 } else { 1000 });
     }
 }
 
@@ -315,6 +336,10 @@ impl Datapath for UserDatapath {
         answer(&answers)
     }
 
+    fn conntrack(&self) -> &Conntrack {
+        &self.shared.conntrack
+    }
+
     fn drops(&self) -> DropCounts {
         let ports = lock(&self.ports);
         let mut total = ports.gone.as_deref().copied().unwrap_or([0; DropReason::COUNT]);
@@ -387,6 +412,10 @@ impl Drop for UserDatapath {
         }
         for thread in self.threads.drain(..) {
             // A lane that panicked is stopped too.
+            let _ = thread.join();
+        }
+        if let Some((stop, thread)) = self.sweeper.take() {
+            drop(stop);
             let _ = thread.join();
         }
     }

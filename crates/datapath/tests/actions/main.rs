@@ -4,3 +4,4 @@
 mod passes;
 mod rig;
 mod single;
+mod tracking;
