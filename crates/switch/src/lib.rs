@@ -21,6 +21,7 @@ mod clock;
 mod control;
 mod db;
 mod drops;
+mod metrics;
 mod net;
 mod openflow;
 mod process;
@@ -29,6 +30,7 @@ mod run;
 mod stream;
 mod unixctl;
 mod wanted;
+mod why;
 
 pub use process::detach;
 pub use process::paths::{Daemon, Paths, log_file};

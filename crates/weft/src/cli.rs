@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Trace(commands::trace::Args),
     /// Why packets were dropped, and where.
     Drops(commands::drops::Args),
+    /// Which rule sent or dropped the packets of a live flow.
+    Why(commands::why::Args),
+    /// Counters for Prometheus, printed or served.
+    Metrics(commands::metrics::Args),
     /// Completions for a shell.
     Completions(commands::completions::Args),
 }

@@ -6,6 +6,7 @@ mod bridge;
 mod client;
 mod database;
 mod datapath;
+mod explain;
 mod general;
 mod log;
 mod trace;
@@ -44,6 +45,7 @@ const GROUPS: &[&[Command]] = &[
     bridge::COMMANDS,
     database::COMMANDS,
     datapath::COMMANDS,
+    explain::COMMANDS,
     general::COMMANDS,
     log::COMMANDS,
     trace::COMMANDS,

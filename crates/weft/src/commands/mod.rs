@@ -3,8 +3,10 @@
 pub(crate) mod completions;
 pub(crate) mod drops;
 pub(crate) mod lab;
+pub(crate) mod metrics;
 pub(crate) mod switch;
 pub(crate) mod trace;
+pub(crate) mod why;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Switch(args) => switch::exec(args),
         Command::Trace(args) => trace::exec(&args, cli.output),
         Command::Drops(args) => drops::exec(&args, cli.output),
+        Command::Why(args) => why::exec(&args, cli.output),
+        Command::Metrics(args) => metrics::exec(&args),
         Command::Completions(args) => completions::exec(&args),
     }
 }

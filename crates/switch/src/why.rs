@@ -1,0 +1,159 @@
+//! Which rule sent or dropped the packets of a live flow?
+//!
+//! The cached flows that a question overlaps with are walked once more with a recorder: what they pass, and what
+//! decides, is what the tables say now.
+
+use serde::Serialize;
+use weft_datapath::FlowEntry;
+use weft_flow::text::{Syntax, format_dp_actions, format_megaflow, parse_match};
+use weft_flow::{DpPort, Match, OfPort};
+use weft_pipeline::{Step, StepKind};
+
+use crate::clock::now_ms;
+use crate::control::Control;
+
+/// Most flows that are explained at once.
+const MOST: usize = 256;
+
+/// A live flow, explained.
+#[derive(Debug, Serialize)]
+pub(crate) struct Why {
+    /// What it matches.
+    flow: String,
+    /// Where its packets come in: bridge and port.
+    from: String,
+    /// Packets so far.
+    packets: u64,
+    /// Bytes so far.
+    bytes: u64,
+    /// Seconds since the last packet.
+    idle: Option<f64>,
+    /// What is done with them.
+    actions: String,
+    /// Why they go nowhere, if so: the reason's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<&'static str>,
+    /// The reason in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'static str>,
+    /// The rule, or port, that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by: Option<String>,
+    /// Rules that matched, in order: bridge, table, rule with cookie.
+    rules: Vec<String>,
+}
+
+/// Explains the live flows of a bridge, or of all, that `question` overlaps with.
+pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Result<Vec<Why>, String> {
+    let found = match bridge {
+        Some(name) => Some(control.world.bridges.get(name).ok_or_else(|| format!("{name}: unknown bridge"))?),
+        None => None,
+    };
+    let by_name = |name: &str| {
+        let of = |b: &crate::bridge::Bridge| b.ifaces.get(name).and_then(|i| i.ofport);
+        found.map_or_else(|| control.world.bridges.values().find_map(of), of)
+    };
+    let question =
+        parse_match(question, &Syntax::reading(&by_name)).map_err(|e| format!("{question}: {e}"))?;
+    let snapshot = control.pipeline.snapshot();
+    let mut flows = control.datapath.flows();
+    flows.sort_by_key(|f| std::cmp::Reverse(f.packets));
+    let mut out = Vec::new();
+    for flow in &flows {
+        let entered = snapshot.port_of(DpPort(flow.matching.key.packet.in_port));
+        let Some((id, port)) = entered else { continue };
+        let Some(name) = snapshot.bridge(id).map(|b| b.config.name.clone()) else { continue };
+        if bridge.is_some_and(|b| b != name) || !overlaps(&question, flow, port) {
+            continue;
+        }
+        out.push(explain(control, flow, &name, port));
+        if out.len() >= MOST {
+            break;
+        }
+    }
+    Ok(out)
+}
+
+/// Whether some packet of the flow may be meant by the question.
+fn overlaps(question: &Match, flow: &FlowEntry, port: OfPort) -> bool {
+    let (asked, key) = (&question.mask, &question.key);
+    if asked.0.pipeline.in_port != 0 && key.pipeline.in_port != port.0 {
+        return false;
+    }
+    let words =
+        asked.words().iter().zip(key.words()).zip(flow.matching.mask.words()).zip(flow.matching.key.words());
+    words.take(weft_flow::CACHED_WORDS).all(|(((am, av), fm), fv)| am & fm & (av ^ fv) == 0)
+}
+
+fn explain(control: &Control, flow: &FlowEntry, bridge: &str, port: OfPort) -> Why {
+    let names: std::collections::HashMap<DpPort, String> =
+        control.datapath.ports().into_iter().map(|p| (p.number, p.name)).collect();
+    let (verdict, trace) = control.pipeline.trace(&flow.matching.key, now_ms());
+    let mut rules = Vec::new();
+    collect(&trace.steps, bridge, &mut rules);
+    let name = |p: DpPort| names.get(&p).cloned();
+    let in_port = names.get(&DpPort(flow.matching.key.packet.in_port)).cloned();
+    let shown = in_port.clone();
+    let port_name = |p: OfPort| if p == port { shown.clone() } else { None };
+    let mut key = flow.matching.key;
+    key.pipeline.in_port = port.0;
+    let drop = flow.drop.or(verdict.drop).filter(|_| flow.actions.is_empty());
+    Why {
+        flow: format_megaflow(&key, &flow.matching.mask, &Syntax::writing(&port_name)),
+        from: format!("{bridge}/{}", in_port.unwrap_or_else(|| port.to_string())),
+        packets: flow.packets,
+        bytes: flow.bytes,
+        idle: flow.idle_ms.map(|ms| ms as f64 / 1000.0),
+        actions: format_dp_actions(&flow.actions, &flow.matching.key.packet, &name),
+        drop: drop.map(|r| r.name()),
+        because: drop.map(|r| r.describe()),
+        decided_by: trace.drop_at.clone().or_else(|| rules.last().cloned()),
+        rules,
+    }
+}
+
+/// The rules that matched, in the order in which they did.
+fn collect(steps: &[Step], bridge: &str, out: &mut Vec<String>) {
+    for step in steps {
+        let mut here = bridge;
+        match step.kind {
+            StepKind::Bridge => here = step.text.split('"').nth(1).unwrap_or(bridge),
+            StepKind::Table => out.push(format!("{here} table {}", step.text.trim())),
+            _ => {}
+        }
+        collect(&step.steps, here, out);
+    }
+}
+
+/// The answer for people.
+pub(crate) fn table(answer: &[Why]) -> String {
+    use std::fmt::Write as _;
+    if answer.is_empty() {
+        return "no live flow: nothing like this passed lately (try `weft trace` for what would happen)\n"
+            .to_owned();
+    }
+    let mut out = String::new();
+    for why in answer {
+        let idle = why.idle.map_or("never used again".to_owned(), |s| format!("last {s:.1} s ago"));
+        let _ = writeln!(
+            out,
+            "{}\n  from {}: {} packets, {} bytes, {idle}",
+            why.flow, why.from, why.packets, why.bytes
+        );
+        match (why.drop, why.because) {
+            (Some(name), Some(text)) => {
+                let _ = writeln!(out, "  dropped: {name}: {text}");
+            }
+            _ => {
+                let _ = writeln!(out, "  sent: {}", why.actions);
+            }
+        }
+        if let Some(by) = &why.decided_by {
+            let _ = writeln!(out, "  decided by: {by}");
+        }
+        for rule in &why.rules {
+            let _ = writeln!(out, "    {rule}");
+        }
+    }
+    out
+}

@@ -1,0 +1,64 @@
+//! `weft metrics`: what has been counted, for Prometheus?
+//!
+//! The switch itself speaks no HTTP: this process does, and asks the switch for each scrape.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use weft_switch::{Daemon, Paths, call};
+
+use super::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  weft metrics                                 print all counters once
+  weft metrics --listen 127.0.0.1:9477         serve http://127.0.0.1:9477/metrics until interrupted
+
+Counters: packets and bytes by rule and port, drops by reason, cache hits, events.";
+
+/// Arguments of `weft metrics`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Serve HTTP at this address instead of printing.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Run directory of the switch [default: $OVS_RUNDIR, or /var/run/openvswitch].
+    #[arg(long, value_name = "DIR")]
+    rundir: Option<PathBuf>,
+}
+
+/// Runs `weft metrics`.
+pub(crate) fn exec(args: &Args) -> Outcome {
+    let rundir = Paths::resolve(args.rundir.as_deref(), None).rundir;
+    match args.listen {
+        None => print!("{}", call(&rundir, Daemon::Vswitchd, "weft/metrics", &[])?),
+        Some(address) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve(address, rundir))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(address: SocketAddr, rundir: PathBuf) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("http://{}/metrics", listener.local_addr()?);
+    let app = Router::new().route("/metrics", get(move || scrape(rundir.clone())));
+    let interrupted = async { drop(tokio::signal::ctrl_c().await) };
+    axum::serve(listener, app).with_graceful_shutdown(interrupted).await
+}
+
+async fn scrape(rundir: PathBuf) -> Response {
+    let ask = move || call(&rundir, Daemon::Vswitchd, "weft/metrics", &[]).map_err(|e| e.to_string());
+    match tokio::task::spawn_blocking(ask).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Ok(Err(e)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")).into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
