@@ -49,6 +49,8 @@ pub struct Frozen {
     pub options: Option<Box<(TunMetadata, TunMetadata)>>,
     /// What connection tracking says of the packet counts; else it is forgotten.
     pub conntracked: bool,
+    /// The datapath has the packet's hash.
+    pub hashed: bool,
     /// Mark and priority that the datapath was told of.
     pub told: (u32, u32),
     /// Bytes to which the packet is cut.
@@ -60,7 +62,7 @@ pub struct Frozen {
 impl Frozen {
     fn digest(&self) -> u64 {
         let mut h = DefaultHasher::new();
-        (self.bridge, self.table, &self.stack, self.conntracked, self.told).hash(&mut h);
+        (self.bridge, self.table, &self.stack, self.conntracked, self.hashed, self.told).hash(&mut h);
         (&self.pipeline, &self.tunnel, self.options.as_deref(), self.action_set.len()).hash(&mut h);
         for frame in &self.frames {
             (frame.table, frame.cookie, frame.reason, frame.actions.len()).hash(&mut h);

@@ -36,6 +36,7 @@ impl<'a> Walk<'a> {
             });
             let mut frozen = self.freeze();
             (frozen.table, frozen.conntracked) = (Some(table), true);
+            frozen.action_set = self.action_set.iter().map(|action| Action::clone(action)).collect();
             self.recirculate(frozen, Some((zone, ct.nat)));
         }
         self.note(|| {

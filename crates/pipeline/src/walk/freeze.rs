@@ -51,6 +51,7 @@ impl<'a> Walk<'a> {
             tunnel: (key.tunnel, settled.tunnel),
             options,
             conntracked: packet.is_tracked(),
+            hashed: false,
             told: packet.told,
             trunc: self.trunc,
             packet_out: self.packet_out,
@@ -89,7 +90,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn look_up_again(&mut self, why: Why, frames: &mut [Frame<'a>], root: Root) {
-        let frozen = self.freeze_frames(frames, root);
+        let mut frozen = self.freeze_frames(frames, root);
+        frozen.hashed = matches!(why, Why::Hash { .. });
         self.commit();
         if let Why::Hash { basis, symmetric } = why {
             self.out.push(DpAction::Hash { basis, symmetric });
@@ -168,6 +170,7 @@ impl Packet {
     pub(super) fn thaw(&mut self, frozen: &Frozen) {
         self.key.pipeline = frozen.pipeline;
         self.told = frozen.told;
+        self.hashed = frozen.hashed;
         let (mut known, mut bits) = (FlowKey::default(), FlowKey::default());
         (known.tunnel, bits.tunnel) = frozen.tunnel;
         if let Some(options) = &frozen.options {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::{DpAction, DropReason, EXTRA_CT, Field, FlowMask, OfPort, selection_hash};
+use weft_flow::{DpAction, DropReason, Field, FlowMask, OfPort, selection_hash};
 
 use super::{Frame, List, MAX_DEPTH, Next, Origin, Root, Walk, Why};
 use crate::group::{Bucket, GROUP_ANY, Group, GroupKind, SelectionMethod, heaviest};
@@ -71,8 +71,7 @@ impl<'a> Walk<'a> {
         let param = group.selection.param;
         if let Some(table) = &group.table {
             let hash = self.packet.key.ct.dp_hash;
-            if self.packet.key.packet.extras & EXTRA_CT == 0 || hash == 0 {
-                self.look_field(Field::DpHash, u128::MAX);
+            if !self.packet.hashed {
                 // The upper half of the parameter names the algorithm: 1 is the symmetric one.
                 let symmetric = group.selection.method != SelectionMethod::DpHash || param >> 32 == 1;
                 return Err(Why::Hash { basis: param as u32, symmetric });

@@ -43,6 +43,7 @@ impl<'a> Walk<'a> {
         let lse = if n > 0 { self.packet.key.packet.mpls[0] & !BOTTOM } else { self.first_label() };
         self.commit();
         let labels = &mut self.packet.key.packet.mpls;
+        labels[n..].fill(0);
         labels.copy_within(..MAX_LABELS - 1, 1);
         labels[0] = lse;
         self.packet.relabelled(ethertype, n == 0);
@@ -73,6 +74,7 @@ impl<'a> Walk<'a> {
         (1..n).for_each(|i| self.look_label(i, u32::MAX));
         self.commit();
         let labels = &mut self.packet.key.packet.mpls;
+        labels[n..].fill(0);
         labels.copy_within(1.., 0);
         labels[MAX_LABELS - 1] = 0;
         self.packet.relabelled(ethertype, false);

@@ -62,6 +62,8 @@ pub(super) struct Packet {
     pub(super) received: [Vlan; 2],
     /// Mark and priority that the datapath was told of.
     pub(super) told: (u32, u32),
+    /// The datapath has the packet's hash.
+    pub(super) hashed: bool,
     /// Tunnel options were set or removed.
     pub(super) options_written: bool,
     /// A label was popped: what follows the Ethernet header and tags is not known until the packet is looked up again.
@@ -101,6 +103,7 @@ impl Packet {
             base_tags: Tags::default(),
             received: key.packet.vlan,
             told: (0, 0),
+            hashed: false,
             options_written: false,
             beneath_unknown: false,
             translated: false,

@@ -2,9 +2,10 @@
 #![allow(unreachable_pub)]
 
 use weft_flow::{
-    Action, DpAction, Field, FlowKey, FlowMask, OfPort, PacketKey, Prereq, SetField, Subfield, VLAN_PRESENT,
-    Vlan,
+    Action, CT_EST, CT_NEW, CT_TRK, Ct, CtKey, CtZone, DpAction, EXTRA_CT, EXTRA_TUNNEL, Field, FlowKey,
+    FlowMask, OfPort, PacketKey, Prereq, SetField, Subfield, VLAN_PRESENT, Vlan,
 };
+use weft_pipeline::group::{GroupKind, GroupSet};
 use weft_pipeline::{Rule, RuleFilter, Snapshot};
 
 /// A packet with all its tags, outermost first; the key's own tag fields are the outer two of them.
@@ -12,15 +13,21 @@ use weft_pipeline::{Rule, RuleFilter, Snapshot};
 pub struct Packet {
     key: FlowKey,
     tags: Vec<Vlan>,
+    /// What labels hide.
+    beneath: Option<PacketKey>,
+    /// Mark and priority as the datapath has them.
+    told: (u32, u32),
 }
 
-/// A packet that left: port, headers, tags, cut.
-pub type Sent = (u32, PacketKey, Vec<Vlan>, Option<u32>);
+/// A packet that left: port, headers, tags, cut, mark and priority.
+pub type Sent = (u32, PacketKey, Vec<Vlan>, Option<u32>, (u32, u32));
+
+const BOTTOM: u32 = 0x100;
 
 impl Packet {
     fn new(key: &FlowKey) -> Packet {
         let tags = key.packet.vlan.iter().copied().filter(|t| t.is_present()).collect();
-        Packet { key: *key, tags }
+        Packet { key: *key, tags, beneath: None, told: (0, 0) }
     }
     fn show(&mut self) {
         for slot in 0..2 {
@@ -37,58 +44,153 @@ impl Packet {
             self.show();
         }
     }
+    /// Labels, as far as they are known.
+    fn labels(&self) -> usize {
+        let p = &self.key.packet;
+        if p.eth_type != 0x8847 {
+            return 0;
+        }
+        p.mpls.iter().position(|l| l & BOTTOM != 0).map_or(3, |i| i + 1)
+    }
+    fn push_label(&mut self, lse: u32) {
+        let p = self.key.packet;
+        let mut mpls = [lse, 0, 0];
+        if self.labels() == 0 {
+            self.beneath = Some(p);
+        } else {
+            mpls[1..].copy_from_slice(&p.mpls[..2]);
+        }
+        self.key.packet = PacketKey {
+            in_port: p.in_port,
+            recirc_id: p.recirc_id,
+            extras: p.extras,
+            eth_src: p.eth_src,
+            eth_dst: p.eth_dst,
+            vlan: p.vlan,
+            eth_type: 0x8847,
+            mpls,
+            ..PacketKey::default()
+        };
+    }
+    /// What is beneath the last label is seen at once, if it is what it is said to be.
+    fn pop_label(&mut self, eth_type: u16) {
+        let p = &mut self.key.packet;
+        p.mpls = [p.mpls[1], p.mpls[2], 0];
+        p.eth_type = eth_type;
+        if let Some(inner) = self.beneath.filter(|inner| inner.eth_type == eth_type) {
+            *p = PacketKey {
+                in_port: p.in_port,
+                recirc_id: p.recirc_id,
+                extras: p.extras,
+                eth_src: p.eth_src,
+                eth_dst: p.eth_dst,
+                vlan: p.vlan,
+                mpls: p.mpls,
+                ..inner
+            };
+        }
+        if eth_type != 0x8847 {
+            self.beneath = None;
+        }
+    }
+    fn len(&self) -> usize {
+        300 + 4 * (self.tags.len() + self.labels())
+    }
+    fn track(&mut self, zone: u16, mark: Option<(u32, u32)>) {
+        self.key.packet.extras |= EXTRA_CT;
+        let state = if zone == 2 { CT_EST } else { CT_NEW };
+        let (value, mask) = mark.unwrap_or_default();
+        self.key.ct = CtKey { state: state | CT_TRK, zone, mark: value & mask, ..CtKey::default() };
+    }
     fn sent(&self, port: u32, cut: Option<u32>) -> Sent {
         let mut headers = self.key.packet;
         headers.vlan = Default::default();
-        (port, headers, self.tags.clone(), cut)
+        (headers.recirc_id, headers.extras) = (0, headers.extras & EXTRA_TUNNEL);
+        (port, headers, self.tags.clone(), cut, self.told)
     }
 }
 
-/// What a datapath sends.
-pub fn execute(key: &FlowKey, actions: &[DpAction]) -> Vec<Sent> {
-    let mut sent = Vec::new();
-    run(&mut Packet::new(key), actions, &mut sent);
+/// What a datapath sends, in no particular order. `walk` gives the actions on a packet that is looked up again.
+pub fn execute(key: &FlowKey, actions: &[DpAction], walk: &dyn Fn(&FlowKey) -> Vec<DpAction>) -> Vec<Sent> {
+    let mut datapath =
+        Datapath { sent: Vec::new(), waiting: vec![(Packet::new(key), actions.to_vec())], walk };
+    while let Some((mut packet, actions)) = datapath.waiting.pop() {
+        datapath.run(&mut packet, &actions);
+    }
+    sorted(datapath.sent)
+}
+
+fn sorted(mut sent: Vec<Sent>) -> Vec<Sent> {
+    sent.sort_by_key(|s| format!("{s:?}"));
     sent
 }
 
-fn run(packet: &mut Packet, actions: &[DpAction], sent: &mut Vec<Sent>) {
-    let mut cut = None;
-    for action in actions {
-        let p = &mut packet.key.packet;
-        match action {
-            DpAction::Output(port) => sent.push(packet.sent(port.0, cut.take())),
-            DpAction::Trunc(n) => cut = Some(*n),
-            DpAction::PushVlan { tpid, tci } => packet.push(Vlan { tpid: *tpid, tci: tci | VLAN_PRESENT }),
-            DpAction::PopVlan => {
-                assert!(!packet.tags.is_empty(), "nothing to pop");
-                packet.pop();
-            }
-            DpAction::Clone(inner) => run(&mut packet.clone(), inner, sent),
-            DpAction::Set(set) => match set {
-                SetField::VlanTci(tci) => {
-                    packet.tags[0].tci = tci | VLAN_PRESENT;
-                    packet.show();
+struct Datapath<'a> {
+    sent: Vec<Sent>,
+    waiting: Vec<(Packet, Vec<DpAction>)>,
+    walk: &'a dyn Fn(&FlowKey) -> Vec<DpAction>,
+}
+
+impl Datapath<'_> {
+    fn run(&mut self, packet: &mut Packet, actions: &[DpAction]) {
+        let mut cut = None;
+        for action in actions {
+            let p = &mut packet.key.packet;
+            match action {
+                DpAction::Output(port) => self.sent.push(packet.sent(port.0, cut.take())),
+                DpAction::Trunc(n) => cut = Some(*n),
+                DpAction::PushVlan { tpid, tci } => {
+                    packet.push(Vlan { tpid: *tpid, tci: tci | VLAN_PRESENT })
                 }
-                SetField::EthSrc(v) => p.eth_src = *v,
-                SetField::EthDst(v) => p.eth_dst = *v,
-                SetField::Ipv4Src(v) => p.ipv4_src = *v,
-                SetField::Ipv4Dst(v) => p.ipv4_dst = *v,
-                SetField::Ipv6Src(v) => p.ipv6_src = *v,
-                SetField::Ipv6Dst(v) => p.ipv6_dst = *v,
-                SetField::IpTos(v) => p.ip_tos = *v,
-                SetField::IpTtl(v) => p.ip_ttl = *v,
-                SetField::TpSrc(v) => p.tp_src = *v,
-                SetField::TpDst(v) => p.tp_dst = *v,
-                SetField::ArpOp(v) => p.ip_proto = *v as u8,
-                SetField::ArpSha(v) => p.arp_sha = *v,
+                DpAction::PopVlan => {
+                    assert!(!packet.tags.is_empty(), "nothing to pop");
+                    packet.pop();
+                }
+                DpAction::PushMpls { lse, .. } => packet.push_label(*lse),
+                DpAction::PopMpls(eth_type) => packet.pop_label(*eth_type),
+                DpAction::Clone(inner) => self.run(&mut packet.clone(), inner),
+                DpAction::CheckPktLen { len, greater, not_greater } => {
+                    let list = if packet.len() > usize::from(*len) { greater } else { not_greater };
+                    self.run(packet, list);
+                }
+                DpAction::Ct(spec) => packet.track(spec.zone, spec.mark),
+                DpAction::CtClear => packet.key.ct = CtKey::default(),
+                DpAction::Recirc(recirc) => {
+                    let mut copy = packet.clone();
+                    copy.key.packet.recirc_id = recirc.id;
+                    let actions = (self.walk)(&copy.key);
+                    self.waiting.push((copy, actions));
+                }
+                DpAction::Meter(_) => {}
+                DpAction::Set(set) => match set {
+                    SetField::Mark(v) => packet.told.0 = *v,
+                    SetField::Priority(v) => packet.told.1 = *v,
+                    SetField::Mpls(v) => p.mpls[0] = *v,
+                    SetField::VlanTci(tci) => {
+                        packet.tags[0].tci = tci | VLAN_PRESENT;
+                        packet.show();
+                    }
+                    SetField::EthSrc(v) => p.eth_src = *v,
+                    SetField::EthDst(v) => p.eth_dst = *v,
+                    SetField::Ipv4Src(v) => p.ipv4_src = *v,
+                    SetField::Ipv4Dst(v) => p.ipv4_dst = *v,
+                    SetField::Ipv6Src(v) => p.ipv6_src = *v,
+                    SetField::Ipv6Dst(v) => p.ipv6_dst = *v,
+                    SetField::IpTos(v) => p.ip_tos = *v,
+                    SetField::IpTtl(v) => p.ip_ttl = *v,
+                    SetField::TpSrc(v) => p.tp_src = *v,
+                    SetField::TpDst(v) => p.tp_dst = *v,
+                    SetField::ArpOp(v) => p.ip_proto = *v as u8,
+                    SetField::ArpSha(v) => p.arp_sha = *v,
+                    other => panic!("{other:?}"),
+                },
                 other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
+            }
         }
     }
 }
 
-/// What rules send; `None` when they do not end or push more tags than the pipeline takes.
+/// What rules send, in no particular order; `None` when they do not end or push more tags than the pipeline takes.
 pub fn interpret(snapshot: &Snapshot, key: &FlowKey) -> Option<Vec<Sent>> {
     let bridge = snapshot.bridges().next().unwrap();
     let rules = bridge.tables.rules(&RuleFilter::default()).iter().map(|r| Rule::clone(r)).collect();
@@ -99,43 +201,65 @@ pub fn interpret(snapshot: &Snapshot, key: &FlowKey) -> Option<Vec<Sent>> {
     let mut model = Model {
         rules,
         ports,
+        groups: bridge.groups.clone(),
         packet,
         set: Vec::new(),
         stack: Vec::new(),
         sent: Vec::new(),
+        forked: Vec::new(),
         steps: 0,
         exit: false,
     };
-    model.table(0, None, true)?;
-    model.exit = false;
-    let set = std::mem::take(&mut model.set);
-    let rank = |a: &Action| match a {
-        Action::SetField { .. } => 0,
-        _ => 1,
-    };
-    for r in 0..2 {
-        for action in set.iter().filter(|a| rank(a) == r) {
-            model.list(std::slice::from_ref(action), 0)?;
-        }
+    model.pass(0)?;
+    while let Some(fork) = model.forked.pop() {
+        (model.packet, model.set, model.stack, model.exit) = (fork.packet, fork.set, fork.stack, false);
+        model.pass(fork.table)?;
     }
-    Some(model.sent)
+    Some(sorted(model.sent))
+}
+
+/// A packet that goes on at a table once it was tracked.
+struct Fork {
+    table: u8,
+    packet: Packet,
+    set: Vec<Action>,
+    stack: Vec<u128>,
 }
 
 struct Model {
     rules: Vec<Rule>,
     ports: Vec<u32>,
     packet: Packet,
+    groups: GroupSet,
     set: Vec<Action>,
     stack: Vec<u128>,
     sent: Vec<Sent>,
+    forked: Vec<Fork>,
     steps: u32,
     exit: bool,
 }
 
 impl Model {
+    /// From a table on, the action set included.
+    fn pass(&mut self, table: u8) -> Option<()> {
+        self.table(table, None, true)?;
+        self.exit = false;
+        let set = std::mem::take(&mut self.set);
+        let rank = |a: &Action| match a {
+            Action::SetField { .. } => 0,
+            _ => 1,
+        };
+        for r in 0..2 {
+            for action in set.iter().filter(|a| rank(a) == r) {
+                self.list(std::slice::from_ref(action), 0)?;
+            }
+        }
+        Some(())
+    }
+
     fn table(&mut self, table: u8, port: Option<u32>, clears: bool) -> Option<()> {
         self.steps += 1;
-        if self.steps > 300 {
+        if self.steps > 100 {
             return None;
         }
         let mut key = self.packet.key;
@@ -228,15 +352,105 @@ impl Model {
                     self.exit = false;
                 }
                 Action::Exit => self.exit = true,
-                Action::Note(_) | Action::Controller(_) => {}
+                Action::Group(id) => self.group(*id, table)?,
+                Action::CheckPktLarger { len, dst } => {
+                    let longer = self.packet.len() > usize::from(*len);
+                    self.write(*dst, longer.into())?;
+                }
+                Action::Ct(ct) => self.ct(ct)?,
+                Action::CtClear => self.packet.key.ct = CtKey::default(),
+                Action::SetQueue(queue) => self.packet.key.pipeline.skb_priority = *queue,
+                Action::PopQueue => self.packet.key.pipeline.skb_priority = 0,
+                Action::Enqueue { port, queue } => {
+                    let before = self.packet.key.pipeline.skb_priority;
+                    self.packet.key.pipeline.skb_priority = *queue;
+                    self.output(*port, None);
+                    self.packet.key.pipeline.skb_priority = before;
+                }
+                Action::PushMpls(_) => self.push_mpls()?,
+                Action::PopMpls(eth_type) => {
+                    if self.packet.labels() == 3 && self.packet.key.packet.mpls[2] & BOTTOM == 0 {
+                        return None;
+                    }
+                    if self.packet.labels() > 0 {
+                        self.packet.pop_label(eth_type.0);
+                    }
+                }
+                Action::DecMplsTtl => {
+                    if self.packet.labels() > 0 {
+                        if self.packet.key.packet.mpls[0] & 0xff <= 1 {
+                            return Some(false);
+                        }
+                        self.packet.key.packet.mpls[0] -= 1;
+                    }
+                }
+                Action::Meter(_) | Action::Note(_) | Action::Controller(_) => {}
                 other => panic!("the model has no {other:?}"),
             }
         }
         Some(true)
     }
 
+    fn group(&mut self, id: u32, table: u8) -> Option<()> {
+        let Some(group) = self.groups.get(id).cloned() else { return Some(()) };
+        let buckets: Vec<_> = match group.kind {
+            GroupKind::FastFailover => {
+                let live = group.buckets.iter().find(|b| self.ports.contains(&b.watch_port.0));
+                live.into_iter().collect()
+            }
+            _ => group.buckets.iter().collect(),
+        };
+        for bucket in buckets {
+            let saved = (self.packet.clone(), std::mem::take(&mut self.set), self.stack.clone());
+            self.list(&bucket.actions, table)?;
+            (self.packet, self.set, self.stack) = saved;
+            self.exit = false;
+        }
+        Some(())
+    }
+
+    fn ct(&mut self, ct: &Ct) -> Option<()> {
+        let zone = match ct.zone {
+            CtZone::Number(zone) => zone,
+            CtZone::Field(sub) => self.read(sub) as u16,
+        };
+        if let Some(table) = ct.table {
+            let mark = ct.exec.iter().find_map(|a| match a {
+                Action::SetField { value, mask, .. } => Some((*value as u32, *mask as u32)),
+                _ => None,
+            });
+            let mut packet = self.packet.clone();
+            let pipeline = packet.key.pipeline;
+            packet.track(zone, mark);
+            packet.told = (pipeline.pkt_mark, pipeline.skb_priority);
+            let (set, stack) = (self.set.clone(), self.stack.clone());
+            self.forked.push(Fork { table, packet, set, stack });
+        }
+        self.packet.key.ct = CtKey::default();
+        Some(())
+    }
+
+    /// More labels than a pipeline keeps are no case to compare.
+    fn push_mpls(&mut self) -> Option<()> {
+        let p = &self.packet.key.packet;
+        let lse = match (self.packet.labels(), p.eth_type) {
+            (3.., _) => return None,
+            (1.., _) => p.mpls[0] & !BOTTOM,
+            (0, eth_type @ (0x800 | 0x86dd)) => {
+                let label = if eth_type == 0x86dd { 2 } else { 0 };
+                let ttl = if p.ip_ttl == 0 { 64 } else { p.ip_ttl };
+                label << 12 | u32::from(p.ip_tos >> 2 & 7) << 9 | BOTTOM | u32::from(ttl)
+            }
+            _ => BOTTOM | 64,
+        };
+        self.packet.push_label(lse);
+        Some(())
+    }
+
     fn output(&mut self, port: OfPort, cut: Option<u32>) {
         let in_port = self.packet.key.pipeline.in_port;
+        let pipeline = &self.packet.key.pipeline;
+        self.packet.told = (pipeline.pkt_mark, pipeline.skb_priority);
         let to: Vec<u32> = match port {
             OfPort::IN_PORT => vec![in_port],
             OfPort::ALL | OfPort::FLOOD => self.ports.iter().copied().filter(|p| *p != in_port).collect(),
@@ -258,6 +472,8 @@ impl Model {
             Prereq::Ipv6 => p.eth_type == 0x86dd,
             Prereq::Ip => ip,
             Prereq::Arp => p.eth_type == 0x806,
+            Prereq::Mpls => p.eth_type == 0x8847,
+            Prereq::Icmp4 => p.eth_type == 0x800 && p.ip_proto == 1,
             Prereq::Tcp => ip && p.ip_proto == 6,
             Prereq::Udp => ip && p.ip_proto == 17,
             other => panic!("{other:?}"),
