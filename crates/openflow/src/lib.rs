@@ -24,6 +24,7 @@ pub mod session;
 pub mod stats;
 mod version;
 
+pub use actions::ActionKind;
 pub use codec::{Codec, EncodeError};
 pub use error::{ERROR_DATA, ErrorCode, ErrorKind, ErrorMessage, NICIRA, ONF, WireError};
 pub use frame::{FrameError, Framer, HEADER_LEN, Header, MAX_MESSAGE};

@@ -3,9 +3,10 @@
 mod values;
 
 use proptest::prelude::*;
-use weft_flow::{Action, Instructions};
+use weft_flow::{Action, Instructions, OfPort};
 use weft_openflow::msg::control::FlowFormat;
 use weft_openflow::msg::flow::FlowMod;
+use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::session::{ControllerSession, Options, SwitchSession};
 use weft_openflow::{Codec, Header, Message, Version};
 
@@ -48,11 +49,10 @@ proptest! {
 
     /// Versions write some actions in different ways; writing what was read changes nothing any more.
     #[test]
-    fn actions_settle(version in values::version(), apply in prop::collection::vec(values::action(), 0..8)) {
+    fn actions_settle((version, apply) in versioned(|v| prop::collection::vec(values::action(v), 0..8))) {
         let codec = codec(version);
-        let table = Some(0);
-        let message = |instructions| Message::FlowMod(Box::new(FlowMod { table, instructions, ..FlowMod::default() }));
-        let once = back(&codec, &message(Instructions::apply(apply)));
+        let message = PacketOut::new(OfPort(1), apply, Vec::new());
+        let once = back(&codec, &Message::PacketOut(Box::new(message)));
         prop_assert_eq!(&back(&codec, &once), &once);
     }
 

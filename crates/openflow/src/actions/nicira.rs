@@ -1,199 +1,205 @@
-//! Nicira's actions, read (`ovs-actions(7)`).
+//! Nicira's actions (`ovs-actions(7)`): which one is it, and who reads or writes it?
 
-use weft_flow::{Action, Field, OfPort};
+use weft_flow::{Action, Field};
+use weft_wire::EtherType;
 
-use super::{Item, MAX_DEPTH, Scope, check_port, decode_list, read_field, set, subfield, writable};
+use super::table::nxast;
+use super::{
+    Item, Place, Refusal, Scope, Track, choose, ct, encap, encode_actions, learn, nested, of11, put_nicira,
+    regs, send, set,
+};
 use crate::ErrorCode;
-use crate::bytes::{Reader, round8};
+use crate::bytes::{Put, Reader};
 
-pub(super) const NXAST_RESUBMIT: u16 = 1;
-pub(super) const NXAST_SET_TUNNEL: u16 = 2;
-pub(super) const NXAST_REG_MOVE: u16 = 6;
-pub(super) const NXAST_REG_LOAD: u16 = 7;
-pub(super) const NXAST_NOTE: u16 = 8;
-pub(super) const NXAST_SET_TUNNEL64: u16 = 9;
-pub(super) const NXAST_RESUBMIT_TABLE: u16 = 14;
-pub(super) const NXAST_OUTPUT_REG: u16 = 15;
-pub(super) const NXAST_EXIT: u16 = 17;
-pub(super) const NXAST_DEC_TTL: u16 = 18;
-pub(super) const NXAST_CONTROLLER: u16 = 20;
-pub(super) const NXAST_DEC_TTL_CNT_IDS: u16 = 21;
-pub(super) const NXAST_WRITE_METADATA: u16 = 22;
-pub(super) const NXAST_STACK_PUSH: u16 = 27;
-pub(super) const NXAST_STACK_POP: u16 = 28;
-pub(super) const NXAST_OUTPUT_REG2: u16 = 32;
-pub(super) const NXAST_REG_LOAD2: u16 = 33;
-pub(super) const NXAST_CONTROLLER2: u16 = 37;
-pub(super) const NXAST_OUTPUT_TRUNC: u16 = 39;
-pub(super) const NXAST_CLONE: u16 = 42;
-
-/// Fewest bytes that a truncated output leaves: an Ethernet header.
-const MIN_TRUNC: u32 = 14;
-
-/// Reads the body after vendor: subtype and what follows.
-pub(super) fn decode(scope: &mut Scope, r: &mut Reader<'_>) -> Result<Item, ErrorCode> {
-    let subtype = r.u16()?;
-    let action = match subtype {
-        NXAST_RESUBMIT => Action::Resubmit { port: resubmit_port(r.u16()?), table: None, ct: false },
-        NXAST_RESUBMIT_TABLE => {
-            let port = resubmit_port(r.u16()?);
-            let table = r.u8()?;
-            must_be_zero(r)?;
-            Action::Resubmit { port, table: (table != 0xff).then_some(table), ct: false }
-        }
-        NXAST_SET_TUNNEL => {
-            r.skip(2)?;
-            set::whole(Field::TunId, r.number(4)?)
-        }
-        NXAST_SET_TUNNEL64 => {
+/// Reads the body after the number.
+pub(super) fn decode(scope: &mut Scope, number: u16, r: &mut Reader<'_>) -> Result<Item, Refusal> {
+    Ok(Item::Action(match number {
+        nxast::CT => ct::decode_ct(scope, r)?,
+        nxast::NAT => return Ok(Item::Nat(ct::decode_nat(r)?)),
+        nxast::CLONE => {
             r.skip(6)?;
-            set::whole(Field::TunId, r.number(8)?)
+            Action::Clone(nested(scope, Place::Actions, r.rest())?.actions)
         }
-        NXAST_REG_MOVE => reg_move(r)?,
-        NXAST_REG_LOAD => reg_load(r)?,
-        NXAST_REG_LOAD2 => set::decode_tlv(r, true)?,
-        NXAST_NOTE => Action::Note(r.rest().to_vec()),
-        NXAST_OUTPUT_REG | NXAST_OUTPUT_REG2 => output_reg(subtype, r)?,
-        NXAST_OUTPUT_TRUNC => {
-            let port = check_port(OfPort::from_u16(r.u16()?))?;
-            let max_len = r.u32()?;
-            let refused = [OfPort::TABLE, OfPort::NORMAL, OfPort::FLOOD, OfPort::ALL].contains(&port);
-            if max_len < MIN_TRUNC || refused {
-                return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
+        nxast::WRITE_METADATA => {
+            if r.take(6)?.iter().any(|b| *b != 0) {
+                return Err(ErrorCode::NXBRC_MUST_BE_ZERO.into());
             }
-            Action::OutputTrunc { port, max_len }
-        }
-        NXAST_EXIT => Action::Exit,
-        NXAST_DEC_TTL => Action::DecTtl(Vec::new()),
-        NXAST_DEC_TTL_CNT_IDS => dec_ttl_ids(r)?,
-        NXAST_CONTROLLER => {
-            let (max_len, id, reason) = (r.u16()?, r.u16()?, r.u8()?);
-            must_be_zero(r)?;
-            Action::controller(max_len, id, reason)
-        }
-        NXAST_CONTROLLER2 => controller2(r)?,
-        NXAST_WRITE_METADATA => {
-            r.skip(6)?;
             return Ok(Item::Metadata(r.u64()?, r.u64()?));
         }
-        NXAST_STACK_PUSH | NXAST_STACK_POP => stack(subtype, r)?,
-        NXAST_CLONE => {
-            r.skip(6)?;
-            Action::Clone(nested(scope, r.rest())?)
-        }
+        _ => decode_plain(number, r)?,
+    }))
+}
+
+/// Reads the body of an action without actions in it.
+fn decode_plain(number: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
+    Ok(match number {
+        nxast::RESUBMIT => Action::Resubmit { port: send::resubmit_port(r.u16()?), table: None, ct: false },
+        nxast::RESUBMIT_TABLE => send::decode_resubmit(false, r)?,
+        nxast::RESUBMIT_TABLE_CT => send::decode_resubmit(true, r)?,
+        nxast::SET_TUNNEL => set::whole(Field::TunId, padded(2, 4, r)?),
+        nxast::SET_TUNNEL64 => set::whole(Field::TunId, padded(6, 8, r)?),
+        nxast::SET_QUEUE => Action::SetQueue(padded(2, 4, r)? as u32),
+        nxast::GROUP => Action::Group(padded(2, 4, r)? as u32),
+        nxast::SET_MPLS_LABEL => set::whole(Field::MplsLabel, padded(2, 4, r)? & 0xf_ffff),
+        nxast::SET_MPLS_TC => set::whole(Field::MplsTc, r.number(1)? & 7),
+        nxast::SET_MPLS_TTL => set::whole(Field::MplsTtl, r.number(1)?),
+        nxast::DEC_MPLS_TTL => Action::DecMplsTtl,
+        nxast::PUSH_MPLS => Action::PushMpls(of11::mpls_type(r.u16()?)?),
+        nxast::POP_MPLS => Action::PopMpls(EtherType(r.u16()?)),
+        nxast::POP_QUEUE => Action::PopQueue,
+        nxast::REG_MOVE => regs::decode_move(r)?,
+        nxast::REG_LOAD => set::decode_load(r)?,
+        nxast::REG_LOAD2 => set::decode_load2(r)?,
+        nxast::NOTE => Action::Note(r.rest().to_vec()),
+        nxast::MULTIPATH => choose::decode_multipath(r)?,
+        nxast::BUNDLE => choose::decode_bundle(false, r)?,
+        nxast::BUNDLE_LOAD => choose::decode_bundle(true, r)?,
+        nxast::OUTPUT_REG => send::decode_output_reg(r)?,
+        nxast::OUTPUT_REG2 => send::decode_output_reg2(r)?,
+        nxast::OUTPUT_TRUNC => send::decode_trunc(r)?,
+        nxast::LEARN => learn::decode(false, r)?,
+        nxast::LEARN2 => learn::decode(true, r)?,
+        nxast::EXIT => Action::Exit,
+        nxast::DEC_TTL => Action::DecTtl(Vec::new()),
+        nxast::DEC_TTL_CNT_IDS => decode_ttl_ids(r)?,
+        nxast::FIN_TIMEOUT => Action::FinTimeout { idle: r.u16()?, hard: r.u16()? },
+        nxast::CONTROLLER => Action::controller(r.u16()?, r.u16()?, r.u8()?),
+        nxast::CONTROLLER2 => send::decode_controller2(r)?,
+        nxast::STACK_PUSH | nxast::STACK_POP => regs::decode_stack(number, r)?,
+        nxast::SAMPLE => send::decode_sample(1, r)?,
+        nxast::SAMPLE2 => send::decode_sample(2, r)?,
+        nxast::SAMPLE3 => send::decode_sample(3, r)?,
+        nxast::CONJUNCTION => decode_conjunction(r)?,
+        nxast::CT_CLEAR => Action::CtClear,
+        nxast::ENCAP => encap::decode_encap(r)?,
+        nxast::DECAP => encap::decode_decap(r)?,
+        nxast::CHECK_PKT_LARGER => regs::decode_check_len(r)?,
+        nxast::DELETE_FIELD => regs::decode_delete(r)?,
         _ => return Err(ErrorCode::OFPBAC_BAD_VENDOR_TYPE),
-    };
-    Ok(Item::Action(action))
+    })
 }
 
-fn resubmit_port(port: u16) -> Option<OfPort> {
-    Some(OfPort::from_u16(port)).filter(|p| *p != OfPort::IN_PORT)
+/// A number after padding.
+fn padded(pad: usize, bytes: usize, r: &mut Reader<'_>) -> Result<u128, ErrorCode> {
+    r.skip(pad)?;
+    r.number(bytes)
 }
 
-fn must_be_zero(r: &Reader<'_>) -> Result<(), ErrorCode> {
-    if r.rest().iter().all(|b| *b == 0) { Ok(()) } else { Err(ErrorCode::OFPBAC_BAD_ARGUMENT) }
-}
-
-fn nested(scope: &mut Scope, bytes: &[u8]) -> Result<Vec<Action>, ErrorCode> {
-    if scope.depth >= MAX_DEPTH {
-        return Err(ErrorCode::OFPBAC_TOO_MANY);
+fn decode_ttl_ids(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
+    let count = usize::from(r.u16()?);
+    if r.u32()? != 0 {
+        return Err(ErrorCode::NXBRC_MUST_BE_ZERO);
     }
-    scope.depth += 1;
-    let list = decode_list(scope, bytes)?;
-    scope.depth -= 1;
-    if list.metadata.is_some() { Err(ErrorCode::OFPBIC_UNSUP_INST) } else { Ok(list.actions) }
-}
-
-fn reg_move(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let (bits, src_start, dst_start) = (r.u16()?, r.u16()?, r.u16()?);
-    let src = subfield(read_field(r)?, src_start, bits)?;
-    let dst = subfield(writable(read_field(r)?)?, dst_start, bits)?;
-    must_be_zero(r)?;
-    Ok(Action::Move { src, dst })
-}
-
-/// A run of bits in 16 bits: its start in the high 10, its length less one in the low 6.
-fn start_and_bits(packed: u16) -> (u16, u16) {
-    (packed >> 6, (packed & 0x3f) + 1)
-}
-
-fn reg_load(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let (start, bits) = start_and_bits(r.u16()?);
-    let dst = subfield(writable(read_field(r)?)?, start, bits)?;
-    let value = u128::from(r.u64()?);
-    let run = (1u128 << bits) - 1;
-    // A field may be wider on the wire than what it may say.
-    let mask = run << start & dst.field.value_mask();
-    if value & !run != 0 || value << start & !mask != 0 {
-        return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
-    }
-    must_be_zero(r)?;
-    Ok(Action::load(dst.field, value << start, mask))
-}
-
-fn output_reg(subtype: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let (start, bits) = start_and_bits(r.u16()?);
-    let (src, max_len) = if subtype == NXAST_OUTPUT_REG {
-        let src = subfield(read_field(r)?, start, bits)?;
-        (src, r.u16()?)
-    } else {
-        let max_len = r.u16()?;
-        (subfield(read_field(r)?, start, bits)?, max_len)
-    };
-    must_be_zero(r)?;
-    Ok(Action::OutputReg { src, max_len })
-}
-
-fn stack(subtype: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let start = r.u16()?;
-    let field = read_field(r)?;
-    let bits = r.u16()?;
-    let what = subfield(field, start, bits)?;
-    must_be_zero(r)?;
-    if subtype == NXAST_STACK_PUSH {
-        return Ok(Action::StackPush(what));
-    }
-    writable(field)?;
-    Ok(Action::StackPop(what))
-}
-
-/// `dec_ttl(id,…)`: only the default controller, 0, can be told of expired packets.
-fn dec_ttl_ids(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let count = r.u16()?;
-    r.skip(4)?;
-    if r.len() < usize::from(count) * 2 {
+    if r.len() < count * 2 {
         return Err(ErrorCode::OFPBAC_BAD_LEN);
     }
-    for _ in 0..count {
-        if r.u16()? != 0 {
-            return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
-        }
-    }
-    Ok(Action::DecTtl(Vec::new()))
+    (0..count).map(|_| r.u16()).collect::<Result<_, _>>().map(Action::DecTtl)
 }
 
-const NXAC2PT_MAX_LEN: u16 = 0;
-const NXAC2PT_CONTROLLER_ID: u16 = 1;
-const NXAC2PT_REASON: u16 = 2;
-
-/// `controller(…)` as properties. Those that carry data to hand back or pause the walk are not known.
-fn controller2(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    r.skip(6)?;
-    let (mut max_len, mut id, mut reason) = (u16::MAX, 0, 1);
-    while !r.is_empty() {
-        let (kind, length) = (r.u16()?, usize::from(r.u16()?));
-        let body = length.checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
-        if r.len() < round8(length) - 4 {
-            return Err(ErrorCode::OFPBPC_BAD_LEN);
-        }
-        let mut property = r.sub(round8(length) - 4)?.sub(body)?;
-        let bad = |_| ErrorCode::OFPBPC_BAD_LEN;
-        match kind {
-            NXAC2PT_MAX_LEN => max_len = property.u16().map_err(bad)?,
-            NXAC2PT_CONTROLLER_ID => id = property.u16().map_err(bad)?,
-            NXAC2PT_REASON => reason = property.u8().map_err(bad)?,
-            _ => return Err(ErrorCode::OFPBPC_BAD_TYPE),
-        }
+fn decode_conjunction(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
+    let (clause, clauses, id) = (r.u8()?, r.u8()?, r.u32()?);
+    if !(2..=64).contains(&clauses) || clause >= clauses {
+        return Err(ErrorCode::NXBAC_BAD_CONJUNCTION);
     }
-    Ok(Action::controller(max_len, id, reason))
+    Ok(Action::Conjunction { id, clause, clauses })
+}
+
+/// Appends those actions that are Nicira's in every version; the others belong to the version's own module.
+pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
+    let bare = |number: u16, out: &mut Vec<u8>| put_nicira(out, number, |out| out.zeros(6));
+    match action {
+        Action::Resubmit { port, table, ct } => send::resubmit(*port, *table, *ct, out),
+        Action::OutputReg { src, max_len } => send::output_reg(*src, *max_len, out),
+        Action::OutputTrunc { port, max_len } => send::trunc(*port, *max_len, out),
+        Action::Controller(to) => send::controller(to, out),
+        Action::Sample(sample) => send::sample(sample, out),
+        Action::Move { src, dst } => regs::reg_move(*src, *dst, out),
+        Action::StackPush(what) => regs::stack(nxast::STACK_PUSH, *what, out),
+        Action::StackPop(what) => regs::stack(nxast::STACK_POP, *what, out),
+        Action::CheckPktLarger { len, dst } => regs::check_len(*len, *dst, out),
+        Action::DeleteField(field) => regs::delete(*field, out),
+        Action::SetOption(option) => set::option(track.version, option, out),
+        Action::Multipath(multipath) => choose::multipath(multipath, out),
+        Action::Bundle(bundle) => choose::bundle(bundle, out),
+        Action::Learn(learn) => learn::encode(learn, out),
+        Action::Ct(tracking) => ct::ct(track, tracking, out),
+        Action::Encap(header) => encap::encap(header, out),
+        Action::Decap(kind) => encap::decap(*kind, out),
+        Action::Clone(actions) => put_nicira(out, nxast::CLONE, |out| {
+            out.zeros(6);
+            encode_actions(&mut track.clone(), actions, out);
+        }),
+        Action::Note(bytes) => put_nicira(out, nxast::NOTE, |out| {
+            out.bytes(bytes);
+            // The shortest note is 6 bytes.
+            out.zeros(6usize.saturating_sub(bytes.len()));
+        }),
+        Action::DecTtl(ids) => put_nicira(out, nxast::DEC_TTL_CNT_IDS, |out| {
+            out.u16(u16::try_from(ids.len()).unwrap_or(u16::MAX));
+            out.zeros(4);
+            ids.iter().take(usize::from(u16::MAX)).for_each(|id| out.u16(*id));
+        }),
+        Action::Conjunction { id, clause, clauses } => put_nicira(out, nxast::CONJUNCTION, |out| {
+            out.u8(*clause);
+            out.u8(*clauses);
+            out.u32(*id);
+        }),
+        Action::FinTimeout { idle, hard } => put_nicira(out, nxast::FIN_TIMEOUT, |out| {
+            out.u16(*idle);
+            out.u16(*hard);
+            out.u16(0);
+        }),
+        Action::CtClear => bare(nxast::CT_CLEAR, out),
+        Action::PopQueue => bare(nxast::POP_QUEUE, out),
+        Action::Exit => bare(nxast::EXIT, out),
+        // Meters are actions from OpenFlow 1.5 on; no version before 1.1 copies TTLs.
+        Action::Meter(_) | Action::CopyTtlOut | Action::CopyTtlIn => {}
+        // The modules of the versions have written these.
+        Action::Output { .. }
+        | Action::SetField { .. }
+        | Action::PushVlan(_)
+        | Action::PopVlan
+        | Action::SetVlanVid(_)
+        | Action::SetVlanPcp(_)
+        | Action::SetTpPort { .. }
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::DecMplsTtl
+        | Action::SetQueue(_)
+        | Action::Enqueue { .. }
+        | Action::Group(_) => {}
+    }
+}
+
+/// Appends an action that holds one 32-bit number.
+pub(super) fn put_number(number: u16, value: u32, out: &mut Vec<u8>) {
+    put_nicira(out, number, |out| {
+        out.u16(0);
+        out.u32(value);
+    });
+}
+
+/// Appends the older of two actions if the identifier fits it.
+pub(super) fn set_tunnel(id: u64, out: &mut Vec<u8>) {
+    match u32::try_from(id) {
+        Ok(id) => put_number(nxast::SET_TUNNEL, id, out),
+        Err(_) => put_nicira(out, nxast::SET_TUNNEL64, |out| {
+            out.zeros(6);
+            out.u64(id);
+        }),
+    }
+}
+
+/// Appends the metadata instruction as OpenFlow 1.0 knows it.
+pub(crate) fn write_metadata(value: u64, mask: u64, out: &mut Vec<u8>) {
+    put_nicira(out, nxast::WRITE_METADATA, |out| {
+        out.zeros(6);
+        out.u64(value);
+        out.u64(mask);
+    });
+}
+
+/// Appends the goto instruction as OpenFlow 1.0 knows it: a resubmission.
+pub(crate) fn goto_table(table: u8, out: &mut Vec<u8>) {
+    send::resubmit(None, Some(table), false, out);
 }

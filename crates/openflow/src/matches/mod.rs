@@ -10,7 +10,7 @@ mod tlv;
 
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
 pub(crate) use oxm::{Dialect, decode_tlvs, encode_tlvs};
-pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv};
+pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv, write_tlv_bytes};
 
 use weft_flow::Match;
 

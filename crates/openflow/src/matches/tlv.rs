@@ -61,3 +61,12 @@ pub(crate) fn write_tlv(point: &CodePoint, bytes: u8, value: u128, mask: Option<
         out.number(mask, usize::from(bytes));
     }
 }
+
+/// Appends a field whose length varies, with value and, unless `mask` is `None`, mask, as long.
+pub(crate) fn write_tlv_bytes(point: &CodePoint, value: &[u8], mask: Option<&[u8]>, out: &mut Vec<u8>) {
+    write_header(point, value.len().min(124) as u8, mask.is_some(), out);
+    out.bytes(value);
+    if let Some(mask) = mask {
+        out.bytes(mask);
+    }
+}

@@ -182,7 +182,7 @@ impl FlowMod {
         f.buffer_id = buffer_id(r.u32()?);
         f.out_port = OfPort::from_u16(r.u16()?);
         f.set_flags10(r.u16()?)?;
-        f.instructions = decode_instructions(Version::V10, &f.matching, r.rest())?;
+        f.instructions = decode_instructions(Version::V10, r.rest())?;
         f.checked(Version::V10)
     }
 
@@ -205,7 +205,7 @@ impl FlowMod {
             return Err(ErrorCode::NXBRC_NXM_INVALID);
         }
         r.skip(round8(match_len) - match_len)?;
-        f.instructions = decode_instructions(Version::V10, &f.matching, r.rest())?;
+        f.instructions = decode_instructions(Version::V10, r.rest())?;
         f.checked(Version::V10)
     }
 
@@ -240,7 +240,7 @@ impl FlowMod {
             f.importance = importance;
         }
         f.matching = decode_match(version, &mut r)?;
-        f.instructions = decode_instructions(version, &f.matching, r.rest())?;
+        f.instructions = decode_instructions(version, r.rest())?;
         if f.table.is_none() && f.command == FlowCommand::Add {
             return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID);
         }

@@ -275,7 +275,7 @@ pub(crate) fn decode_buckets11(version: Version, r: &mut Reader<'_>) -> Result<V
         let (weight, port) = (r.u16().map_err(bad_bucket)?, r.u32().map_err(bad_bucket)?);
         let watch_group = r.u32().map_err(bad_bucket)?;
         r.skip(4).map_err(bad_bucket)?;
-        let actions = decode_actions(Scope::new(version, &Match::any()), r.rest())?;
+        let actions = decode_actions(Scope::new(version), r.rest())?;
         out.push(Bucket {
             id: out.len() as u32,
             weight,
@@ -305,7 +305,7 @@ pub(crate) fn decode_buckets15(
         let mut bucket = Bucket { id: r.u32().map_err(bad_bucket)?, ..Bucket::default() };
         bucket.weight = u16::from(kind == GroupKind::Select as u8);
         let list = r.take(actions_len).map_err(bad_bucket)?;
-        bucket.actions = decode_actions(Scope::new(version, &Match::any()), list)?;
+        bucket.actions = decode_actions(Scope::new(version), list)?;
         while !r.is_empty() {
             let mut p = next_property(&mut r)?;
             match p.kind {

@@ -134,7 +134,7 @@ fn put_cookie(out: &mut Vec<u8>, kind: u16, cookie: Option<u64>) {
 impl Continuation {
     fn decode(version: Version, r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
         r.skip(4)?;
-        let scope = Scope::new(version, &Match::any());
+        let scope = Scope::new(version);
         let mut out = Continuation::default();
         let (mut table_id, mut cookie) = (0, 0);
         while !r.is_empty() {

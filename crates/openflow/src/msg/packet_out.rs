@@ -51,7 +51,7 @@ impl PacketOut {
             return Err(ErrorCode::OFPBRC_BAD_PORT);
         }
         let list = r.take(usize::from(actions_len))?;
-        let actions = decode_actions(Scope::new(version, &matching), list)?;
+        let actions = decode_actions(Scope::new(version), list)?;
         Ok(PacketOut { buffer_id, matching, actions, data: r.rest().to_vec() })
     }
 

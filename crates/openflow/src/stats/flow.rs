@@ -185,7 +185,7 @@ impl FlowStats {
                 f.matching = decode_match(version, &mut r)?;
             }
         }
-        f.instructions = decode_instructions(version, &f.matching, r.rest())?;
+        f.instructions = decode_instructions(version, r.rest())?;
         Ok(f)
     }
 
@@ -200,7 +200,7 @@ impl FlowStats {
         (f.cookie, f.packets, f.bytes) = (r.u64()?, r.u64()?, r.u64()?);
         f.matching = decode_tlvs(r.take(match_len)?, None, true)?;
         r.skip(round8(match_len) - match_len)?;
-        f.instructions = decode_instructions(Version::V10, &f.matching, r.rest())?;
+        f.instructions = decode_instructions(Version::V10, r.rest())?;
         Ok(f)
     }
 

@@ -1,5 +1,6 @@
 //! Values for property tests: matches, actions and messages that a version can say.
 
+mod extension;
 mod stats;
 
 use std::time::Duration;
@@ -153,39 +154,49 @@ fn port() -> impl Strategy<Value = OfPort> {
     ]
 }
 
-/// An action that every version writes so that it reads back the same.
-pub(crate) fn stable_action() -> BoxedStrategy<Action> {
-    let partial = (subfield(), any::<u64>()).prop_map(|(s, value)| {
+/// An action that a version writes so that it reads back the same.
+pub(crate) fn stable_action(version: Version) -> BoxedStrategy<Action> {
+    let partial = (subfield(), any::<u64>()).prop_map(move |(s, value)| {
         // One bit less than the field has, so that versions agree that it is a part.
         let bits = s.bits.min(s.field.bits() - 1 - s.start.min(s.field.bits() - 1)).max(1);
         let mask = ((1u128 << bits) - 1) << s.start;
-        Action::load(s.field, u128::from(value) << s.start & mask, mask)
+        let value = u128::from(value) << s.start & mask;
+        // OpenFlow 1.5 has one way to set bits, and fields that an experimenter numbers have one in every version.
+        let load = version < Version::V15 && s.field != Field::TunErspanIdx;
+        Action::SetField { field: s.field, value, mask, load }
     });
     let simple = prop_oneof![
         (port(), any::<u16>()).prop_map(|(port, max_len)| Action::Output { port, max_len }),
         (subfield(), any::<u16>()).prop_map(|(src, max_len)| Action::OutputReg { src, max_len }),
         (1u32..0xff00, 14u32..).prop_map(|(n, max_len)| Action::OutputTrunc { port: OfPort(n), max_len }),
-        (any::<u16>(), any::<u16>(), 0u8..3)
-            .prop_map(|(max_len, id, reason)| Action::controller(max_len, id, reason)),
         (0u16..33, 0u16..16, 0u16..16).prop_map(|(bits, a, b)| Action::Move {
             src: Subfield { field: Field::Reg1, start: a, bits: bits.clamp(1, 16) },
             dst: Subfield { field: Field::Reg2, start: b, bits: bits.clamp(1, 16) },
         }),
         subfield().prop_map(Action::StackPush),
         subfield().prop_map(Action::StackPop),
-        (prop::option::of((1u32..0xff00).prop_map(OfPort)), prop::option::of(0u8..255))
-            .prop_map(|(port, table)| Action::Resubmit { port, table, ct: false }),
+        (prop::option::of((1u32..0xff00).prop_map(OfPort)), prop::option::of(0u8..255), Just(false))
+            .prop_map(|(port, table, ct)| Action::Resubmit { port, table, ct }),
         prop::collection::vec(any::<u8>(), 6).prop_map(Action::Note),
         Just(Action::Exit),
         partial,
     ];
+    nested(simple)
+}
+
+/// As [`stable_action`], also of those that ask something of what the rule matches.
+pub(crate) fn wild_action(version: Version) -> BoxedStrategy<Action> {
+    nested(prop_oneof![stable_action(version), extension::action(version)])
+}
+
+fn nested(simple: impl Strategy<Value = Action> + 'static) -> BoxedStrategy<Action> {
     simple
         .prop_recursive(3, 12, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Action::Clone))
         .boxed()
 }
 
 /// Any action that fits a match of anything, also those that versions write in different ways.
-pub(crate) fn action() -> BoxedStrategy<Action> {
+pub(crate) fn action(version: Version) -> BoxedStrategy<Action> {
     let fields =
         vec![Field::Reg3, Field::EthDst, Field::TunId, Field::Xreg2, Field::Xxreg1, Field::TunIpv6Dst];
     let set =
@@ -198,13 +209,13 @@ pub(crate) fn action() -> BoxedStrategy<Action> {
             .iter()
             .copied()
             .filter(|f| f.writable() && f.supported() && f.bytes() <= 16 && f.prereq() == Prereq::None)
-            .filter(|f| ![Field::InPort, Field::InPort16].contains(f))
+            .filter(|f| ![Field::InPort, Field::InPort16, Field::CtMark, Field::CtLabel].contains(f))
             .collect();
         let field = *list.get(i)?;
         Some(Action::set(field, value & field.value_mask(), field.value_mask()))
     });
     prop_oneof![
-        stable_action(),
+        wild_action(version),
         (0u16..4096).prop_map(Action::SetVlanVid),
         (0u8..8).prop_map(Action::SetVlanPcp),
         Just(Action::PushVlan(EtherType::QINQ)),
@@ -223,8 +234,11 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
         FlowCommand::DeleteStrict,
     ];
     let numbers = any::<[u16; 4]>();
-    let parts =
-        (matching(version), prop::collection::vec(stable_action(), 0..6), prop::sample::select(commands));
+    let parts = (
+        matching(version),
+        prop::collection::vec(stable_action(version), 0..6),
+        prop::sample::select(commands),
+    );
     (parts, any::<[u64; 3]>(), numbers, prop::option::of(0u8..200), any::<bool>()).prop_map(
         move |((matching, apply, command), [cookie, mask, new], n, table, full)| {
             let adds = command == FlowCommand::Add;
@@ -283,7 +297,7 @@ pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
         port_desc(version)
             .prop_map(|port| Message::PortStatus(Box::new(PortStatus { reason: PortReason::Delete, port })))
             .boxed(),
-        packet_out().prop_map(|p| Message::PacketOut(Box::new(p))).boxed(),
+        packet_out(version).prop_map(|p| Message::PacketOut(Box::new(p))).boxed(),
         flow_mod(version).prop_map(|f| Message::FlowMod(Box::new(f))).boxed(),
         port_mod(version).prop_map(Message::PortMod).boxed(),
         stats::request(version).prop_map(Message::MultipartRequest).boxed(),
@@ -416,8 +430,8 @@ fn packet_in(version: Version) -> impl Strategy<Value = PacketIn> {
     )
 }
 
-fn packet_out() -> impl Strategy<Value = PacketOut> {
-    let actions = prop::collection::vec(stable_action(), 0..5);
+fn packet_out(version: Version) -> impl Strategy<Value = PacketOut> {
+    let actions = prop::collection::vec(wild_action(version), 0..5);
     (1u32..0xff00, actions, prop::collection::vec(any::<u8>(), 0..100))
         .prop_map(|(n, actions, data)| PacketOut::new(OfPort(n), actions, data))
 }

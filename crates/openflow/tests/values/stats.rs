@@ -12,7 +12,7 @@ use weft_openflow::stats::table::{TableDesc, TableStats};
 use weft_openflow::stats::table_features::TableFeatures;
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest, SwitchDesc};
 
-use super::{matching, port_desc, stable_action};
+use super::{matching, port_desc, wild_action};
 
 pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartRequest> {
     let flow =
@@ -42,7 +42,7 @@ pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartReques
 }
 
 fn flow_stats(version: Version) -> impl Strategy<Value = FlowStats> {
-    let actions = prop::collection::vec(stable_action(), 0..4);
+    let actions = prop::collection::vec(wild_action(version), 0..4);
     (matching(version), actions, any::<[u64; 3]>(), any::<[u16; 4]>(), any::<u32>()).prop_map(
         move |(matching, apply, w, n, sec)| FlowStats {
             table_id: 9,
