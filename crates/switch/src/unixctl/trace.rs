@@ -1,7 +1,10 @@
 //! What would happen to a packet?
 
 use weft_flow::text::{Syntax, parse_key};
-use weft_flow::{FlowKey, OfPort};
+use weft_flow::{
+    CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, OfPort,
+};
+use weft_pipeline::TraceFrom;
 
 use super::{Answer, Command, SWITCH};
 use crate::clock::now_ms;
@@ -11,7 +14,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "ofproto/trace",
-        usage: "bridge br_flow",
+        usage: "bridge br_flow [--ct-next STATE]...",
         arguments: (1, usize::MAX),
         run: trace,
     },
@@ -24,7 +27,43 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// States of connections by name.
+const STATES: [(&str, u16); 8] = [
+    ("new", CT_NEW),
+    ("est", CT_EST),
+    ("rel", CT_REL),
+    ("rpl", CT_RPL),
+    ("inv", CT_INV),
+    ("trk", CT_TRK),
+    ("snat", CT_SNAT),
+    ("dnat", CT_DNAT),
+];
+
+/// Takes `--ct-next STATE` and `--ct-next=STATE` out of the arguments. Returns the rest, and the states.
+fn ct_next(args: &[String]) -> Result<(Vec<String>, Vec<u16>), String> {
+    let (mut rest, mut states) = (Vec::new(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let list = match arg.strip_prefix("--ct-next") {
+            Some("") => args.next().ok_or("--ct-next: a state is needed, such as trk,est")?,
+            Some(list) if list.starts_with('=') => &list[1..],
+            _ => {
+                rest.push(arg.clone());
+                continue;
+            }
+        };
+        let bit = |name: &str| STATES.iter().find(|(n, _)| *n == name).map(|(_, bit)| *bit);
+        let mut state = 0;
+        for name in list.split([',', '|']).filter(|n| !n.is_empty()) {
+            state |= bit(name).ok_or_else(|| format!("{name}: unknown connection tracking state"))?;
+        }
+        states.push(state | CT_TRK);
+    }
+    Ok((rest, states))
+}
+
 fn trace(control: &mut Control, args: &[String]) -> Answer {
+    let (args, states) = ct_next(args)?;
     let mut positional = args.iter().filter(|a| !a.starts_with('-'));
     let (Some(bridge), Some(flow)) = (positional.next(), positional.next()) else {
         return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
@@ -32,11 +71,11 @@ fn trace(control: &mut Control, args: &[String]) -> Answer {
     if let Some(packet) = positional.next() {
         return Err(format!("{packet}: a packet cannot be given, describe it in the flow"));
     }
-    Ok(record(control, bridge, flow)?.to_string())
+    Ok(record(control, bridge, flow, &states)?.to_string())
 }
 
 fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
-    let recorded = record(control, &args[0], &args[1])?;
+    let recorded = record(control, &args[0], &args[1], &[])?;
     match args.get(2).map(String::as_str) {
         None => Ok(recorded.to_string()),
         Some("--json") => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
@@ -44,7 +83,12 @@ fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
     }
 }
 
-fn record(control: &Control, bridge: &str, flow: &str) -> Result<weft_pipeline::Trace, String> {
+fn record(
+    control: &Control,
+    bridge: &str,
+    flow: &str,
+    states: &[u16],
+) -> Result<weft_pipeline::Trace, String> {
     let found = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
     let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
     let syntax = Syntax::reading(&by_name);
@@ -58,5 +102,5 @@ fn record(control: &Control, bridge: &str, flow: &str) -> Result<weft_pipeline::
     })?;
     key.pipeline.in_port = 0;
     key.packet.in_port = port.0;
-    Ok(control.pipeline.trace(&key, now_ms()).1)
+    Ok(control.pipeline.trace_through(TraceFrom::DpPort, &key, states, now_ms()).1)
 }
