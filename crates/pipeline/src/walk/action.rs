@@ -31,7 +31,7 @@ impl<'a> Walk<'a> {
                 self.packet.key.pipeline.skb_priority = before;
             }
             Action::Controller(to) if to.pause => return Next::Pause(to),
-            Action::Controller(to) => self.to_controller(to, origin, None),
+            Action::Controller(to) => self.tell_controllers(to, origin, None),
             Action::Resubmit { port, table, ct } => return self.resubmit(*port, *table, *ct, origin),
             Action::Clone(actions) => {
                 let end = End::Restore(self.save());

@@ -6,6 +6,9 @@ use weft_flow::{Action, Ct, CtSpec, CtZone, DpAction, Field};
 
 use super::Walk;
 
+/// A value and which bits of it are set; `None`: nothing is.
+type Masked<T> = Option<(T, T)>;
+
 impl<'a> Walk<'a> {
     /// Has the packet tracked. With a table, a copy goes on there once it was looked up again; the packet itself goes
     /// on with the actions after this one as one that was not tracked.
@@ -36,7 +39,7 @@ impl<'a> Walk<'a> {
             });
             let mut frozen = self.freeze();
             (frozen.table, frozen.conntracked) = (Some(table), true);
-            frozen.action_set = self.action_set.iter().map(|action| Action::clone(action)).collect();
+            frozen.action_set = self.action_set.iter().copied().cloned().collect();
             self.recirculate(frozen, Some((zone, ct.nat)));
         }
         self.note(|| {
@@ -46,7 +49,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What `exec(...)` sets mark and label to, and which bits of them.
-    fn marks(&mut self, exec: &'a [Action]) -> (Option<(u32, u32)>, Option<(u128, u128)>) {
+    fn marks(&mut self, exec: &'a [Action]) -> (Masked<u32>, Masked<u128>) {
         let (mut mark, mut label) = ((0u128, 0u128), (0u128, 0u128));
         for action in exec {
             self.step(|| crate::trace::action_text(action));

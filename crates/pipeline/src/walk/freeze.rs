@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
     pub(super) fn pause(&mut self, to: &ControllerAction, frames: &mut [Frame<'a>], root: Root) {
         let origin = frames.last().map_or(Origin::none(), |f| f.origin);
         let frozen = self.freeze_frames(frames, root);
-        self.to_controller(to, origin, Some(Opaque(Arc::new(frozen))));
+        self.tell_controllers(to, origin, Some(Opaque(Arc::new(frozen))));
         self.blame.get_or_insert(DropReason::Paused);
     }
 

@@ -153,11 +153,11 @@ impl<'a> Walk<'a> {
     /// Sends the packet as it is to controllers.
     pub(super) fn packet_in(&mut self, max_len: u16, id: u16, reason: u8, origin: Origin) {
         let plain = ControllerAction { max_len, id, reason, userdata: Vec::new(), pause: false, meter: None };
-        self.to_controller(&plain, origin, None);
+        self.tell_controllers(&plain, origin, None);
     }
 
     /// Sends the packet as it is to controllers, with what the rule says besides, and the rest of the walk if that waits.
-    pub(super) fn to_controller(&mut self, to: &ControllerAction, origin: Origin, paused: Option<Opaque>) {
+    pub(super) fn tell_controllers(&mut self, to: &ControllerAction, origin: Origin, paused: Option<Opaque>) {
         // A packet-in holds more of the packet than the mask tells.
         self.cacheable = false;
         self.commit();

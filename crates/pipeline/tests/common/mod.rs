@@ -224,7 +224,6 @@ pub fn short(actions: &[DpAction]) -> String {
         }
         DpAction::TunnelPop(port) => format!("decap{port}"),
         DpAction::Controller(c) => format!("controller(reason={},max={})", c.reason, c.max_len),
-        other => format!("{other:?}"),
     };
     actions.iter().map(one).collect::<Vec<_>>().join(",")
 }
