@@ -181,3 +181,15 @@ fn meters() {
     (meter_mod.id, meter_mod.command) = (3, MeterCommand::Delete);
     assert_eq!(apply(&meter_mod), Ok(1), "the rule goes with it");
 }
+
+#[test]
+fn chains_do_not_explode() {
+    let pipeline = ready("actions=group:1");
+    for id in 1..8 {
+        let next = format!("group:{}", id + 1);
+        let buckets: Vec<(u16, &str)> = (0..30).map(|_| (0, next.as_str())).collect();
+        add_group(&pipeline, 1, id, GroupKind::All, &buckets);
+    }
+    add_group(&pipeline, 1, 8, GroupKind::Indirect, &[(0, "set_queue:1")]);
+    assert_eq!(outcome(&pipeline.walk(&ipv4(101, 1, 2, 6, (1, 2)), 0)), "drop:too-many-resubmits");
+}

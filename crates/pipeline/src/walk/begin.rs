@@ -165,6 +165,7 @@ impl<'a> Walk<'a> {
             depth: 0,
             lookups: 0,
             forks: 0,
+            buckets: 0,
             emitted: 0,
             tunnels: Vec::new(),
             packet_out: false,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weft_flow::{DpAction, DropReason, Field, FlowMask, OfPort, selection_hash};
 
-use super::{Frame, List, MAX_DEPTH, Next, Origin, Root, Walk, Why};
+use super::{Frame, List, MAX_BUCKETS, MAX_DEPTH, Next, Origin, Root, Walk, Why};
 use crate::group::{Bucket, GROUP_ANY, Group, GroupKind, SelectionMethod, heaviest};
 
 /// Groups that watch each other.
@@ -45,6 +45,10 @@ impl<'a> Walk<'a> {
     fn bucket(&mut self, group: &'a Arc<Group>, i: usize, origin: Origin) {
         if self.fatal.is_some() {
             return;
+        }
+        self.buckets += 1;
+        if self.buckets > MAX_BUCKETS {
+            return self.fatal(DropReason::TooManyResubmits);
         }
         let bucket = &group.buckets[i];
         self.counters.push(bucket.stats.clone());

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_flow::{Action, Field, Learn, LearnDst, LearnSrc, Match, OfPort, Subfield};
+use weft_flow::{Action, DropReason, Field, Learn, LearnDst, LearnSrc, Match, OfPort, Subfield};
 use weft_wire::IpProto;
 
-use super::{Origin, Walk};
+use super::{MAX_EFFECTS, Origin, Walk};
 use crate::effect::Effect;
 use crate::table::{FlowMod, Learned};
 
@@ -51,6 +51,9 @@ impl<'a> Walk<'a> {
         let (bridge, learned) = (self.bridge, Box::new(Learned { rule, limit: learn.limit }));
         if let Some(dst) = learn.result {
             self.write(dst, bridge.tables.may_learn(&learned).into());
+        }
+        if self.effects.len() >= MAX_EFFECTS {
+            return self.fatal(DropReason::TooManyResubmits);
         }
         self.effects.push(Arc::new(Effect::Learn { bridge: bridge.config.id, learned }));
     }

@@ -48,6 +48,10 @@ const MAX_LOOKUPS: u32 = 4096;
 const MAX_ACTIONS: usize = 16_384;
 /// Times that a packet may be walked both ways.
 const MAX_FORKS: u32 = 64;
+/// Buckets that one packet may pass.
+const MAX_BUCKETS: u32 = 16_384;
+/// Rules that one packet may teach.
+const MAX_EFFECTS: usize = 1024;
 /// Values on the stack of `push` and `pop`.
 const MAX_STACK: usize = 4096;
 
@@ -223,6 +227,7 @@ struct Walk<'a> {
     depth: u32,
     lookups: u32,
     forks: u32,
+    buckets: u32,
     emitted: usize,
     /// Tunnels that the packet at hand was encapsulated for.
     tunnels: Vec<DpPort>,
