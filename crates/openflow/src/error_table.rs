@@ -193,6 +193,9 @@ error_codes! {
     NXFMFC_HARDWARE: (1, 2, nx(5, 256)), (3, 6, exp(12));
     NXFMFC_INVALID_TLV_FIELD: (1, 2, nx(1, 536)), (3, 6, exp(37));
     NXQOFC_QUEUE_ERROR: (5, 6, exp(23));
+    NXR_NOT_SUPPORTED: (1, 2, nx(1, 533)), (3, 6, exp(34));
+    NXR_STALE: (1, 2, nx(1, 534)), (3, 6, exp(35));
+    NXST_NOT_CONFIGURED: (1, 2, nx(1, 535)), (3, 6, exp(36));
     NXTFFC_DUP_TABLE: (4, 6, exp(44));
     NXTTMFC_ALREADY_MAPPED: (1, 2, nx(1, 531)), (3, 6, exp(20));
     NXTTMFC_BAD_COMMAND: (1, 2, nx(1, 527)), (3, 6, exp(16));

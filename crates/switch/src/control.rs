@@ -230,6 +230,8 @@ impl Control {
         match event {
             StreamEvent::Opened { endpoint, conn } => self.on_opened(endpoint, conn),
             StreamEvent::Data { conn, bytes } => self.on_data(conn, &bytes),
+            // What waited for room goes out in `settle`.
+            StreamEvent::Drained { .. } => {}
             StreamEvent::Closed { conn, why } => self.on_closed(conn, &why),
             StreamEvent::Dial { endpoint, state, error } => {
                 if let Some(remote) = self.remotes.by_endpoint(endpoint) {

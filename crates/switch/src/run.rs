@@ -90,6 +90,7 @@ pub enum StartError {
 /// When it cannot start. What goes wrong later is logged, and mended when it can be.
 pub fn run(options: &Options) -> Result<(), StartError> {
     detach::begin();
+    allow_many_files();
     let vlog = start_log(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -99,6 +100,16 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     // Connections get a moment to write what was last said.
     runtime.shutdown_timeout(Duration::from_millis(100));
     exit
+}
+
+/// Each connection is a descriptor: as many as the host allows.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 fn start_log(options: &Options) -> Result<Vlog, StartError> {

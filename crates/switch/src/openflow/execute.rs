@@ -12,7 +12,7 @@ use weft_openflow::session::{BundleCommit, ReplyTo, Request};
 use weft_pipeline::{Pipeline, Removed, Snapshot};
 
 use super::stats::Sources;
-use super::{OpenFlow, flows, packets, ports, stats};
+use super::{OpenFlow, conntrack, flows, groups, packets, ports, resume, stats, tables, tlv};
 use crate::bridge::World;
 use crate::net::Links;
 use crate::stream::ConnId;
@@ -98,13 +98,36 @@ impl OpenFlow {
                 self.commit(conn, bridge, to, &commit, draft, target);
                 Ok(())
             }
-            Request::GroupMod(_) => Err(ErrorCode::OFPGMFC_OUT_OF_GROUPS),
-            Request::MeterMod(_) => Err(ErrorCode::OFPMMFC_OUT_OF_METERS),
-            Request::TlvTableMod(_) => Err(ErrorCode::NXTTMFC_TABLE_FULL),
-            Request::TlvTable | Request::Resume(_) | Request::CtFlush(_) => Err(ErrorCode::OFPBRC_EPERM),
+            Request::GroupMod(m) => self.group_mod(bridge, &m, draft, target),
+            Request::MeterMod(m) => meter_mod(bridge, &m, draft, target),
+            Request::TlvTableMod(m) => tlv_mod(bridge, &m, draft, target),
+            Request::TlvTable => {
+                let view = draft.view(target.pipeline);
+                let table = view.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?.tlv.clone();
+                self.session(conn, |session| {
+                    let _ = session.reply(to, &Message::TlvTableReply(tlv::reply(&table)));
+                });
+                Ok(())
+            }
+            Request::Resume(packet) => {
+                self.publish(draft, target);
+                let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                resume::resume(&packet, live, target.pipeline, target.datapath, target.now)
+            }
+            Request::CtFlush(m) => {
+                target.datapath.conntrack().flush(&conntrack::filter(&m));
+                Ok(())
+            }
             Request::Role(message) => self.role(conn, bridge, to, message),
-            // Tables that miss drop, as OpenFlow 1.3 has it; rules may say otherwise.
-            Request::TableMod(_) => Err(ErrorCode::OFPTMFC_EPERM),
+            Request::TableMod(m) => {
+                let version = self.connections.get(&conn).map(|c| c.session.version_or_oldest());
+                let version = version.ok_or(ErrorCode::OFPTMFC_EPERM)?;
+                let snapshot = draft.open(target.pipeline);
+                let tables = snapshot.tables_mut(bridge).ok_or(ErrorCode::OFPTMFC_EPERM)?;
+                let outcome = tables::modify(tables, m.table, m.config, version)?;
+                draft.removed.push((bridge, outcome.removed));
+                Ok(())
+            }
             Request::SetConfig(config) => {
                 if let Some(bridge) = self.bridges.get_mut(&bridge) {
                     bridge.config_flags = config.flags;
@@ -138,7 +161,7 @@ impl OpenFlow {
                 let (bridge, tables) = bridge.ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let sources = Sources {
                     bridge,
-                    tables: &tables.tables,
+                    flow: tables,
                     links: target.links,
                     datapath: target.datapath,
                     now: target.now,
@@ -173,10 +196,29 @@ impl OpenFlow {
         Ok(())
     }
 
+    fn group_mod(
+        &mut self,
+        bridge: u32,
+        m: &weft_openflow::msg::group::GroupMod,
+        draft: &mut Draft,
+        target: &Target<'_>,
+    ) -> Result<(), ErrorCode> {
+        let snapshot = draft.open(target.pipeline);
+        let outcome =
+            snapshot.group_mod(bridge, &groups::group_mod(m), target.now).map_err(groups::group_error)?;
+        draft.removed.push((bridge, outcome.removed));
+        Ok(())
+    }
+
     fn port_mod(&mut self, bridge: u32, change: &PortMod, target: &mut Target<'_>) -> Result<(), ErrorCode> {
         let live = target.world.by_id_mut(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?;
         self.ports_changed |= ports::modify(live, change)?;
         Ok(())
+    }
+
+    /// Whether a port-mod would be refused.
+    fn check_port_mod(&self, bridge: u32, m: &PortMod, target: &Target<'_>) -> Result<(), ErrorCode> {
+        ports::check(target.world.by_id(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?, m)
     }
 
     /// Applies a bundle whole or not at all.
@@ -195,6 +237,10 @@ impl OpenFlow {
         for (inner, request) in commit.iter() {
             let done = match request {
                 Request::FlowMod(m) => self.flow_mod(conn, bridge, &m, draft, target),
+                Request::GroupMod(m) => self.group_mod(bridge, &m, draft, target),
+                Request::PortMod(m) => self.check_port_mod(bridge, &m, target).map(|()| {
+                    later.push((inner.clone(), Request::PortMod(m)));
+                }),
                 other => {
                     later.push((inner.clone(), other));
                     Ok(())
@@ -252,4 +298,30 @@ impl OpenFlow {
         self.session(conn, |session| session.reply_role(to, generation));
         Ok(())
     }
+}
+
+fn meter_mod(
+    bridge: u32,
+    m: &weft_openflow::msg::meter::MeterMod,
+    draft: &mut Draft,
+    target: &Target<'_>,
+) -> Result<(), ErrorCode> {
+    let change = groups::meter_mod(m)?;
+    let snapshot = draft.open(target.pipeline);
+    let outcome = snapshot.meter_mod(bridge, &change, target.now).map_err(groups::meter_error)?;
+    draft.removed.push((bridge, outcome.removed));
+    Ok(())
+}
+
+fn tlv_mod(
+    bridge: u32,
+    m: &weft_openflow::msg::tlv::TlvTableMod,
+    draft: &mut Draft,
+    target: &Target<'_>,
+) -> Result<(), ErrorCode> {
+    let snapshot = draft.open(target.pipeline);
+    let old = snapshot.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?.tlv.clone();
+    let table = tlv::change(&old, m)?;
+    snapshot.set_tlv_table(bridge, table);
+    Ok(())
 }

@@ -4,13 +4,18 @@
 //! everything that was read together with one publication of the flow tables. What sessions have to say leaves in
 //! [`OpenFlow::flush`], after the datapath has taken in all that a barrier promises.
 
+mod conntrack;
 mod endpoints;
 mod execute;
 mod fail_mode;
 mod flows;
+mod groups;
 mod packets;
 mod ports;
+mod resume;
 mod stats;
+mod tables;
+mod tlv;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

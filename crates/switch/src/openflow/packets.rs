@@ -1,10 +1,10 @@
 //! How do packets go to controllers, and come from them?
 
 use weft_datapath::{Datapath, Execute, PacketIn};
-use weft_flow::{DpPort, FlowKey, OfPort, extract_packet};
+use weft_flow::{DpPort, FlowKey, OfPort, Verdict, extract_packet};
 use weft_openflow::msg;
 use weft_openflow::{ErrorCode, session::SwitchSession};
-use weft_pipeline::{PacketOut, Pipeline};
+use weft_pipeline::{Frozen, PacketOut, Pipeline};
 
 use super::OpenFlow;
 use crate::bridge::World;
@@ -21,6 +21,10 @@ impl OpenFlow {
         if known.is_some_and(|i| i.flags.no_packet_in && context.reason == msg::packet_in::reason::NO_MATCH) {
             return;
         }
+        let frozen = context.paused.as_ref().and_then(|p| p.0.downcast_ref::<Frozen>());
+        let continuation = frozen
+            .zip(world.by_id(context.bridge))
+            .map(|(frozen, bridge)| Box::new(super::resume::pause(frozen, bridge, packet.in_port)));
         let message = msg::packet_in::PacketIn {
             buffer_id: None,
             total_len: u32::try_from(packet.total_len).unwrap_or(u32::MAX),
@@ -30,7 +34,7 @@ impl OpenFlow {
             metadata: msg::packet_in::PacketIn::metadata_of(&context.key),
             data: packet.frame,
             userdata: context.userdata.clone(),
-            continuation: None,
+            continuation,
         };
         let controller = context.controller_id;
         for session in self.sessions_of(context.bridge) {
@@ -73,13 +77,24 @@ pub(super) fn packet_out(
         return Err(ErrorCode::OFPBRC_BAD_PACKET);
     }
     let verdict = pipeline.packet_out(&PacketOut { bridge, in_port, actions: &m.actions }, &key, now);
-    let length = m.data.len() as u64;
-    verdict.rules.iter().for_each(|rule| rule.stats.credit(1, length, now));
-    if !verdict.actions.is_empty() {
-        let execute = Execute { frame: m.data.clone(), in_port: dp_port, actions: verdict.actions };
-        if let Err(e) = datapath.execute(execute) {
-            tracing::warn!("packet-out: {e}");
-        }
-    }
+    carry_out(verdict, m.data.clone(), dp_port, datapath, now);
     Ok(())
+}
+
+/// Does with a packet of a controller's what was decided, and counts it.
+pub(super) fn carry_out(
+    verdict: Verdict,
+    frame: Vec<u8>,
+    in_port: DpPort,
+    datapath: &dyn Datapath,
+    now: u64,
+) {
+    let length = frame.len() as u64;
+    verdict.rules.iter().for_each(|rule| rule.stats.credit(1, length, now));
+    verdict.counters.iter().for_each(|counter| counter.credit(1, length, now));
+    if !verdict.actions.is_empty()
+        && let Err(e) = datapath.execute(Execute { frame, in_port, actions: verdict.actions })
+    {
+        tracing::warn!("packet-out: {e}");
+    }
 }

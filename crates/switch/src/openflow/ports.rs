@@ -66,13 +66,16 @@ fn config_bits(flags: &PortFlags) -> u32 {
         | bit(flags.no_packet_in, port_config::NO_PACKET_IN)
 }
 
-/// Carries out a port-mod. True when something changed.
-pub(super) fn modify(bridge: &mut Bridge, change: &PortMod) -> Result<bool, ErrorCode> {
+/// Whether a port-mod names a port and its address.
+pub(super) fn check(bridge: &Bridge, change: &PortMod) -> Result<(), ErrorCode> {
     let known = describe(bridge).into_iter().find(|p| p.port_no == change.port_no);
     let known = known.ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
-    if known.hw_addr != change.hw_addr {
-        return Err(ErrorCode::OFPPMFC_BAD_HW_ADDR);
-    }
+    if known.hw_addr == change.hw_addr { Ok(()) } else { Err(ErrorCode::OFPPMFC_BAD_HW_ADDR) }
+}
+
+/// Carries out a port-mod. True when something changed.
+pub(super) fn modify(bridge: &mut Bridge, change: &PortMod) -> Result<bool, ErrorCode> {
+    check(bridge, change)?;
     let iface = bridge.by_ofport_mut(change.port_no).ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
     let before = iface.flags;
     let set = |flag: &mut bool, bit: u32| {

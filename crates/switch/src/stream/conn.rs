@@ -1,7 +1,7 @@
 //! How does one connection carry bytes both ways without letting either side fill memory?
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,8 +13,10 @@ use super::{EndpointId, StreamEvent, words};
 const PAUSE_READING: usize = 1 << 20;
 /// Bytes waiting to be written above which nothing more is taken: the peer does not read.
 const MAX_QUEUED: usize = 64 << 20;
-/// Bytes read at once.
-const READ_SIZE: usize = 32 << 10;
+/// Bytes waiting to be written below which a control task that asked for it is told that there is room again.
+const ROOM: usize = 64 << 10;
+/// Fewest and most bytes read at once: a buffer grows with what comes.
+const READ_SIZE: (usize, usize) = (4 << 10, 64 << 10);
 /// How long the last bytes may take after the peer has stopped sending.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -62,24 +64,58 @@ impl Conn {
         let _ = self.outbox.send(bytes);
         Ok(())
     }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        self.gauge.queued.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written since the connection began.
+    pub(crate) fn written(&self) -> u64 {
+        self.gauge.written.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a [`StreamEvent::Drained`] when little waits to be written.
+    pub(crate) fn tell_when_drained(&self) {
+        self.gauge.tell.store(true, Ordering::Release);
+        // Nothing may wait any more by now; then it is the writer that is to be woken, by nothing to write.
+        if self.queued() <= ROOM {
+            let _ = self.outbox.send(Vec::new());
+        }
+    }
+
+    /// Reads nothing more from the peer, or goes on reading.
+    pub(crate) fn pause_reading(&self, pause: bool) {
+        if self.gauge.paused.swap(pause, Ordering::Relaxed) && !pause {
+            self.gauge.drained.notify_one();
+        }
+    }
 }
 
 /// How much waits to be written.
 #[derive(Debug, Default)]
 struct Gauge {
     queued: AtomicUsize,
+    written: AtomicU64,
+    /// The control task wants to know when little waits.
+    tell: AtomicBool,
+    /// The control task wants nothing more to be read.
+    paused: AtomicBool,
     drained: Notify,
 }
 
 impl Gauge {
     async fn low(&self) {
-        while self.queued.load(Ordering::Relaxed) > PAUSE_READING {
+        while self.queued.load(Ordering::Relaxed) > PAUSE_READING || self.paused.load(Ordering::Relaxed) {
             self.drained.notified().await;
         }
     }
-    fn written(&self, n: usize) {
-        self.queued.fetch_sub(n, Ordering::Relaxed);
+    /// Notes what was written. True: the control task is to be told that there is room.
+    fn written(&self, n: usize) -> bool {
+        let left = self.queued.fetch_sub(n, Ordering::Relaxed) - n;
+        self.written.fetch_add(n as u64, Ordering::Relaxed);
         self.drained.notify_one();
+        left <= ROOM && self.tell.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -99,7 +135,7 @@ pub(super) async fn carry(
         return "the switch ends".into();
     }
     let read = async {
-        let mut buf = vec![0; READ_SIZE];
+        let mut buf = vec![0; READ_SIZE.0];
         loop {
             gauge.low().await;
             match from.read(&mut buf).await {
@@ -108,6 +144,12 @@ pub(super) async fn carry(
                     let data = StreamEvent::Data { conn: id, bytes: buf[..n].to_vec() };
                     if events.send(data).await.is_err() {
                         return "the switch ends".into();
+                    }
+                    let size = buf.len();
+                    if n == size && size < READ_SIZE.1 {
+                        buf.resize(size * 2, 0);
+                    } else if n < size / 8 && size > READ_SIZE.0 {
+                        buf = vec![0; READ_SIZE.0];
                     }
                 }
                 Err(e) => return words(&e),
@@ -119,7 +161,9 @@ pub(super) async fn carry(
             if let Err(e) = to.write_all(&bytes).await {
                 return words(&e);
             }
-            gauge.written(bytes.len());
+            if gauge.written(bytes.len()) {
+                let _ = events.send(StreamEvent::Drained { conn: id }).await;
+            }
         }
         let _ = to.shutdown().await;
         "closed by the switch".to_owned()

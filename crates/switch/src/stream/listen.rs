@@ -15,8 +15,10 @@ use super::conn::{ByteStream, carry};
 use super::target::ipv4_fallback;
 use super::{EndpointId, Listen, StreamEvent, Tls};
 
-/// Connections one listener holds at a time.
-const MAX_CONNECTIONS: usize = 256;
+/// Descriptors kept for everything that is not a connection: the database, ports, sockets of the lanes.
+const RESERVED_FILES: u64 = 512;
+/// Connections that one listener holds at a time, whatever the limit of descriptors.
+const MIN_CONNECTIONS: usize = 64;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after accept(2) failed, which it does when descriptors run out.
@@ -76,13 +78,21 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(64)?;
+    socket.listen(1024)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Connections that one listener may hold: half of the descriptors that the process may open, so that one that is
+/// flooded leaves room for the others.
+fn max_connections() -> usize {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let files = limit.map_or(1024, |(soft, _)| soft);
+    usize::try_from(files.saturating_sub(RESERVED_FILES) / 2).unwrap_or(MIN_CONNECTIONS).max(MIN_CONNECTIONS)
 }
 
 /// Accepts until aborted.
 pub(super) async fn run(id: EndpointId, socket: Socket, tls: Arc<Tls>, events: mpsc::Sender<StreamEvent>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(max_connections()));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let accepted = match &socket {

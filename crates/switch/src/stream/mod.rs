@@ -73,6 +73,11 @@ pub(crate) enum StreamEvent {
         /// The bytes, never empty.
         bytes: Vec<u8>,
     },
+    /// Little waits to be written, as [`Conn::tell_when_drained`] asked to be told.
+    Drained {
+        /// To which connection.
+        conn: ConnId,
+    },
     /// The peer is gone.
     Closed {
         /// Which connection.

@@ -1,9 +1,7 @@
 //! What would happen to a packet?
 
 use weft_flow::text::{Syntax, parse_key};
-use weft_flow::{
-    CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, OfPort,
-};
+use weft_flow::{CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, OfPort};
 use weft_pipeline::TraceFrom;
 
 use super::{Answer, Command, SWITCH};

@@ -4,6 +4,7 @@
 mod appctl;
 mod crash;
 mod devices;
+mod features;
 mod harness;
 mod ofctl;
 mod remotes;

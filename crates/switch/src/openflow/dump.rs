@@ -1,0 +1,62 @@
+//! How is a long answer given without being built? Part by part, as the peer reads.
+
+use weft_openflow::Version;
+use weft_openflow::session::{ReplyTo, SwitchSession};
+use weft_openflow::stats::StatsReply;
+use weft_openflow::stats::table_features::TableFeatures;
+use weft_pipeline::RuleCursor;
+
+use super::{flows, stats};
+
+/// Rules in one part of an answer.
+const RULES_AT_ONCE: usize = 256;
+/// Tables in one part of an answer.
+const TABLES_AT_ONCE: u8 = 8;
+
+/// An answer being given. What it tells of is as it was when it was asked.
+pub(super) struct Dump {
+    pub(super) to: ReplyTo,
+    pub(super) cursor: Cursor,
+}
+
+/// What is still to be told.
+pub(super) enum Cursor {
+    /// Rules.
+    Flows {
+        /// Those not told yet.
+        rules: Box<RuleCursor>,
+        /// When it was asked.
+        now: u64,
+    },
+    /// What tables can do, from this one on.
+    TableFeatures(u8),
+}
+
+impl Dump {
+    /// Gives the next part to the session. True: it was the last.
+    pub(super) fn next_part(&mut self, session: &mut SwitchSession) -> bool {
+        let (body, done) = match &mut self.cursor {
+            Cursor::Flows { rules, now } => {
+                let page = rules.next_page(RULES_AT_ONCE);
+                let done = rules.is_done();
+                if page.is_empty() && !done {
+                    return false;
+                }
+                (StatsReply::Flow(page.iter().map(|rule| flows::stats(rule, *now)).collect()), done)
+            }
+            Cursor::TableFeatures(from) => {
+                let version = session.version().unwrap_or(Version::V13);
+                let to = (*from + TABLES_AT_ONCE).min(stats::TABLES);
+                let one = |table| {
+                    let name = stats::table_name(table);
+                    TableFeatures::capable(version, table, stats::TABLES, name, stats::MAX_RULES)
+                };
+                let part = (*from..to).map(one).collect();
+                *from = to;
+                (StatsReply::TableFeatures(part), to == stats::TABLES)
+            }
+        };
+        session.reply_stats(&self.to, body, !done);
+        done
+    }
+}

@@ -1,0 +1,46 @@
+//! How do controllers configure flow tables?
+
+use weft_openflow::ErrorCode;
+use weft_openflow::Version;
+use weft_openflow::stats::table::TableDesc;
+use weft_pipeline::{ALL_TABLES, FlowModOutcome, TableMiss, TableSet};
+
+/// What a miss does (OpenFlow 1.1 and 1.2): two bits.
+const MISS_MASK: u32 = 3;
+/// Rules make room for others (OpenFlow 1.4).
+const EVICTION: u32 = 1 << 2;
+/// Controllers are told when a table fills up or empties (OpenFlow 1.4).
+const VACANCY_EVENTS: u32 = 1 << 3;
+
+/// Configures a table, or all.
+///
+/// # Errors
+/// There is no such table.
+pub(super) fn modify(
+    tables: &mut TableSet,
+    table: Option<u8>,
+    config: u32,
+    version: Version,
+) -> Result<FlowModOutcome, ErrorCode> {
+    if table.is_some_and(|t| t >= super::stats::TABLES) {
+        return Err(ErrorCode::OFPTMFC_BAD_TABLE);
+    }
+    let miss = match config & MISS_MASK {
+        0 => TableMiss::Controller,
+        1 => TableMiss::Continue,
+        _ => TableMiss::Drop,
+    };
+    Ok(tables.configure(table.unwrap_or(ALL_TABLES), |of| match version {
+        Version::V11 | Version::V12 => of.miss = miss,
+        Version::V14 | Version::V15 => of.evict = config & EVICTION != 0,
+        Version::V10 | Version::V13 => {}
+    }))
+}
+
+/// A table, as an answer describes it.
+pub(super) fn describe(tables: &TableSet, table_id: u8) -> TableDesc {
+    let config = tables.table_config(table_id);
+    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+    let bits = bit(config.evict, EVICTION) | bit(config.vacancy.is_some(), VACANCY_EVENTS);
+    TableDesc { table_id, config: bits, ..TableDesc::default() }
+}
