@@ -25,6 +25,7 @@ use weft_openflow::session::{BundleCommit, ConnectionKind, Event, Options, Reply
 use weft_openflow::stats::flow::{AggregateStats, FlowStats, FlowStatsRequest};
 use weft_openflow::stats::group::GroupFeatures;
 use weft_openflow::stats::meter::MeterFeatures;
+use weft_openflow::stats::misc::{BundleFeatures, IpfixStats};
 use weft_openflow::stats::port::PortStats;
 use weft_openflow::stats::table::{TableDesc, TableStats};
 use weft_openflow::stats::table_features::TableFeatures;
@@ -208,9 +209,9 @@ impl Switch {
                 let table = |t| TableFeatures::capable(version, t, TABLES, format!("table{t}"), 1_000_000);
                 StatsReply::TableFeatures((0..TABLES).map(table).collect())
             }
-            StatsRequest::TableDesc => {
-                StatsReply::TableDesc((0..TABLES).map(|table_id| TableDesc { table_id, config: 0 }).collect())
-            }
+            StatsRequest::TableDesc => StatsReply::TableDesc(
+                (0..TABLES).map(|table_id| TableDesc { table_id, ..TableDesc::default() }).collect(),
+            ),
             StatsRequest::Port(port) => {
                 let stats =
                     |p: &PortDesc| PortStats { port_no: p.port_no, rx_packets: 7, ..PortStats::default() };
@@ -223,6 +224,13 @@ impl Switch {
             StatsRequest::GroupFeatures => StatsReply::GroupFeatures(GroupFeatures::default()),
             StatsRequest::Meter(_) => StatsReply::Meter(Vec::new()),
             StatsRequest::MeterConfig(_) => StatsReply::MeterConfig(Vec::new()),
+            StatsRequest::QueueDesc { .. } => StatsReply::QueueDesc(Vec::new()),
+            StatsRequest::FlowCounts(q) => StatsReply::FlowCounts(self.flow_stats(q)),
+            StatsRequest::FlowMonitor(_) => StatsReply::FlowMonitor(Vec::new()),
+            StatsRequest::ControllerStatus => StatsReply::ControllerStatus(Vec::new()),
+            StatsRequest::BundleFeatures => StatsReply::BundleFeatures(BundleFeatures::default()),
+            StatsRequest::IpfixBridge => StatsReply::IpfixBridge(IpfixStats::default()),
+            StatsRequest::IpfixFlow => StatsReply::IpfixFlow(Vec::new()),
             StatsRequest::MeterFeatures => StatsReply::MeterFeatures(MeterFeatures::default()),
         }
     }

@@ -7,15 +7,18 @@ use crate::frame::{HEADER_LEN, Header, MAX_MESSAGE};
 use crate::matches::fits_match10;
 use crate::message::Message;
 use crate::msg::bundle::{BundleAdd, BundleControl};
-use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
+use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage};
 use crate::msg::flow::FlowMod;
 use crate::msg::flow_removed::FlowRemoved;
 use crate::msg::group::GroupMod;
 use crate::msg::handshake::{Features, Hello, SwitchConfig};
 use crate::msg::meter::MeterMod;
+use crate::msg::notify::{ControllerStatus, RoleStatus};
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
+use crate::msg::queue::{self, QueueConfig};
+use crate::msg::table::{TableMod, TableStatus};
 use crate::stats::{MultipartReply, MultipartRequest};
 use crate::{ErrorCode, Version};
 
@@ -43,14 +46,20 @@ mod ofpt {
     pub(super) const MULTIPART_REPLY: u8 = 19;
     pub(super) const BARRIER_REQUEST: u8 = 20;
     pub(super) const BARRIER_REPLY: u8 = 21;
+    pub(super) const QUEUE_GET_CONFIG_REQUEST: u8 = 22;
+    pub(super) const QUEUE_GET_CONFIG_REPLY: u8 = 23;
     pub(super) const ROLE_REQUEST: u8 = 24;
     pub(super) const ROLE_REPLY: u8 = 25;
     pub(super) const GET_ASYNC_REQUEST: u8 = 26;
     pub(super) const GET_ASYNC_REPLY: u8 = 27;
     pub(super) const SET_ASYNC: u8 = 28;
     pub(super) const METER_MOD: u8 = 29;
+    pub(super) const ROLE_STATUS: u8 = 30;
+    pub(super) const TABLE_STATUS: u8 = 31;
+    pub(super) const REQUESTFORWARD: u8 = 32;
     pub(super) const BUNDLE_CONTROL: u8 = 33;
     pub(super) const BUNDLE_ADD_MESSAGE: u8 = 34;
+    pub(super) const CONTROLLER_STATUS: u8 = 35;
 }
 
 /// A message cannot be written.
@@ -98,21 +107,24 @@ impl Codec {
             return match wire {
                 HELLO..=FLOW_MOD => Some(wire),
                 15 => Some(PORT_MOD),
-                16..=19 => Some(wire + 2),
+                16..=21 => Some(wire + 2),
                 _ => None,
             };
         }
         let last = match self.version {
-            Version::V10 | Version::V11 => BARRIER_REPLY,
+            Version::V10 | Version::V11 => QUEUE_GET_CONFIG_REPLY,
             Version::V12 => ROLE_REPLY,
             Version::V13 => METER_MOD,
-            Version::V14 | Version::V15 => BUNDLE_ADD_MESSAGE,
+            Version::V14 => BUNDLE_ADD_MESSAGE,
+            Version::V15 => CONTROLLER_STATUS,
         };
-        Some(wire).filter(|w| *w <= last)
+        // Queues became a multipart question in 1.4.
+        let queues = QUEUE_GET_CONFIG_REQUEST..=QUEUE_GET_CONFIG_REPLY;
+        Some(wire).filter(|w| *w <= last && (self.version < Version::V14 || !queues.contains(w)))
     }
 
     fn wire_kind(&self, canonical: u8) -> Option<u8> {
-        (0..=ofpt::BUNDLE_ADD_MESSAGE).find(|wire| self.canonical(*wire) == Some(canonical))
+        (0..=ofpt::CONTROLLER_STATUS).find(|wire| self.canonical(*wire) == Some(canonical))
     }
 
     /// Reads one whole message, header included.
@@ -161,7 +173,7 @@ impl Codec {
             GROUP_MOD if v == Version::V15 => Message::GroupMod(Box::new(GroupMod::decode15(v, r)?)),
             GROUP_MOD => Message::GroupMod(Box::new(GroupMod::decode11(v, r)?)),
             PORT_MOD => Message::PortMod(PortMod::decode(v, r)?),
-            TABLE_MOD => Message::TableMod(TableMod::decode(r)?),
+            TABLE_MOD => Message::TableMod(TableMod::decode(v, r)?),
             MULTIPART_REQUEST => Message::MultipartRequest(MultipartRequest::decode(v, r)?),
             MULTIPART_REPLY => Message::MultipartReply(MultipartReply::decode(v, r)?),
             BARRIER_REQUEST => empty(Message::BarrierRequest)?,
@@ -172,6 +184,12 @@ impl Codec {
             GET_ASYNC_REPLY => Message::GetAsyncReply(self.decode_async(r)?),
             SET_ASYNC => Message::SetAsync(self.decode_async(r)?),
             METER_MOD => Message::MeterMod(Box::new(MeterMod::decode(r)?)),
+            QUEUE_GET_CONFIG_REQUEST => Message::QueueGetConfigRequest(queue::decode_request(v, r)?),
+            QUEUE_GET_CONFIG_REPLY => Message::QueueGetConfigReply(QueueConfig::decode(v, r)?),
+            ROLE_STATUS => Message::RoleStatus(RoleStatus::decode(r)?),
+            TABLE_STATUS => Message::TableStatus(TableStatus::decode(r)?),
+            REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
+            CONTROLLER_STATUS => Message::ControllerStatus(ControllerStatus::decode(&mut { r })?),
             BUNDLE_CONTROL if v >= Version::V14 => Message::BundleControl(BundleControl::decode(r)?),
             BUNDLE_ADD_MESSAGE if v >= Version::V14 => Message::BundleAdd(BundleAdd::decode(r)?),
             _ => return Err(ErrorCode::OFPBRC_BAD_TYPE),
@@ -278,7 +296,7 @@ impl Codec {
                 PORT_MOD
             }
             Message::TableMod(m) if v >= Version::V11 => {
-                m.encode(out);
+                m.encode(v, out);
                 TABLE_MOD
             }
             Message::MultipartRequest(m) => {
@@ -319,7 +337,7 @@ impl Codec {
         Some(ofpt::FLOW_MOD)
     }
 
-    /// Roles, asynchronous configuration and bundles.
+    /// Queues, roles, asynchronous configuration, notices and bundles.
     fn encode_control(&self, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         use ofpt::*;
         let v = self.version;
@@ -331,6 +349,30 @@ impl Codec {
             Message::RoleReply(m) if v >= Version::V12 && m.generation_id.is_some() => {
                 m.encode(v, out);
                 ROLE_REPLY
+            }
+            Message::QueueGetConfigRequest(port) if v < Version::V14 => {
+                queue::encode_request(v, *port, out);
+                QUEUE_GET_CONFIG_REQUEST
+            }
+            Message::QueueGetConfigReply(m) if v < Version::V14 => {
+                m.encode(v, out);
+                QUEUE_GET_CONFIG_REPLY
+            }
+            Message::RoleStatus(m) if v >= Version::V14 => {
+                m.encode(out);
+                ROLE_STATUS
+            }
+            Message::TableStatus(m) if v >= Version::V14 => {
+                m.encode(out);
+                TABLE_STATUS
+            }
+            Message::RequestForward(request) if v >= Version::V14 => {
+                out.bytes(request);
+                REQUESTFORWARD
+            }
+            Message::ControllerStatus(m) if v == Version::V15 => {
+                m.encode(out);
+                CONTROLLER_STATUS
             }
             Message::GetAsyncRequest if v >= Version::V13 => GET_ASYNC_REQUEST,
             Message::GetAsyncReply(m) if v >= Version::V13 => {
@@ -352,4 +394,10 @@ impl Codec {
             _ => return None,
         })
     }
+}
+
+/// A request that is handed on: a whole message with its header.
+pub(crate) fn forwarded(mut r: Reader<'_>) -> Result<Vec<u8>, ErrorCode> {
+    let length = usize::from(Header::parse(r.rest())?.length);
+    r.take(length).map(<[u8]>::to_vec)
 }

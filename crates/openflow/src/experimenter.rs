@@ -3,6 +3,7 @@
 //! Where a version has a message of its own for what an extension says, that one is written; both are read.
 
 use crate::bytes::{Put, Reader};
+use crate::codec::forwarded;
 use crate::error::{NICIRA, ONF};
 use crate::message::Message;
 use crate::msg::bundle::{BundleAdd, BundleControl};
@@ -11,6 +12,7 @@ use crate::msg::ct_flush::CtFlush;
 use crate::msg::flow::FlowMod;
 use crate::msg::flow_removed::FlowRemoved;
 use crate::msg::group::GroupMod;
+use crate::msg::notify::RoleStatus;
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::tlv::{TlvTableMod, TlvTableReply};
 use crate::{Codec, ErrorCode, Version};
@@ -26,6 +28,9 @@ const NXT_PACKET_IN: u32 = 17;
 const NXT_FLOW_AGE: u32 = 18;
 const NXT_SET_ASYNC_CONFIG: u32 = 19;
 const NXT_SET_CONTROLLER_ID: u32 = 20;
+const NXT_FLOW_MONITOR_CANCEL: u32 = 21;
+const NXT_FLOW_MONITOR_PAUSED: u32 = 22;
+const NXT_FLOW_MONITOR_RESUMED: u32 = 23;
 const NXT_TLV_TABLE_MOD: u32 = 24;
 const NXT_TLV_TABLE_REQUEST: u32 = 25;
 const NXT_TLV_TABLE_REPLY: u32 = 26;
@@ -35,8 +40,14 @@ const NXT_CT_FLUSH_ZONE: u32 = 29;
 const NXT_PACKET_IN2: u32 = 30;
 const NXT_GROUP_MOD: u32 = 31;
 const NXT_CT_FLUSH: u32 = 32;
+const NXT_REQUESTFORWARD: u32 = 132;
+const ONFT_FLOW_MONITOR_CANCEL: u32 = 1870;
+const ONFT_FLOW_MONITOR_PAUSED: u32 = 1871;
+const ONFT_FLOW_MONITOR_RESUMED: u32 = 1872;
+const ONFT_ROLE_STATUS: u32 = 1911;
 const ONFT_BUNDLE_CONTROL: u32 = 2300;
 const ONFT_BUNDLE_ADD_MESSAGE: u32 = 2301;
+const ONFT_REQUESTFORWARD: u32 = 2350;
 
 /// Reads the body of an experimenter's message.
 pub(crate) fn decode(codec: &Codec, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
@@ -48,10 +59,15 @@ pub(crate) fn decode(codec: &Codec, mut r: Reader<'_>) -> Result<Message, ErrorC
     }
 }
 
-fn decode_onf(subtype: u32, r: Reader<'_>) -> Result<Message, ErrorCode> {
+fn decode_onf(subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
     Ok(match subtype {
         ONFT_BUNDLE_CONTROL => Message::BundleControl(BundleControl::decode(r)?),
         ONFT_BUNDLE_ADD_MESSAGE => Message::BundleAdd(BundleAdd::decode(r)?),
+        ONFT_ROLE_STATUS => Message::RoleStatus(RoleStatus::decode(r)?),
+        ONFT_REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
+        ONFT_FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(r.u32()?),
+        ONFT_FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused,
+        ONFT_FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed,
         _ => return Err(ErrorCode::OFPBRC_BAD_SUBTYPE),
     })
 }
@@ -74,6 +90,10 @@ fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Messa
         NXT_PACKET_IN2 => Message::PacketIn(Box::new(PacketIn::decode_nxt2(version, false, r)?)),
         NXT_RESUME => Message::Resume(Box::new(PacketIn::decode_nxt2(version, true, r)?)),
         NXT_FLOW_AGE => Message::FlowAge,
+        NXT_FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(r.u32()?),
+        NXT_FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused,
+        NXT_FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed,
+        NXT_REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
         NXT_SET_ASYNC_CONFIG => Message::SetAsync(codec.async_config.decode13(r)?),
         NXT_SET_ASYNC_CONFIG2 => Message::SetAsync(codec.async_config.decode14(r)?),
         NXT_SET_CONTROLLER_ID => {
@@ -133,6 +153,27 @@ pub(crate) fn encode(codec: &Codec, message: &Message, out: &mut Vec<u8>) -> boo
         Message::SetAsync(m) if version < Version::V14 => {
             header(NICIRA, NXT_SET_ASYNC_CONFIG, out);
             m.encode(version, out);
+        }
+        Message::RoleStatus(m) if version == Version::V13 => {
+            header(ONF, ONFT_ROLE_STATUS, out);
+            m.encode(out);
+        }
+        Message::RequestForward(request) if version < Version::V14 => {
+            let onf = version == Version::V13;
+            let (vendor, subtype) =
+                if onf { (ONF, ONFT_REQUESTFORWARD) } else { (NICIRA, NXT_REQUESTFORWARD) };
+            header(vendor, subtype, out);
+            out.bytes(request);
+        }
+        Message::FlowMonitorCancel(id) => {
+            monitor(version, NXT_FLOW_MONITOR_CANCEL, ONFT_FLOW_MONITOR_CANCEL, out);
+            out.u32(*id);
+        }
+        Message::FlowMonitorPaused => {
+            monitor(version, NXT_FLOW_MONITOR_PAUSED, ONFT_FLOW_MONITOR_PAUSED, out);
+        }
+        Message::FlowMonitorResumed => {
+            monitor(version, NXT_FLOW_MONITOR_RESUMED, ONFT_FLOW_MONITOR_RESUMED, out);
         }
         Message::BundleControl(m) => {
             header(ONF, ONFT_BUNDLE_CONTROL, out);
@@ -194,6 +235,12 @@ fn encode_own(codec: &Codec, message: &Message, out: &mut Vec<u8>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Flow monitors are the ONF's in OpenFlow 1.3, and Nicira's otherwise.
+fn monitor(version: Version, nicira: u32, onf: u32, out: &mut Vec<u8>) {
+    let (vendor, subtype) = if version == Version::V13 { (ONF, onf) } else { (NICIRA, nicira) };
+    header(vendor, subtype, out);
 }
 
 /// Appends what an experimenter's message begins with.

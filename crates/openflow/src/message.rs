@@ -1,17 +1,22 @@
 //! Which messages are there, in every version?
 
+use weft_flow::OfPort;
+
 use crate::error::ErrorMessage;
 use crate::msg::bundle::{BundleAdd, BundleControl};
-use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage, TableMod};
+use crate::msg::control::{AsyncConfig, FlowFormat, RoleMessage};
 use crate::msg::ct_flush::CtFlush;
 use crate::msg::flow::FlowMod;
 use crate::msg::flow_removed::FlowRemoved;
 use crate::msg::group::GroupMod;
 use crate::msg::handshake::{Features, Hello, SwitchConfig};
 use crate::msg::meter::MeterMod;
+use crate::msg::notify::{ControllerStatus, RoleStatus};
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
+use crate::msg::queue::QueueConfig;
+use crate::msg::table::{TableMod, TableStatus};
 use crate::msg::tlv::{TlvTableMod, TlvTableReply};
 use crate::stats::{MultipartReply, MultipartRequest};
 
@@ -72,6 +77,24 @@ pub enum Message {
     GetAsyncReply(AsyncConfig),
     /// Send me these asynchronous messages.
     SetAsync(AsyncConfig),
+    /// Your role changed without your asking (OpenFlow 1.4; ONF extension in 1.3).
+    RoleStatus(RoleStatus),
+    /// A table fills up, or empties (OpenFlow 1.4).
+    TableStatus(TableStatus),
+    /// Another controller changed a group or a meter: its message, header included (OpenFlow 1.4; extensions before).
+    RequestForward(Vec<u8>),
+    /// A controller came, went or changed (OpenFlow 1.5).
+    ControllerStatus(ControllerStatus),
+    /// Which queues has a port (up to OpenFlow 1.3)?
+    QueueGetConfigRequest(OfPort),
+    /// Answer to that.
+    QueueGetConfigReply(QueueConfig),
+    /// Tell nothing more to this flow monitor (Nicira in 1.0, ONF in 1.3).
+    FlowMonitorCancel(u32),
+    /// Too much waits: changes of rules are not told for now (Nicira in 1.0, ONF in 1.3).
+    FlowMonitorPaused,
+    /// What changed meanwhile was told.
+    FlowMonitorResumed,
     /// A step in the life of a bundle (OpenFlow 1.4; ONF extension in 1.3).
     BundleControl(BundleControl),
     /// A message for a bundle.
@@ -131,6 +154,15 @@ impl Message {
             Message::GetAsyncRequest => "OFPT_GET_ASYNC_REQUEST",
             Message::GetAsyncReply(_) => "OFPT_GET_ASYNC_REPLY",
             Message::SetAsync(_) => "OFPT_SET_ASYNC",
+            Message::RoleStatus(_) => "OFPT_ROLE_STATUS",
+            Message::TableStatus(_) => "OFPT_TABLE_STATUS",
+            Message::RequestForward(_) => "OFPT_REQUESTFORWARD",
+            Message::ControllerStatus(_) => "OFPT_CONTROLLER_STATUS",
+            Message::QueueGetConfigRequest(_) => "OFPT_QUEUE_GET_CONFIG_REQUEST",
+            Message::QueueGetConfigReply(_) => "OFPT_QUEUE_GET_CONFIG_REPLY",
+            Message::FlowMonitorCancel(_) => "NXT_FLOW_MONITOR_CANCEL",
+            Message::FlowMonitorPaused => "NXT_FLOW_MONITOR_PAUSED",
+            Message::FlowMonitorResumed => "NXT_FLOW_MONITOR_RESUMED",
             Message::BundleControl(_) => "OFPT_BUNDLE_CONTROL",
             Message::BundleAdd(_) => "OFPT_BUNDLE_ADD_MESSAGE",
             Message::SetFlowFormat(_) => "NXT_SET_FLOW_FORMAT",

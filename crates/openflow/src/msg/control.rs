@@ -1,7 +1,7 @@
-//! What a controller may do and wants to hear: roles, asynchronous messages, table and format settings.
+//! What a controller may do and wants to hear: roles, asynchronous messages, formats.
 
 use crate::bytes::{Put, Reader};
-use crate::msg::prop::property;
+use crate::msg::prop::{PropertyKind, next_property, property};
 use crate::{ErrorCode, Version};
 
 /// What a controller is to the switch.
@@ -18,6 +18,14 @@ pub enum Role {
     Secondary,
 }
 
+impl Role {
+    pub(crate) fn from_wire(n: u32) -> Result<Role, ErrorCode> {
+        use Role::*;
+        let found = [NoChange, Equal, Primary, Secondary].into_iter().find(|role| *role as u32 == n);
+        found.ok_or(ErrorCode::OFPRRFC_BAD_ROLE)
+    }
+}
+
 /// `OFPT_ROLE_REQUEST` and its reply, and Nicira's forms for OpenFlow 1.0 and 1.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoleMessage {
@@ -29,12 +37,10 @@ pub struct RoleMessage {
 
 impl RoleMessage {
     pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        use Role::*;
-        let n = r.u32()?;
-        let role = [NoChange, Equal, Primary, Secondary].into_iter().find(|role| *role as u32 == n);
+        let role = Role::from_wire(r.u32()?)?;
         // OpenFlow 1.5 uses half of the padding for a controller's short identifier.
         let _ = (version, r.skip(4)?);
-        Ok(RoleMessage { role: role.ok_or(ErrorCode::OFPRRFC_BAD_ROLE)?, generation_id: Some(r.u64()?) })
+        Ok(RoleMessage { role, generation_id: Some(r.u64()?) })
     }
     pub(crate) fn encode(&self, version: Version, out: &mut Vec<u8>) {
         out.u32(self.role as u32);
@@ -71,82 +77,105 @@ pub struct AsyncConfig {
     pub port_status: (u32, u32),
     /// Reasons of flow-removed messages.
     pub flow_removed: (u32, u32),
+    /// Reasons of role status messages (OpenFlow 1.4; ONF extension in 1.3).
+    pub role_status: (u32, u32),
+    /// Reasons of table status messages (OpenFlow 1.4).
+    pub table_status: (u32, u32),
+    /// Reasons of forwarded requests: bit 0 groups, bit 1 meters (OpenFlow 1.4; extensions before).
+    pub request_forward: (u32, u32),
+    /// Reasons of flow statistics that nobody asked for (OpenFlow 1.5); the switch never sends any.
+    pub flow_stats: (u32, u32),
+    /// Reasons of controller status messages (OpenFlow 1.5).
+    pub controller_status: (u32, u32),
 }
 
 impl Default for AsyncConfig {
     /// What OpenFlow 1.3 §6.3.5 begins with: as primary everything but packets with an expired TTL, as secondary
-    /// changes of ports only.
+    /// changes of ports only. What 1.4 added must be asked for.
     fn default() -> Self {
-        AsyncConfig { packet_in: (0b111011, 0), port_status: (0b111, 0b111), flow_removed: (0b111111, 0) }
+        AsyncConfig {
+            packet_in: (0b111011, 0),
+            port_status: (0b111, 0b111),
+            flow_removed: (0b111111, 0),
+            role_status: (0, 0),
+            table_status: (0, 0),
+            request_forward: (0, 0),
+            flow_stats: (0, 0),
+            controller_status: (0, 0),
+        }
     }
 }
 
+/// Reasons that there are, in the order of [`AsyncConfig::masks`] (OpenFlow 1.4 and 1.5).
+const REASONS: [u32; 8] = [0x3f, 0x7, 0x3f, 0x7, 0x18, 0x3, 0x3, 0x3f];
+/// Masks of OpenFlow 1.3 and Nicira's form, of OpenFlow 1.4, and of 1.5.
+const MASKS: [usize; 3] = [6, 12, 16];
+
 impl AsyncConfig {
-    fn masks(&mut self) -> [&mut u32; 6] {
-        let AsyncConfig { packet_in, port_status, flow_removed } = self;
+    /// Pairs of masks, for primary and secondary, in the order of the property numbers.
+    fn masks(&mut self) -> [&mut u32; 16] {
+        let a = self;
         [
-            &mut packet_in.0,
-            &mut packet_in.1,
-            &mut port_status.0,
-            &mut port_status.1,
-            &mut flow_removed.0,
-            &mut flow_removed.1,
+            &mut a.packet_in.0,
+            &mut a.packet_in.1,
+            &mut a.port_status.0,
+            &mut a.port_status.1,
+            &mut a.flow_removed.0,
+            &mut a.flow_removed.1,
+            &mut a.role_status.0,
+            &mut a.role_status.1,
+            &mut a.table_status.0,
+            &mut a.table_status.1,
+            &mut a.request_forward.0,
+            &mut a.request_forward.1,
+            &mut a.flow_stats.0,
+            &mut a.flow_stats.1,
+            &mut a.controller_status.0,
+            &mut a.controller_status.1,
         ]
     }
-    /// Property number of OpenFlow 1.4 for each of the masks.
-    const PROPERTIES: [u16; 6] = [1, 0, 3, 2, 5, 4];
 
     /// Reads OpenFlow 1.3's and Nicira's form: six masks.
     pub(crate) fn decode13(mut self, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        for mask in self.masks().into_iter().take(6) {
+        for mask in self.masks().into_iter().take(MASKS[0]) {
             *mask = r.u32()?;
         }
         Ok(self)
     }
-    /// Reads OpenFlow 1.4's form: properties that change `self`.
+
+    /// Reads OpenFlow 1.4's form: properties that change `self`. Those for secondaries have even numbers, those for
+    /// primaries odd ones.
+    ///
+    /// # Errors
+    /// `OFPACFC_UNSUPPORTED` for reasons that there are not.
     pub(crate) fn decode14(mut self, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         while !r.is_empty() {
-            let (kind, length) = (r.u16()?, usize::from(r.u16()?));
-            let padded = length.next_multiple_of(8).checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
-            let mut body = r.sub(padded)?;
-            match Self::PROPERTIES.iter().position(|p| *p == kind) {
-                Some(i) => *self.masks()[i] = body.u32()?,
-                None if kind < 14 => {}
-                None => return Err(ErrorCode::OFPBPC_BAD_TYPE),
+            let mut p = next_property(&mut r)?;
+            let number = match p.kind {
+                PropertyKind::Standard(n) if usize::from(n) < MASKS[2] => usize::from(n),
+                other => return Err(other.unknown()),
+            };
+            let mask = p.body.u32()?;
+            if mask & !REASONS[number / 2] != 0 {
+                return Err(ErrorCode::OFPACFC_UNSUPPORTED);
             }
+            *self.masks()[number ^ 1] = mask;
         }
         Ok(self)
     }
+
     pub(crate) fn encode(mut self, version: Version, out: &mut Vec<u8>) {
-        for (mask, kind) in self.masks().into_iter().zip(Self::PROPERTIES) {
-            if version >= Version::V14 {
-                property(out, kind, |out| out.u32(*mask));
-            } else {
-                out.u32(*mask);
+        let count = match version {
+            Version::V15 => MASKS[2],
+            Version::V14 => MASKS[1],
+            _ => MASKS[0],
+        };
+        for (i, mask) in self.masks().into_iter().enumerate().take(count) {
+            match version >= Version::V14 {
+                true => property(out, (i ^ 1) as u16, |out| out.u32(*mask & REASONS[i / 2])),
+                false => out.u32(*mask),
             }
         }
-    }
-}
-
-/// `OFPT_TABLE_MOD`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableMod {
-    /// Table; `None`: all.
-    pub table: Option<u8>,
-    /// Configuration bits: what a table miss does (OpenFlow 1.1, 1.2), eviction and vacancy (1.4).
-    pub config: u32,
-}
-
-impl TableMod {
-    pub(crate) fn decode(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        let table = super::flow::table(r.u8()?);
-        r.skip(3)?;
-        Ok(TableMod { table, config: r.u32()? })
-    }
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.u8(self.table.unwrap_or(0xff));
-        out.zeros(3);
-        out.u32(self.config);
     }
 }
 

@@ -23,6 +23,13 @@ pub(super) enum Kind {
     TableFeatures,
     PortDesc,
     TableDesc,
+    QueueDesc,
+    FlowMonitor,
+    FlowCounts,
+    ControllerStatus,
+    BundleFeatures,
+    IpfixBridge,
+    IpfixFlow,
 }
 
 /// Type of an experimenter's questions.
@@ -64,8 +71,17 @@ const ROWS: &[Row] = &[
     // Open vSwitch answers this in every version.
     std(Kind::PortDesc, V10, 13),
     std(Kind::TableDesc, V14, 14),
+    std(Kind::QueueDesc, V14, 15),
+    std(Kind::FlowMonitor, V14, 16),
+    std(Kind::FlowCounts, V15, 17),
+    std(Kind::ControllerStatus, V15, 18),
+    std(Kind::BundleFeatures, V15, 19),
     exp(Kind::Flow, V10, V10, NICIRA, 0),
     exp(Kind::Aggregate, V10, V10, NICIRA, 1),
+    exp(Kind::FlowMonitor, V10, V10, NICIRA, 2),
+    exp(Kind::FlowMonitor, V13, V13, ONF, 1870),
+    exp(Kind::IpfixBridge, V10, V15, NICIRA, 3),
+    exp(Kind::IpfixFlow, V10, V15, NICIRA, 4),
     exp(Kind::Group, V10, V10, NICIRA, 7),
     exp(Kind::GroupDesc, V10, V10, NICIRA, 8),
     exp(Kind::GroupFeatures, V10, V11, NICIRA, 9),
@@ -151,6 +167,13 @@ impl MultipartRequest {
             StatsRequest::Meter(_) => Kind::Meter,
             StatsRequest::MeterConfig(_) => Kind::MeterConfig,
             StatsRequest::MeterFeatures => Kind::MeterFeatures,
+            StatsRequest::QueueDesc { .. } => Kind::QueueDesc,
+            StatsRequest::FlowCounts(_) => Kind::FlowCounts,
+            StatsRequest::FlowMonitor(_) => Kind::FlowMonitor,
+            StatsRequest::ControllerStatus => Kind::ControllerStatus,
+            StatsRequest::BundleFeatures => Kind::BundleFeatures,
+            StatsRequest::IpfixBridge => Kind::IpfixBridge,
+            StatsRequest::IpfixFlow => Kind::IpfixFlow,
         };
         Envelope { kind, more: self.more, nicira: self.nicira }
     }
@@ -174,6 +197,13 @@ impl MultipartReply {
             StatsReply::Meter(_) => Kind::Meter,
             StatsReply::MeterConfig(_) => Kind::MeterConfig,
             StatsReply::MeterFeatures(_) => Kind::MeterFeatures,
+            StatsReply::QueueDesc(_) => Kind::QueueDesc,
+            StatsReply::FlowCounts(_) => Kind::FlowCounts,
+            StatsReply::FlowMonitor(_) => Kind::FlowMonitor,
+            StatsReply::ControllerStatus(_) => Kind::ControllerStatus,
+            StatsReply::BundleFeatures(_) => Kind::BundleFeatures,
+            StatsReply::IpfixBridge(_) => Kind::IpfixBridge,
+            StatsReply::IpfixFlow(_) => Kind::IpfixFlow,
         };
         Envelope { kind, more: self.more, nicira: self.nicira }
     }

@@ -219,6 +219,37 @@ impl FlowStats {
         out.patch_u16(start, out.len() - start);
     }
 
+    /// Reads an entry of `OFPMP_FLOW_STATS` (OpenFlow 1.5 §7.3.5.3).
+    pub(super) fn decode_counts(r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
+        let mut r = entry(r)?;
+        r.skip(2)?;
+        let mut f = FlowStats { table_id: r.u8()?, ..FlowStats::default() };
+        r.skip(1)?;
+        f.priority = r.u16()?;
+        f.matching = decode_match(Version::V15, &mut r)?;
+        let oxs = decode_oxs(&mut r)?;
+        (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
+        f.idle_age = oxs.idle.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX));
+        Ok(f)
+    }
+
+    /// Appends such an entry; the reason is 0, a question.
+    pub(super) fn encode_counts(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.u32(0);
+        out.u8(self.table_id);
+        out.u8(0);
+        out.u16(self.priority);
+        encode_match(Version::V15, &self.matching, out);
+        encode_oxs(&self.oxs(), out);
+        out.patch_u16(start, out.len() - start);
+    }
+
+    fn oxs(&self) -> Oxs {
+        let idle = self.idle_age.map(|s| Duration::from_secs(s.into()));
+        Oxs { duration: self.duration, packets: self.packets, bytes: self.bytes, flows: None, idle }
+    }
+
     fn timeouts(&self, out: &mut Vec<u8>) {
         out.u16(self.priority);
         out.u16(self.idle_timeout);
@@ -277,10 +308,7 @@ impl FlowStats {
         out.u16(self.importance);
         out.u64(self.cookie);
         encode_match(Version::V15, &self.matching, out);
-        let idle = self.idle_age.map(|s| Duration::from_secs(s.into()));
-        let oxs =
-            Oxs { duration: self.duration, packets: self.packets, bytes: self.bytes, flows: None, idle };
-        encode_oxs(&oxs, out);
+        encode_oxs(&self.oxs(), out);
     }
 }
 

@@ -6,6 +6,7 @@ mod envelope;
 pub mod flow;
 pub mod group;
 pub mod meter;
+pub mod misc;
 pub(crate) mod oxs;
 pub mod port;
 mod reply;
@@ -17,10 +18,14 @@ use weft_flow::OfPort;
 
 use crate::ErrorCode;
 use crate::bytes::Reader;
+use crate::msg::monitor::{MonitorRequest, MonitorUpdate};
+use crate::msg::notify::ControllerStatus;
 use crate::msg::port::PortDesc;
+use crate::msg::queue::QueueDesc;
 use flow::{AggregateStats, FlowStats, FlowStatsRequest};
 use group::{GroupDesc, GroupFeatures, GroupStats};
 use meter::{MeterConfig, MeterFeatures, MeterStats};
+use misc::{BundleFeatures, IpfixStats};
 use port::{PortStats, QueueStats};
 use table::{TableDesc, TableStats};
 use table_features::TableFeatures;
@@ -66,6 +71,25 @@ pub enum StatsRequest {
     MeterConfig(u32),
     /// What can meters do?
     MeterFeatures,
+    /// Which queues are there (OpenFlow 1.4; a message of its own before)?
+    QueueDesc {
+        /// Port; [`OfPort::ANY`]: all.
+        port: OfPort,
+        /// Queue; [`QUEUE_ALL`]: all.
+        queue: u32,
+    },
+    /// Which rules are there, without what they do (OpenFlow 1.5)?
+    FlowCounts(Box<FlowStatsRequest>),
+    /// Tell changes of rules from now on, and the rules that are there (Nicira, ONF, OpenFlow 1.4).
+    FlowMonitor(Vec<MonitorRequest>),
+    /// Which controllers are there (OpenFlow 1.5)?
+    ControllerStatus,
+    /// What can bundles do (OpenFlow 1.5)?
+    BundleFeatures,
+    /// How much was exported as IPFIX for the bridge (Nicira)?
+    IpfixBridge,
+    /// How much was exported as IPFIX for rules, by collector set (Nicira)?
+    IpfixFlow,
 }
 
 /// A question with its envelope.
@@ -112,6 +136,20 @@ pub enum StatsReply {
     MeterConfig(Vec<MeterConfig>),
     /// What meters can do.
     MeterFeatures(MeterFeatures),
+    /// Queues.
+    QueueDesc(Vec<QueueDesc>),
+    /// Rules without what they do.
+    FlowCounts(Vec<FlowStats>),
+    /// Rules, or changes of them.
+    FlowMonitor(Vec<MonitorUpdate>),
+    /// Controllers.
+    ControllerStatus(Vec<ControllerStatus>),
+    /// What bundles can do.
+    BundleFeatures(BundleFeatures),
+    /// Exported for the bridge.
+    IpfixBridge(IpfixStats),
+    /// Exported for rules.
+    IpfixFlow(Vec<IpfixStats>),
 }
 
 /// An answer with its envelope.

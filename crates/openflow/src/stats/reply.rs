@@ -4,13 +4,17 @@ use super::envelope::{Envelope, Kind, MORE};
 use super::flow::{AggregateStats, FlowStats};
 use super::group::{GroupDesc, GroupFeatures, GroupStats};
 use super::meter::{MeterConfig, MeterFeatures, MeterStats};
+use super::misc::{BundleFeatures, IpfixStats};
 use super::port::{PortStats, QueueStats};
 use super::table::{TableDesc, TableStats};
 use super::table_features::TableFeatures;
 use super::{MultipartReply, StatsReply, SwitchDesc, all};
 use crate::bytes::{Put, Reader};
 use crate::frame::{HEADER_LEN, MAX_MESSAGE};
+use crate::msg::monitor::MonitorUpdate;
+use crate::msg::notify::ControllerStatus;
 use crate::msg::port::PortDesc;
+use crate::msg::queue::QueueDesc;
 use crate::{ErrorCode, Version};
 
 impl SwitchDesc {
@@ -51,6 +55,13 @@ impl MultipartReply {
             Kind::GroupFeatures => StatsReply::GroupFeatures(GroupFeatures::decode(r)?),
             Kind::Meter => StatsReply::Meter(all(r, MeterStats::decode)?),
             Kind::MeterConfig => StatsReply::MeterConfig(all(r, MeterConfig::decode)?),
+            Kind::QueueDesc => StatsReply::QueueDesc(all(r, QueueDesc::decode)?),
+            Kind::FlowCounts => StatsReply::FlowCounts(all(r, FlowStats::decode_counts)?),
+            Kind::FlowMonitor => StatsReply::FlowMonitor(all(r, |r| MonitorUpdate::decode(version, r))?),
+            Kind::ControllerStatus => StatsReply::ControllerStatus(all(r, ControllerStatus::decode)?),
+            Kind::BundleFeatures => StatsReply::BundleFeatures(BundleFeatures::decode(r)?),
+            Kind::IpfixBridge => StatsReply::IpfixBridge(IpfixStats::decode(r)?),
+            Kind::IpfixFlow => StatsReply::IpfixFlow(all(r, IpfixStats::decode)?),
             Kind::MeterFeatures => StatsReply::MeterFeatures(MeterFeatures::decode(r)?),
         };
         Ok(MultipartReply { more: envelope.more, nicira: envelope.nicira, body })
@@ -93,6 +104,13 @@ impl MultipartReply {
             StatsReply::GroupFeatures(g) => parts.one(|out| g.encode(out)),
             StatsReply::Meter(list) => parts.all(list, MeterStats::encode),
             StatsReply::MeterConfig(list) => parts.all(list, MeterConfig::encode),
+            StatsReply::QueueDesc(list) => parts.all(list, QueueDesc::encode),
+            StatsReply::FlowCounts(list) => parts.all(list, FlowStats::encode_counts),
+            StatsReply::FlowMonitor(list) => parts.all(list, |u, out| u.encode(version, out)),
+            StatsReply::ControllerStatus(list) => parts.all(list, ControllerStatus::encode),
+            StatsReply::BundleFeatures(b) => parts.one(|out| b.encode(out)),
+            StatsReply::IpfixBridge(s) => parts.one(|out| s.encode(out)),
+            StatsReply::IpfixFlow(list) => parts.all(list, IpfixStats::encode),
             StatsReply::MeterFeatures(m) => parts.one(|out| m.encode(out)),
         }
         (parts.emit)(&parts.body);

@@ -1,6 +1,7 @@
 //! How full are the flow tables, and how are they configured?
 
 use crate::bytes::{Put, Reader};
+use crate::msg::table::{Vacancy, decode_table_properties, encode_table_properties};
 use crate::{ErrorCode, Version};
 
 const NAME_LEN: usize = 32;
@@ -102,22 +103,30 @@ impl TableStats {
 pub struct TableDesc {
     /// Table.
     pub table_id: u8,
-    /// Configuration bits.
+    /// [`table_config`](crate::msg::table::table_config) bits.
     pub config: u32,
+    /// [`eviction_flags`](crate::msg::table::eviction_flags), if they are told.
+    pub eviction: Option<u32>,
+    /// When vacancy events are sent, if it is told.
+    pub vacancy: Option<Vacancy>,
 }
 
 impl TableDesc {
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
-        let length = usize::from(r.u16()?);
-        let mut r = r.sub(length.checked_sub(2).ok_or(ErrorCode::OFPBRC_BAD_LEN)?)?;
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
+        let mut r = super::entry(r)?;
         let table_id = r.u8()?;
         r.skip(1)?;
-        Ok(TableDesc { table_id, config: r.u32()? })
+        let config = r.u32()?;
+        let (eviction, vacancy) = decode_table_properties(&mut r)?;
+        Ok(TableDesc { table_id, config, eviction, vacancy })
     }
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.u16(8);
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.u16(0);
         out.u8(self.table_id);
         out.u8(0);
         out.u32(self.config);
+        encode_table_properties(self.eviction, self.vacancy, out);
+        out.patch_u16(start, out.len() - start);
     }
 }

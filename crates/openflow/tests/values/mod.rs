@@ -8,13 +8,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weft_flow::{Action, Field, Instructions, Match, OfPort, Prereq, Subfield, VLAN_PRESENT};
 use weft_openflow::msg::bundle::{BundleAdd, BundleControl, BundleStep};
-use weft_openflow::msg::control::{AsyncConfig, FlowFormat, Role, RoleMessage, TableMod};
+use weft_openflow::msg::control::{AsyncConfig, FlowFormat, Role, RoleMessage};
 use weft_openflow::msg::flow::{FlowCommand, FlowMod, GROUP_ANY};
 use weft_openflow::msg::flow_removed::FlowRemoved;
 use weft_openflow::msg::handshake::{Features, SwitchConfig};
 use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::msg::port::{PortDesc, PortMod, PortReason, PortStatus};
+use weft_openflow::msg::table::TableMod;
 use weft_openflow::{ErrorCode, ErrorMessage, Message, Version};
 use weft_wire::{EtherType, Mac};
 
@@ -280,9 +281,10 @@ pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
     let config =
         (any::<u16>(), any::<u16>()).prop_map(|(flags, miss_send_len)| SwitchConfig { flags, miss_send_len });
     let async_config = any::<[u32; 6]>().prop_map(|m| AsyncConfig {
-        packet_in: (m[0], m[1]),
-        port_status: (m[2], m[3]),
-        flow_removed: (m[4], m[5]),
+        packet_in: (m[0] & 0x3f, m[1] & 0x3f),
+        port_status: (m[2] & 7, m[3] & 7),
+        flow_removed: (m[4] & 0x3f, m[5] & 0x3f),
+        ..AsyncConfig::default()
     });
     let mut list: Vec<BoxedStrategy<Message>> = vec![
         bytes.clone().prop_map(Message::EchoRequest).boxed(),
@@ -319,7 +321,11 @@ pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
         list.push(any::<bool>().prop_map(Message::FlowModTableId).boxed());
     } else {
         list.push(
-            any::<u32>().prop_map(|config| Message::TableMod(TableMod { table: Some(3), config })).boxed(),
+            (0u32..3)
+                .prop_map(|config| {
+                    Message::TableMod(TableMod { table: Some(3), config, ..TableMod::default() })
+                })
+                .boxed(),
         );
     }
     if version >= Version::V12 {

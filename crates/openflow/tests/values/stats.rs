@@ -124,7 +124,13 @@ pub(crate) fn reply(version: Version) -> impl Strategy<Value = MultipartReply> {
         list.push(Just((StatsReply::TableFeatures(vec![capable(0), capable(4)]), false)).boxed());
     }
     if version >= Version::V14 {
-        list.push(Just((StatsReply::TableDesc(vec![TableDesc { table_id: 1, config: 8 }]), false)).boxed());
+        list.push(
+            Just((
+                StatsReply::TableDesc(vec![TableDesc { table_id: 1, config: 8, ..TableDesc::default() }]),
+                false,
+            ))
+            .boxed(),
+        );
     }
     let body = proptest::strategy::Union::new(list);
     (body, any::<bool>()).prop_map(|((body, nicira), more)| MultipartReply { more, nicira, body })
