@@ -3,25 +3,27 @@
 use std::time::Duration;
 
 use weft_datapath::Datapath;
-use weft_flow::OfPort;
+use weft_flow::{Meter, OfPort};
 use weft_openflow::msg::handshake::{Features, capability};
 use weft_openflow::session::{ReplyTo, SwitchSession};
 use weft_openflow::stats::flow::{AggregateStats, FlowStatsRequest};
 use weft_openflow::stats::port::PortStats;
-use weft_openflow::stats::table::{TableDesc, TableStats};
+use weft_openflow::stats::table::TableStats;
 use weft_openflow::stats::table_features::TableFeatures;
 use weft_openflow::stats::{StatsReply, StatsRequest, SwitchDesc};
 use weft_openflow::{ErrorCode, Version};
+use weft_pipeline::group::{GROUP_ALL, Group};
+use weft_pipeline::meter::METER_ALL;
 use weft_pipeline::{Rule, TableSet};
 
-use super::{flows, ports};
+use super::{flows, groups, ports, tables};
 use crate::bridge::{Bridge, COMPATIBLE_WITH, Iface};
 use crate::net::Links;
 
 /// Tables that controllers see.
-const TABLES: u8 = 254;
+pub(super) const TABLES: u8 = 254;
 /// Rules a table takes.
-const MAX_RULES: u32 = 1_000_000;
+pub(super) const MAX_RULES: u32 = 1_000_000;
 /// Rules in one part of an answer.
 const RULES_AT_ONCE: usize = 512;
 /// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports.
@@ -40,6 +42,8 @@ pub(super) fn features(bridge: &Bridge) -> Features {
             | capability::TABLE_STATS
             | capability::PORT_STATS
             | capability::QUEUE_STATS
+            | capability::GROUP_STATS
+            | capability::BUNDLES
             | capability::ARP_MATCH_IP,
         actions: ACTIONS10,
         ports: ports::describe(bridge),
@@ -49,7 +53,7 @@ pub(super) fn features(bridge: &Bridge) -> Features {
 /// What an answer is made from.
 pub(super) struct Sources<'a> {
     pub(super) bridge: &'a Bridge,
-    pub(super) tables: &'a TableSet,
+    pub(super) flow: &'a weft_pipeline::Bridge,
     pub(super) links: &'a Links,
     pub(super) datapath: &'a dyn Datapath,
     pub(super) now: u64,
@@ -80,9 +84,9 @@ impl Sources<'_> {
                 return Ok(());
             }
             StatsRequest::TableFeatures(_) => return Err(ErrorCode::OFPTFFC_EPERM),
-            StatsRequest::TableDesc => StatsReply::TableDesc(
-                (0..TABLES).map(|table_id| TableDesc { table_id, ..TableDesc::default() }).collect(),
-            ),
+            StatsRequest::TableDesc => {
+                StatsReply::TableDesc((0..TABLES).map(|t| tables::describe(self.tables(), t)).collect())
+            }
             StatsRequest::Port(port) => StatsReply::Port(self.port_stats(port)?),
             StatsRequest::PortDesc(port) => {
                 let mut all = ports::describe(self.bridge);
@@ -93,10 +97,46 @@ impl Sources<'_> {
                 self.check_port(port)?;
                 StatsReply::Queue(Vec::new())
             }
+            StatsRequest::Group(id) => {
+                self.datapath.refresh();
+                let of = |g: &std::sync::Arc<Group>| groups::group_stats(g, self.tables(), self.now);
+                StatsReply::Group(self.groups(id).map(of).collect())
+            }
+            StatsRequest::GroupDesc(id) => {
+                StatsReply::GroupDesc(self.groups(id).map(|g| groups::describe(g)).collect())
+            }
+            StatsRequest::GroupFeatures => StatsReply::GroupFeatures(groups::group_features()),
+            StatsRequest::Meter(id) => {
+                let of = |m: &std::sync::Arc<Meter>| groups::meter_stats(m, self.tables(), self.now);
+                StatsReply::Meter(self.meters(id)?.into_iter().map(of).collect())
+            }
+            StatsRequest::MeterConfig(id) => {
+                let list = self.meters(id)?;
+                StatsReply::MeterConfig(list.into_iter().map(|m| groups::meter_config(m)).collect())
+            }
+            StatsRequest::MeterFeatures => StatsReply::MeterFeatures(groups::meter_features()),
+            #[allow(unreachable_patterns)]
             _ => return Err(ErrorCode::OFPBRC_BAD_STAT),
         };
         session.reply_stats(to, reply, false);
         Ok(())
+    }
+
+    fn tables(&self) -> &TableSet {
+        &self.flow.tables
+    }
+
+    /// Groups that a question is about.
+    fn groups(&self, id: u32) -> impl Iterator<Item = &std::sync::Arc<Group>> {
+        self.flow.groups.iter().filter(move |g| id == GROUP_ALL || g.id == id)
+    }
+
+    /// Meters that a question is about.
+    fn meters(&self, id: u32) -> Result<Vec<&std::sync::Arc<Meter>>, ErrorCode> {
+        if id == METER_ALL {
+            return Ok(self.flow.meters.iter().collect());
+        }
+        Ok(vec![self.flow.meters.get(id).ok_or(ErrorCode::OFPMMFC_UNKNOWN_METER)?])
     }
 
     fn description(&self) -> SwitchDesc {
@@ -112,7 +152,7 @@ impl Sources<'_> {
 
     fn rules(&self, request: &FlowStatsRequest) -> Vec<std::sync::Arc<Rule>> {
         self.datapath.refresh();
-        flows::filter(request).map(|filter| self.tables.rules(&filter)).unwrap_or_default()
+        flows::filter(request).map(|filter| self.flow.tables.rules(&filter)).unwrap_or_default()
     }
 
     fn flows(&self, session: &mut SwitchSession, to: &ReplyTo, request: &FlowStatsRequest) {
@@ -141,7 +181,7 @@ impl Sources<'_> {
     fn table_stats(&self) -> Vec<TableStats> {
         self.datapath.refresh();
         let of = |table_id| {
-            let s = self.tables.stats(table_id);
+            let s = self.flow.tables.stats(table_id);
             TableStats {
                 table_id,
                 name: name(table_id),
