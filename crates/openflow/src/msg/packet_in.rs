@@ -191,7 +191,7 @@ impl PacketIn {
         out.bytes(&self.data);
     }
 
-    pub(super) fn wire_reason(&self, version: Version) -> u8 {
+    pub(crate) fn wire_reason(&self, version: Version) -> u8 {
         if version < Version::V14 && self.reason > reason::INVALID_TTL { reason::ACTION } else { self.reason }
     }
 

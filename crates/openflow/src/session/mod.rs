@@ -9,12 +9,15 @@
 mod bundles;
 mod channel;
 mod controller;
+mod monitors;
+mod multipart;
 mod switch;
 mod switch_send;
 
 pub use bundles::BundleCommit;
 pub use channel::CloseReason;
 pub use controller::{ControllerEvent, ControllerSession};
+pub use monitors::initial_update;
 pub use switch::{Event, ReplyTo, Request, SwitchSession};
 
 use crate::VersionSet;

@@ -1,7 +1,11 @@
 //! The switch's end of a connection: which requests does the controller make?
 
+use weft_flow::OfPort;
+
 use super::bundles::{BundleCommit, Bundles};
 use super::channel::{Channel, CloseReason, Received};
+use super::monitors::Monitors;
+use super::multipart::Assembly;
 use super::{ConnectionKind, Options};
 use crate::error::{ERROR_DATA, ErrorMessage};
 use crate::message::Message;
@@ -17,7 +21,7 @@ use crate::msg::packet_out::PacketOut;
 use crate::msg::port::PortMod;
 use crate::msg::table::TableMod;
 use crate::msg::tlv::TlvTableMod;
-use crate::stats::StatsRequest;
+use crate::stats::{QUEUE_ALL, StatsRequest};
 use crate::{ErrorCode, Version};
 
 /// What an answer must refer to: the transaction, the form of the question and its first bytes.
@@ -27,6 +31,8 @@ pub struct ReplyTo {
     pub xid: u32,
     pub(super) nicira: bool,
     pub(super) bundle: Option<BundleControl>,
+    /// The port whose queues were asked for by a message of its own (up to OpenFlow 1.3).
+    pub(super) queues_of: Option<OfPort>,
     head: [u8; ERROR_DATA],
     head_len: u8,
 }
@@ -36,7 +42,7 @@ impl ReplyTo {
         let n = request.len().min(ERROR_DATA);
         let mut head = [0; ERROR_DATA];
         head[..n].copy_from_slice(&request[..n]);
-        ReplyTo { xid, nicira, bundle: None, head, head_len: n as u8 }
+        ReplyTo { xid, nicira, bundle: None, queues_of: None, head, head_len: n as u8 }
     }
     /// The first bytes of the request, as an error message quotes them.
     pub fn head(&self) -> &[u8] {
@@ -102,6 +108,8 @@ pub struct SwitchSession {
     pub(super) role: Role,
     pub(super) controller_id: u16,
     pub(super) miss_send_len: u16,
+    pub(super) monitors: Monitors,
+    assembly: Assembly,
     bundles: Bundles,
 }
 
@@ -116,6 +124,8 @@ impl SwitchSession {
             role: Role::Equal,
             controller_id: 0,
             miss_send_len: if options.kind == ConnectionKind::Controller { DEFAULT_MISS_SEND_LEN } else { 0 },
+            monitors: Monitors::default(),
+            assembly: Assembly::default(),
             bundles: Bundles::default(),
         }
     }
@@ -123,14 +133,15 @@ impl SwitchSession {
     /// Takes bytes from the peer and returns what they ask, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<Event> {
         let mut events = Vec::new();
-        let SwitchSession { channel, role, controller_id, miss_send_len, bundles } = self;
+        let SwitchSession { channel, role, controller_id, miss_send_len, monitors, assembly, bundles } = self;
         channel.receive(bytes, now_ms, |channel, raw, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(Event::Connected(version)),
             Received::Bad(xid, code) => channel.send_error(xid, code, raw),
             Received::Message(xid, message) => {
+                let role = *role;
                 let mut connection =
-                    Connection { channel, role: *role, controller_id, miss_send_len, bundles };
+                    Connection { channel, role, controller_id, miss_send_len, monitors, assembly, bundles };
                 match connection.message(xid, message, raw) {
                     Ok(Some(event)) => events.push(event),
                     Ok(None) => {}
@@ -185,6 +196,10 @@ impl SwitchSession {
     pub fn backlog(&self) -> usize {
         self.channel.backlog()
     }
+    /// Whether so much waits to be sent that long answers should pause.
+    pub fn congested(&self) -> bool {
+        self.channel.congested()
+    }
 }
 
 /// The parts of a session that a message may change while the channel cuts the stream.
@@ -193,6 +208,8 @@ struct Connection<'a> {
     role: Role,
     controller_id: &'a mut u16,
     miss_send_len: &'a mut u16,
+    monitors: &'a mut Monitors,
+    assembly: &'a mut Assembly,
     bundles: &'a mut Bundles,
 }
 
@@ -225,15 +242,14 @@ impl Connection<'_> {
             Message::FlowAge => return Ok(None),
             Message::TableMod(m) => self.writable().map(|()| Request::TableMod(m))?,
             Message::MultipartRequest(m) => {
-                // No question that is understood here is longer than one message.
-                if m.more {
-                    return Err(ErrorCode::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
-                }
-                if matches!(&m.body, StatsRequest::TableFeatures(list) if !list.is_empty()) {
-                    self.writable()?;
-                }
+                let Some(m) = self.assembly.push(xid, m)? else { return Ok(None) };
                 nicira = m.nicira;
-                Request::Stats(m.body)
+                Request::Stats(self.question(m.body)?)
+            }
+            Message::QueueGetConfigRequest(port) => {
+                let to = ReplyTo { queues_of: Some(port), ..ReplyTo::new(xid, false, raw) };
+                let question = StatsRequest::QueueDesc { port, queue: QUEUE_ALL };
+                return Ok(Some(Event::Request(to, Request::Stats(question))));
             }
             Message::BarrierRequest => Request::Barrier,
             Message::RoleRequest(m) => {
@@ -254,6 +270,19 @@ impl Connection<'_> {
             message => return self.setting(xid, message).map(|()| None),
         };
         Ok(Some(Event::Request(ReplyTo::new(xid, nicira, raw), request)))
+    }
+
+    /// What of a question the switch must answer: monitors are kept here.
+    fn question(&mut self, body: StatsRequest) -> Result<StatsRequest, ErrorCode> {
+        Ok(match body {
+            StatsRequest::FlowMonitor(list) => StatsRequest::FlowMonitor(self.monitors.change(list)?),
+            body => {
+                if matches!(&body, StatsRequest::TableFeatures(list) if !list.is_empty()) {
+                    self.writable()?;
+                }
+                body
+            }
+        })
     }
 
     /// Refuses changes by a secondary controller.
@@ -285,7 +314,14 @@ impl Connection<'_> {
             Message::FlowModTableId(on) => codec.table_ids = on,
             Message::SetPacketInFormat(format) => codec.packet_in_format = format,
             Message::SetControllerId(id) => *self.controller_id = id,
-            Message::SetAsync(config) => codec.async_config = config,
+            Message::SetAsync(config) => {
+                codec.async_config = config;
+                // A tool that says what it wants to hear hears it.
+                if self.channel.options.kind == ConnectionKind::Service && *self.miss_send_len == 0 {
+                    *self.miss_send_len = DEFAULT_MISS_SEND_LEN;
+                }
+            }
+            Message::FlowMonitorCancel(id) => self.monitors.cancel(id)?,
             Message::GetAsyncRequest => {
                 let reply = Message::GetAsyncReply(codec.async_config);
                 self.channel.send(xid, &reply);

@@ -6,8 +6,11 @@ use crate::message::Message;
 use crate::msg::bundle::BundleControl;
 use crate::msg::control::{AsyncConfig, Role, RoleMessage};
 use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::notify::{ControllerStatus, RoleStatus};
 use crate::msg::packet_in::PacketIn;
 use crate::msg::port::PortStatus;
+use crate::msg::queue::QueueConfig;
+use crate::msg::table::TableStatus;
 use crate::stats::{MultipartReply, StatsReply};
 use crate::{EncodeError, ErrorCode, Version};
 
@@ -28,7 +31,12 @@ impl SwitchSession {
     /// Answers a question with a long answer, in the form in which it was asked. With `more`, further calls follow
     /// for the same question; look at [`SwitchSession::backlog`] between them.
     pub fn reply_stats(&mut self, to: &ReplyTo, body: StatsReply, more: bool) {
-        let reply = Message::MultipartReply(MultipartReply { more, nicira: to.nicira, body });
+        let reply = match (to.queues_of, body) {
+            (Some(port_no), StatsReply::QueueDesc(queues)) => {
+                Message::QueueGetConfigReply(QueueConfig { port_no, queues })
+            }
+            (_, body) => Message::MultipartReply(MultipartReply { more, nicira: to.nicira, body }),
+        };
         self.channel.send(to.xid, &reply);
     }
 
@@ -92,7 +100,8 @@ impl SwitchSession {
     /// Sends a packet to controller number `controller_id`. False: this connection does not want it, or too much
     /// waits already.
     pub fn packet_in(&mut self, controller_id: u16, mut packet: PacketIn) -> bool {
-        if controller_id != self.controller_id || !self.wants(|a| a.packet_in, packet.reason) {
+        let reason = packet.wire_reason(self.version_or_oldest());
+        if controller_id != self.controller_id || !self.wants(|a| a.packet_in, reason) {
             return false;
         }
         packet.data.truncate(MAX_PACKET_IN - PACKET_IN_ROOM);
@@ -109,6 +118,37 @@ impl SwitchSession {
     pub fn flow_removed(&mut self, removed: FlowRemoved) -> bool {
         self.wants(|a| a.flow_removed, removed.reason)
             && self.send_async(&Message::FlowRemoved(Box::new(removed)))
+    }
+
+    /// Tells that a table fills up or empties (OpenFlow 1.4). False: not wanted, or too much waits already.
+    pub fn table_status(&mut self, status: TableStatus) -> bool {
+        self.wants(|a| a.table_status, status.reason as u8) && self.send_async(&Message::TableStatus(status))
+    }
+
+    /// Tells that the role was taken away (OpenFlow 1.4; ONF extension in 1.3): call it before
+    /// [`SwitchSession::set_role`]. False: not wanted, or too much waits already.
+    pub fn role_status(&mut self, status: RoleStatus) -> bool {
+        self.wants(|a| a.role_status, status.reason) && self.send_async(&Message::RoleStatus(status))
+    }
+
+    /// Hands on a change of a group or a meter that another controller made. False: not wanted, or too much waits
+    /// already.
+    pub fn forward_request(&mut self, xid: u32, request: &Message) -> bool {
+        let reason = match request {
+            Message::GroupMod(_) => 0,
+            Message::MeterMod(_) => 1,
+            _ => return false,
+        };
+        let mut bytes = Vec::new();
+        self.wants(|a| a.request_forward, reason)
+            && self.channel.codec.encode(xid, request, &mut bytes).is_ok()
+            && self.send_async(&Message::RequestForward(bytes))
+    }
+
+    /// Tells that a controller came, went or changed (OpenFlow 1.5). False: not wanted, or too much waits already.
+    pub fn controller_status(&mut self, status: ControllerStatus) -> bool {
+        self.wants(|a| a.controller_status, status.reason)
+            && self.send_async(&Message::ControllerStatus(status))
     }
 
     /// The version in force, the oldest before it is agreed on.
