@@ -4,6 +4,7 @@
 //! so that the host that sent the packet knows it again.
 
 use smallvec::SmallVec;
+use weft_flow::PacketKey;
 use weft_wire::checksum::Sum;
 use weft_wire::ipv4::Ipv4View;
 use weft_wire::ipv6::Ipv6View;
@@ -63,9 +64,15 @@ pub(crate) fn quoted(frame: &[u8], l4: usize, v6: bool, zone: u16) -> Option<Quo
 }
 
 impl Quoted {
+    /// Whether an error with these headers went to whoever sent the quoted packet; others have no say about it.
+    pub(crate) fn is_for(&self, error: &PacketKey) -> bool {
+        let dst = if self.key.v6 { error.ipv6_dst } else { mapped(error.ipv4_dst) };
+        dst == self.key.src.addr
+    }
+
     /// What to write into the quotation so that it names `to`. Checksums inside it are kept right where they are
     /// quoted at all.
-    pub(crate) fn patches(&self, frame: &[u8], to: &Key, out: &mut SmallVec<[Patch; 4]>) {
+    pub(crate) fn patches(&self, frame: &[u8], to: &Key, out: &mut Vec<Patch>) {
         let from = &self.key;
         let mut put = |at: usize, bytes: &[u8]| out.push(Patch { at, bytes: SmallVec::from_slice(bytes) });
         let (mut old, mut new) = (Sum::default(), Sum::default());

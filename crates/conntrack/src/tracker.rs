@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use weft_flow::{CtKey, CtSpec, DropReason, Layout, PacketKey, SetField};
-use weft_wire::locate::Located;
+use weft_wire::checksum::Sum;
+use weft_wire::locate::{Ip, Located};
 use weft_wire::{EtherType, IpProto};
 
 use crate::conn::{Conn, Proto};
@@ -59,9 +60,9 @@ pub struct Splice {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Header fields.
-    pub fields: SmallVec<[SetField; 4]>,
+    pub fields: SmallVec<[SetField; 2]>,
     /// Other bytes.
-    pub patches: SmallVec<[Patch; 4]>,
+    pub patches: Vec<Patch>,
     /// Text.
     pub splice: Option<Box<Splice>>,
 }
@@ -176,7 +177,7 @@ impl Conntrack {
             Ok(key) => {
                 let mut seen = Seen { packet, key, segment: None, icmp_id_at: None };
                 let is_tcp = IpProto(key.proto) == IpProto::TCP;
-                if (key.has_ports() || key.is_icmp()) && !has_l4 || !self.checksum_good(packet, &key) {
+                if (key.has_ports() || key.is_icmp()) && !has_l4 || !self.checksum_good(packet, key.proto) {
                     return Err(None);
                 }
                 if is_tcp {
@@ -187,32 +188,34 @@ impl Conntrack {
             }
             Err(NoKey::IcmpError) if has_l4 => {
                 let v6 = p.eth_type == EtherType::IPV6.0;
-                Err(quoted(frame, l4, v6, zone))
+                let good = self.checksum_good(packet, p.ip_proto);
+                Err(quoted(frame, l4, v6, zone).filter(|q| good && q.is_for(p)))
             }
             Err(_) => Err(None),
         }
     }
 
-    /// Whether the transport checksum is right, or nobody's concern here.
-    fn checksum_good(&self, packet: &CtPacket<'_>, key: &Key) -> bool {
-        if packet.checksums_good || !(key.has_ports() || key.is_icmp()) || IpProto(key.proto) == IpProto::SCTP
+    /// Whether the checksums are right, or nobody's concern here: those of the IPv4 header and of the transport.
+    fn checksum_good(&self, packet: &CtPacket<'_>, proto: u8) -> bool {
+        let (l3, ty) = (usize::from(packet.layout.l3), EtherType(packet.key.eth_type));
+        let Ok(found) = Located::parse_network(packet.frame, l3, ty) else { return true };
+        let v4 = matches!(found.ip, Ip::V4(_));
+        if let Ip::V4(ip) = &found.ip
+            && !ip.checksum_ok()
         {
-            return true;
+            return false;
         }
-        let Ok(found) = Located::parse_network(
-            packet.frame,
-            usize::from(packet.layout.l3),
-            EtherType(packet.key.eth_type),
-        ) else {
-            return true;
+        let pseudo = match IpProto(proto) {
+            _ if packet.checksums_good => return true,
+            IpProto::UDP if found.transport.get(6..8) == Some(&[0, 0]) => return true,
+            IpProto::ICMP if v4 => Sum::ZERO,
+            // What a UDP-Lite checksum covers, the datagram says itself; that of SCTP is not a sum.
+            IpProto::TCP | IpProto::UDP => found.pseudo_sum(found.transport.len()),
+            IpProto::ICMPV6 if !v4 => found.pseudo_sum(found.transport.len()),
+            _ => return true,
         };
-        let udp_without = IpProto(key.proto) == IpProto::UDP && found.transport.get(6..8) == Some(&[0, 0]);
-        let pseudo = if key.is_icmp() && !key.v6 {
-            weft_wire::checksum::Sum::default()
-        } else {
-            found.pseudo_sum(found.transport.len())
-        };
-        udp_without || (pseudo + weft_wire::checksum::Sum::of(found.transport)).is_valid()
+        // Behind a routing header the destination is another than the pseudo header's.
+        found.is_source_routed() || (pseudo + Sum::of(found.transport)).is_valid()
     }
 
     /// Looks a connection up and lets `look` at it, under its lock; one whose time is over is taken out instead.
@@ -302,7 +305,7 @@ impl Conntrack {
         }
         let (fit, established) = update(conn, reply, seen, limits.check_seq);
         out.fit = fit;
-        if fit != Fit::Valid {
+        if matches!(fit, Fit::Invalid | Fit::Reopens) {
             return out;
         }
         conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto, conn.is_udp());
@@ -422,7 +425,8 @@ fn update(conn: &mut Conn, reply: bool, seen: &Seen<'_>, check: bool) -> (Fit, b
                 // Acknowledgments are of what the other end sent, not of what this one saw.
                 segment.ack = extra.shifts[usize::from(!reply)].undo(segment.ack);
             }
-            (tcp.update(&segment, reply, check), true)
+            let fit = tcp.update(&segment, reply, check);
+            (fit, fit == Fit::Valid)
         }
         Proto::Icmp { answered } => {
             *answered |= reply;

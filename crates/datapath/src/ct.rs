@@ -39,8 +39,8 @@ impl Executor {
     /// the other fragments come.
     fn track_one(&mut self, slot: Slot, spec: &CtSpec) -> Result<(), Option<DropReason>> {
         let now_ms = self.now_ms;
-        let shared = self.shared.clone();
-        let packet = self.pool.get_mut(slot);
+        let Executor { shared, pool, reassembled, .. } = self;
+        let packet = pool.get_mut(slot);
         // The list may have changed what was known when the frame was looked up.
         let mut key = read(packet)?;
         if key.ip_frag != 0 {
@@ -53,14 +53,12 @@ impl Executor {
                     if !packet.become_whole(&frame, mru) {
                         return Err(Some(DropReason::FrameTooLong));
                     }
-                    self.reassembled = true;
+                    *reassembled = true;
                 }
             }
-            let packet = self.pool.get_mut(slot);
             key = read(packet)?;
             packet.flow_hash = key.flow_hash5(shared.seed);
         }
-        let packet = self.pool.get_mut(slot);
         let mut ct = *packet.meta.ct_mut();
         let tracked = CtPacket {
             frame: packet.data(),

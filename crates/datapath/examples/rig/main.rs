@@ -9,6 +9,7 @@
 
 mod attack;
 mod barrier;
+mod ct;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +68,9 @@ fn main() {
     if wants("barrier") {
         barrier::run();
     }
+    if wants("ct, new connections") {
+        ct::run();
+    }
     if wants("attack") {
         attack::run(seconds);
     }
@@ -87,6 +91,9 @@ const CASES: &[Case] = &[
     Case { name: "VXLAN encap, 1 flow", goal: 138, make: || encap(1) },
     Case { name: "VXLAN encap, 10k flows", goal: 259, make: || encap(10_000) },
     Case { name: "VXLAN decap, 1 flow", goal: 243, make: || decap(1) },
+    Case { name: "recirculation, 1 flow", goal: 0, make: || ct::passes(1, false) },
+    Case { name: "ct, 1 connection", goal: 447, make: || ct::passes(1, true) },
+    Case { name: "ct, 10k connections", goal: 890, make: || ct::passes(10_000, true) },
     Case { name: "VXLAN decap, 10k flows", goal: 546, make: || decap(10_000) },
 ];
 
