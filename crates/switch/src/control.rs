@@ -62,7 +62,20 @@ const WATCHED: &[(&str, &[&str])] = &[
     ("Interface", &["name", "type", "options", "mac", "ofport_request", "mtu_request"]),
     (
         "Controller",
-        &["target", "max_backoff", "inactivity_probe", "enable_async_messages", "type", "other_config"],
+        &[
+            "target",
+            "controller_rate_limit",
+            "controller_burst_limit",
+            "controller_queue_size",
+            "max_backoff",
+            "inactivity_probe",
+            "enable_async_messages",
+            "type",
+            "other_config",
+            "controller_rate_limit",
+            "controller_burst_limit",
+            "controller_queue_size",
+        ],
     ),
     ("Manager", &["target", "max_backoff", "inactivity_probe"]),
     ("SSL", &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"]),
@@ -218,7 +231,10 @@ impl Control {
 
     /// When something is to be done without anything happening.
     pub(crate) fn deadline_ms(&self) -> u64 {
-        let mut next = self.due.tick;
+        if self.openflow.has_work() {
+            return 0;
+        }
+        let mut next = self.due.tick.min(self.openflow.deadline().unwrap_or(u64::MAX));
         if self.native.is_active() {
             next = next.min(self.due.resolve);
         }
@@ -231,7 +247,7 @@ impl Control {
             StreamEvent::Opened { endpoint, conn } => self.on_opened(endpoint, conn),
             StreamEvent::Data { conn, bytes } => self.on_data(conn, &bytes),
             // What waited for room goes out in `settle`.
-            StreamEvent::Drained { .. } => {}
+            StreamEvent::Drained => {}
             StreamEvent::Closed { conn, why } => self.on_closed(conn, &why),
             StreamEvent::Dial { endpoint, state, error } => {
                 if let Some(remote) = self.remotes.by_endpoint(endpoint) {
@@ -320,7 +336,7 @@ impl Control {
 
     /// A packet for controllers.
     pub(crate) fn on_packet_in(&mut self, packet: PacketIn) {
-        self.openflow.on_packet_in(&self.world, packet);
+        self.openflow.on_packet_in(&self.world, packet, now_ms());
     }
 
     /// The kernel told of a change.
@@ -354,6 +370,7 @@ impl Control {
     /// Time passed.
     pub(crate) fn on_time(&mut self) {
         let now = now_ms();
+        self.openflow.on_time(now);
         if self.db.deadline_ms().is_some_and(|at| at <= now) {
             self.db.tick(now);
         }

@@ -10,7 +10,7 @@ use crate::control::Control;
 
 /// Drops by reason, then by port; reasons and ports without drops are left out.
 pub(crate) fn table(control: &Control) -> String {
-    let total = control.datapath.drops();
+    let total = total(control);
     let ports = by_port(control);
     let mut out = String::new();
     for (reason, n) in nonzero(&total) {
@@ -36,7 +36,7 @@ pub(crate) fn json(control: &Control) -> Value {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let total = control.datapath.drops();
+    let total = total(control);
     let texts: serde_json::Map<String, Value> =
         nonzero(&total).map(|(reason, _)| (reason.name().to_owned(), json!(reason.describe()))).collect();
     let ports: Vec<Value> = by_port(control)
@@ -44,6 +44,13 @@ pub(crate) fn json(control: &Control) -> Value {
         .map(|(bridge, port, counts)| json!({"bridge": bridge, "port": port, "drops": map(counts)}))
         .collect();
     json!({"total": map(&total), "reasons": texts, "ports": ports})
+}
+
+/// Drops of the datapath, and of packets that controllers were too slow for.
+fn total(control: &Control) -> DropCounts {
+    let mut total = control.datapath.drops();
+    total[DropReason::ControllerRateLimited as usize] += control.openflow.dropped_packet_ins();
+    total
 }
 
 fn nonzero(counts: &DropCounts) -> impl Iterator<Item = (DropReason, u64)> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use weft_ovsdb::{Datum, Edit, Result, Uuid};
 
 use crate::bridge::put;
+use crate::openflow::packet_ins::Counts;
 use crate::stream::target::OVSDB_PORT;
 use crate::stream::{DialState, EndpointId, Streams, Target, words};
 use crate::wanted::{Manager, Wanted};
@@ -215,7 +216,7 @@ impl Remotes {
         for remote in self.open.values() {
             let Some(manager) = &remote.manager else { continue };
             let port = remote.endpoint.and_then(|e| streams.address(e)).map(|a| a.port());
-            report_status(edit, "Manager", manager.uuid, &remote.status, now_ms, port)?;
+            report_status(edit, "Manager", manager.uuid, &remote.status, now_ms, port, None)?;
         }
         Ok(())
     }
@@ -229,10 +230,21 @@ pub(crate) fn report_status(
     status: &Status,
     now_ms: u64,
     bound_port: Option<u16>,
+    limited: Option<[(&'static str, Counts, usize); 2]>,
 ) -> Result<()> {
     put(edit, table, row, "is_connected", Datum::scalar(status.connections > 0))?;
     let map = status.map(now_ms, bound_port);
-    put(edit, table, row, "status", Datum::map(map.iter().map(|(k, v)| (*k, v.as_str()))))
+    let mut map: BTreeMap<String, String> = map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    for (kind, counts, backlog) in limited.into_iter().flatten() {
+        let values = [
+            ("bypassed", counts.bypassed),
+            ("queued", counts.queued),
+            ("dropped", counts.dropped),
+            ("backlog", backlog as u64),
+        ];
+        map.extend(values.map(|(what, n)| (format!("packet-in-{kind}-{what}"), n.to_string())));
+    }
+    put(edit, table, row, "status", Datum::map(map.iter().map(|(k, v)| (k.as_str(), v.as_str()))))
 }
 
 impl Remote {

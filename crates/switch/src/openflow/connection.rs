@@ -9,10 +9,12 @@
 
 use std::collections::VecDeque;
 
+use weft_openflow::msg::packet_in::reason;
 use weft_openflow::session::{ReplyTo, Request, SwitchSession};
 
 use super::dump::Dump;
 use super::packet_ins::PacketIns;
+use super::packets::Waiting;
 use crate::stream::{Conn, EndpointId};
 
 /// Bytes in the socket's queue above which output stays in the session.
@@ -114,12 +116,28 @@ impl Connection {
             let Some(dump) = &mut self.dump else { break };
             if dump.next_part(&mut self.session) {
                 self.dump = None;
-                resumed = !self.waiting.is_empty();
+                resumed = true;
+                break;
             }
         }
         let full = self.is_congested() || self.dump.is_some() || self.waiting.len() > MAX_WAITING;
         self.conn.pause_reading(full);
         if resumed { Pumped::Resumed } else { Pumped::Done }
+    }
+
+    /// Sends a packet to the controller, or drops it when the controller does not keep up.
+    pub(super) fn send_packet_in(&mut self, waiting: Waiting) {
+        if self.is_congested() {
+            self.packet_ins.congested += 1;
+            return;
+        }
+        let Waiting { controller, mut message } = waiting;
+        // A packet that no rule matched is cut to what the controller wants of those.
+        let wanted = self.session.miss_send_len();
+        if message.reason == reason::NO_MATCH && wanted != u16::MAX {
+            message.data.truncate(usize::from(wanted));
+        }
+        self.session.packet_in(controller, message);
     }
 
     /// Why a peer that keeps silent, or does not read, is to be given up.

@@ -46,7 +46,7 @@ impl Dump {
             }
             Cursor::TableFeatures(from) => {
                 let version = session.version().unwrap_or(Version::V13);
-                let to = (*from + TABLES_AT_ONCE).min(stats::TABLES);
+                let to = from.saturating_add(TABLES_AT_ONCE).min(stats::TABLES);
                 let one = |table| {
                     let name = stats::table_name(table);
                     TableFeatures::capable(version, table, stats::TABLES, name, stats::MAX_RULES)

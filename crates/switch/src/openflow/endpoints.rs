@@ -14,6 +14,9 @@ use crate::stream::target::OPENFLOW_PORT;
 use crate::stream::{Conn, EndpointId, Listen, Streams, Target, words};
 use crate::wanted;
 
+/// Bytes that may wait for an onlooker.
+const MAX_SNOOPED: usize = 4 << 20;
+
 /// Endpoints of a bridge.
 pub(super) struct Endpoints {
     mgmt: Option<EndpointId>,
@@ -75,7 +78,7 @@ impl Endpoints {
 
     /// Shows bytes to those who look on; one who does not read is dropped.
     pub(super) fn snoop(&mut self, bytes: &[u8]) {
-        self.snoopers.retain(|s| s.send(bytes.to_vec()).is_ok());
+        self.snoopers.retain(|s| s.queued() < MAX_SNOOPED && s.send(bytes.to_vec()).is_ok());
     }
 
     /// Opens and closes controllers' endpoints until they are those wanted; returns the endpoints closed.

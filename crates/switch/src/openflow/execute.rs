@@ -11,6 +11,7 @@ use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{BundleCommit, ReplyTo, Request};
 use weft_pipeline::{Pipeline, Removed, Snapshot};
 
+use super::dump::Dump;
 use super::stats::Sources;
 use super::{OpenFlow, conntrack, flows, groups, packets, ports, resume, stats, tables, tlv};
 use crate::bridge::World;
@@ -55,7 +56,12 @@ impl OpenFlow {
     pub(crate) fn execute(&mut self, mut target: Target<'_>) {
         let mut draft = Draft::default();
         for (conn, to, request) in std::mem::take(&mut self.pending) {
-            let Some(bridge) = self.connections.get(&conn).map(|c| c.bridge) else { continue };
+            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            if connection.is_busy() {
+                connection.waiting.push_back((to, request));
+                continue;
+            }
+            let bridge = connection.bridge;
             if target.world.by_id(bridge).is_none() {
                 continue;
             }
@@ -167,7 +173,9 @@ impl OpenFlow {
                     now: target.now,
                 };
                 let connection = self.connections.get_mut(&conn).ok_or(ErrorCode::OFPBRC_EPERM)?;
-                sources.answer(&mut connection.session, to, question)
+                let dump = sources.answer(&mut connection.session, to, question)?;
+                connection.dump = dump.map(|cursor| Dump { to: to.clone(), cursor });
+                Ok(())
             }
         }
     }

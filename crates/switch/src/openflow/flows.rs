@@ -67,16 +67,16 @@ pub(super) fn error_code(error: FlowModError) -> ErrorCode {
     }
 }
 
-/// The rules that a question is about; `None`: none can be.
-pub(super) fn filter(request: &FlowStatsRequest) -> Option<RuleFilter> {
-    Some(RuleFilter {
+/// The rules that a question is about.
+pub(super) fn filter(request: &FlowStatsRequest) -> RuleFilter {
+    RuleFilter {
         table: request.table,
         matching: request.matching,
         cookie: request.cookie,
         cookie_mask: request.cookie_mask,
         out_port: request.out_port,
         out_group: request.out_group,
-    })
+    }
 }
 
 fn bits(flags: FlowFlags) -> u16 {

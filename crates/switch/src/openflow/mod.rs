@@ -4,12 +4,15 @@
 //! everything that was read together with one publication of the flow tables. What sessions have to say leaves in
 //! [`OpenFlow::flush`], after the datapath has taken in all that a barrier promises.
 
+mod connection;
 mod conntrack;
+mod dump;
 mod endpoints;
 mod execute;
 mod fail_mode;
 mod flows;
 mod groups;
+pub(crate) mod packet_ins;
 mod packets;
 mod ports;
 mod resume;
@@ -30,6 +33,7 @@ use weft_ovsdb::{Datum, Edit, Result};
 use crate::bridge::put;
 use crate::remotes::report_status;
 use crate::stream::{Conn, ConnId, DialState, EndpointId, Streams};
+use connection::{Connection, Pumped};
 use endpoints::Endpoints;
 use ports::KnownPorts;
 
@@ -49,6 +53,8 @@ pub(crate) struct OpenFlow {
     /// A barrier waits for the datapath.
     barrier: bool,
     ports_changed: bool,
+    /// Packet-ins of connections that are over that were dropped.
+    dropped_before: u64,
 }
 
 /// The OpenFlow side of a bridge.
@@ -64,18 +70,6 @@ struct Bridge {
     fail_mode: fail_mode::State,
 }
 
-/// A connection.
-struct Connection {
-    conn: Conn,
-    session: SwitchSession,
-    bridge: u32,
-    endpoint: EndpointId,
-    /// Whether it is a controller of the Controller table with a part in the fail mode.
-    primary: bool,
-    /// Copies of messages go here too.
-    snooped: bool,
-}
-
 impl OpenFlow {
     /// No bridges yet.
     pub(crate) fn new(rundir: PathBuf) -> OpenFlow {
@@ -87,6 +81,7 @@ impl OpenFlow {
             unsynced: false,
             barrier: false,
             ports_changed: false,
+            dropped_before: 0,
         }
     }
 
@@ -110,10 +105,10 @@ impl OpenFlow {
         }
         let controller = bridge.endpoints.controller_mut(endpoint);
         let mut options = Options { versions: bridge.versions, ..Options::default() };
-        let mut primary = false;
+        let (mut primary, mut limits) = (false, None);
         if let Some(controller) = controller {
             controller.status.opened(now);
-            primary = !controller.wanted.service;
+            (primary, limits) = (!controller.wanted.service, controller.wanted.limits);
             if controller.wanted.async_messages {
                 options.kind = ConnectionKind::Controller;
             }
@@ -121,7 +116,9 @@ impl OpenFlow {
             options.probe_interval_ms = probe.as_millis() as u64;
         }
         let session = SwitchSession::new(options, now);
-        let connection = Connection { session, bridge: *id, endpoint, primary, snooped: primary, conn };
+        let mut connection = Connection::new(conn, session, *id, endpoint, now);
+        (connection.primary, connection.snooped) = (primary, primary);
+        connection.packet_ins.limit(limits, now);
         self.connections.insert(connection.conn.id, connection);
     }
 
@@ -133,6 +130,9 @@ impl OpenFlow {
                 Event::Connected(version) => {
                     tracing::debug!("{}: {}", connection.conn.peer, version.name());
                     self.ports_changed |= connection.primary;
+                }
+                Event::Request(to, request) if connection.is_busy() => {
+                    connection.waiting.push_back((to, request));
                 }
                 Event::Request(to, request) => self.pending.push((conn, to, request)),
                 Event::Error(error) => tracing::info!("{}: sent error {error:?}", connection.conn.peer),
@@ -150,6 +150,7 @@ impl OpenFlow {
         match self.connections.remove(&conn) {
             Some(connection) => {
                 self.ports_changed |= connection.primary;
+                self.dropped_before += connection.packet_ins.dropped();
                 let Some(bridge) = self.bridges.get_mut(&connection.bridge) else { return };
                 if let Some(controller) = bridge.endpoints.controller_mut(connection.endpoint) {
                     tracing::info!("{}: {}: {why}", bridge.name, connection.conn.peer);
@@ -174,11 +175,40 @@ impl OpenFlow {
         }
     }
 
-    /// Lets time pass: silent peers are probed and given up.
+    /// Lets time pass: silent peers are probed, and those that do not read or say hello given up.
     pub(crate) fn on_tick(&mut self, now: u64) {
-        for connection in self.connections.values_mut() {
+        let mut ended = Vec::new();
+        for (id, connection) in &mut self.connections {
             connection.session.tick(now);
+            ended.extend(connection.give_up(now).map(|why| (*id, why)));
         }
+        for (id, why) in ended {
+            self.on_closed(id, why, now);
+        }
+    }
+
+    /// Sends packets whose turn has come.
+    pub(crate) fn on_time(&mut self, now: u64) {
+        for connection in self.connections.values_mut().filter(|c| c.packet_ins.is_limited()) {
+            while let Some(waiting) = connection.packet_ins.next(now) {
+                connection.send_packet_in(waiting);
+            }
+        }
+    }
+
+    /// When [`OpenFlow::on_time`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.connections.values().filter_map(|c| c.packet_ins.deadline()).min()
+    }
+
+    /// Whether requests wait that can be carried out now.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Packets that controllers were too slow for, or that exceeded their limits.
+    pub(crate) fn dropped_packet_ins(&self) -> u64 {
+        self.dropped_before + self.connections.values().map(|c| c.packet_ins.dropped()).sum::<u64>()
     }
 
     /// Whether bridges have to be compiled anew because a controller came or went, or changed a port.
@@ -203,22 +233,22 @@ impl OpenFlow {
         }
         let mut ended = Vec::new();
         for (id, connection) in &mut self.connections {
-            let output = connection.session.output();
-            if !output.is_empty() {
-                let bytes = output.to_vec();
-                connection.session.consume(bytes.len());
-                if connection.snooped
-                    && let Some(bridge) = self.bridges.get_mut(&connection.bridge)
-                {
-                    bridge.endpoints.snoop(&bytes);
+            let mut onlookers =
+                connection.snooped.then(|| self.bridges.get_mut(&connection.bridge)).flatten();
+            let pumped = connection.pump(|bytes| {
+                if let Some(bridge) = &mut onlookers {
+                    bridge.endpoints.snoop(bytes);
                 }
-                if let Err(e) = connection.conn.send(bytes) {
-                    tracing::warn!("{}: {e}", connection.conn.peer);
-                    ended.push(*id);
-                }
+            });
+            if pumped == Pumped::Resumed {
+                self.pending.extend(connection.waiting.drain(..).map(|(to, request)| (*id, to, request)));
             }
-            if let Some(why) = connection.session.closed() {
+            if let Some(why) = connection.session.closed().filter(|_| connection.session.output().is_empty())
+            {
                 tracing::debug!("{}: {why}", connection.conn.peer);
+                ended.push(*id);
+            } else if pumped == Pumped::Overflow {
+                tracing::warn!("{}: the peer does not read what it is sent", connection.conn.peer);
                 ended.push(*id);
             }
         }
@@ -250,7 +280,8 @@ impl OpenFlow {
                 put(edit, "Controller", row, "role", role.map_or_else(Datum::empty, Datum::scalar))?;
                 if statistics {
                     let port = controller.endpoint.and_then(|e| streams.address(e)).map(|a| a.port());
-                    report_status(edit, "Controller", row, &controller.status, now, port)?;
+                    let limited = connected.and_then(|c| c.packet_ins.counts());
+                    report_status(edit, "Controller", row, &controller.status, now, port, limited)?;
                 } else {
                     let connected = Datum::scalar(controller.status.connections > 0);
                     put(edit, "Controller", row, "is_connected", connected)?;

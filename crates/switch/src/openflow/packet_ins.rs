@@ -35,10 +35,13 @@ pub(super) enum Kind {
 
 /// What has been done with packets, for `status` of the Controller table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) bypassed: u64,
-    pub(super) queued: u64,
-    pub(super) dropped: u64,
+pub(crate) struct Counts {
+    /// Sent at once.
+    pub bypassed: u64,
+    /// Made to wait.
+    pub queued: u64,
+    /// Dropped.
+    pub dropped: u64,
 }
 
 /// Both kinds, for one controller. Without limits nothing waits here.
@@ -207,9 +210,8 @@ mod tests {
     #[test]
     fn bursts_go_at_once_and_the_rest_at_the_rate() {
         let mut packets = limited(100, 3, 10);
-        let at_once = (0..8).filter(|i| {
-            matches!(packets.admit(Kind::Action, OfPort(1), *i, 0), Admitted::Send(_))
-        });
+        let at_once =
+            (0..8).filter(|i| matches!(packets.admit(Kind::Action, OfPort(1), *i, 0), Admitted::Send(_)));
         assert_eq!(at_once.count(), 3);
         assert_eq!(packets.deadline(), Some(10));
         let mut times = Vec::new();

@@ -2,11 +2,13 @@
 
 use weft_datapath::{Datapath, Execute, PacketIn};
 use weft_flow::{DpPort, FlowKey, OfPort, Verdict, extract_packet};
+use weft_openflow::ErrorCode;
 use weft_openflow::msg;
-use weft_openflow::{ErrorCode, session::SwitchSession};
+use weft_openflow::msg::packet_in::reason;
 use weft_pipeline::{Frozen, PacketOut, Pipeline};
 
 use super::OpenFlow;
+use super::packet_ins::{Admitted, Kind};
 use crate::bridge::World;
 
 /// Smallest frame a packet-out may hold.
@@ -14,11 +16,11 @@ const MIN_FRAME: usize = 14;
 
 impl OpenFlow {
     /// A packet for controllers of its bridge.
-    pub(crate) fn on_packet_in(&mut self, world: &World, packet: PacketIn) {
+    pub(crate) fn on_packet_in(&mut self, world: &World, packet: PacketIn, now: u64) {
         let context = &packet.context;
         let in_port = OfPort(context.key.pipeline.in_port);
         let known = world.by_id(context.bridge).and_then(|b| b.by_ofport(in_port));
-        if known.is_some_and(|i| i.flags.no_packet_in && context.reason == msg::packet_in::reason::NO_MATCH) {
+        if known.is_some_and(|i| i.flags.no_packet_in && context.reason == reason::NO_MATCH) {
             return;
         }
         let frozen = context.paused.as_ref().and_then(|p| p.0.downcast_ref::<Frozen>());
@@ -36,21 +38,23 @@ impl OpenFlow {
             userdata: context.userdata.clone(),
             continuation,
         };
-        let controller = context.controller_id;
-        for session in self.sessions_of(context.bridge) {
-            let mut message = message.clone();
-            shorten(&mut message, session);
-            session.packet_in(controller, message);
+        let waiting = Waiting { controller: context.controller_id, message };
+        let kind = if context.reason == reason::NO_MATCH { Kind::Miss } else { Kind::Action };
+        for connection in self.connections.values_mut().filter(|c| c.bridge == context.bridge) {
+            if let Admitted::Send(waiting) = connection.packet_ins.admit(kind, in_port, waiting.clone(), now)
+            {
+                connection.send_packet_in(waiting);
+            }
         }
     }
 }
 
-/// A packet that no rule matched is cut to what the controller wants of those.
-fn shorten(message: &mut msg::packet_in::PacketIn, session: &SwitchSession) {
-    let wanted = session.miss_send_len();
-    if message.reason == msg::packet_in::reason::NO_MATCH && wanted != u16::MAX {
-        message.data.truncate(usize::from(wanted));
-    }
+/// A packet for a controller.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    /// Number of the controllers that are to have it.
+    pub(super) controller: u16,
+    pub(super) message: msg::packet_in::PacketIn,
 }
 
 /// Sends a packet of a controller's.

@@ -1,21 +1,22 @@
 //! How are controllers' questions answered?
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weft_datapath::Datapath;
 use weft_flow::{Meter, OfPort};
+use weft_openflow::ErrorCode;
 use weft_openflow::msg::handshake::{Features, capability};
 use weft_openflow::session::{ReplyTo, SwitchSession};
 use weft_openflow::stats::flow::{AggregateStats, FlowStatsRequest};
 use weft_openflow::stats::port::PortStats;
 use weft_openflow::stats::table::TableStats;
-use weft_openflow::stats::table_features::TableFeatures;
 use weft_openflow::stats::{StatsReply, StatsRequest, SwitchDesc};
-use weft_openflow::{ErrorCode, Version};
 use weft_pipeline::group::{GROUP_ALL, Group};
 use weft_pipeline::meter::METER_ALL;
-use weft_pipeline::{Rule, TableSet};
+use weft_pipeline::{RuleCursor, TableSet};
 
+use super::dump::Cursor;
 use super::{flows, groups, ports, tables};
 use crate::bridge::{Bridge, COMPATIBLE_WITH, Iface};
 use crate::net::Links;
@@ -24,7 +25,7 @@ use crate::net::Links;
 pub(super) const TABLES: u8 = 254;
 /// Rules a table takes.
 pub(super) const MAX_RULES: u32 = 1_000_000;
-/// Rules in one part of an answer.
+/// Rules looked at together.
 const RULES_AT_ONCE: usize = 512;
 /// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports.
 const ACTIONS10: u32 = 0x7ff;
@@ -60,28 +61,24 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Answers a question.
+    /// Answers a question, or returns what is to be told part by part.
     pub(super) fn answer(
         &self,
         session: &mut SwitchSession,
         to: &ReplyTo,
         request: StatsRequest,
-    ) -> Result<(), ErrorCode> {
-        let version = session.version().unwrap_or(Version::V10);
+    ) -> Result<Option<Cursor>, ErrorCode> {
         let reply = match request {
             StatsRequest::Desc => StatsReply::Desc(self.description()),
             StatsRequest::Flow(request) => {
-                self.flows(session, to, &request);
-                return Ok(());
+                self.datapath.refresh();
+                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request));
+                return Ok(Some(Cursor::Flows { rules: Box::new(rules), now: self.now }));
             }
             StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)),
             StatsRequest::Table => StatsReply::Table(self.table_stats()),
             StatsRequest::TableFeatures(wanted) if wanted.is_empty() => {
-                for table in 0..TABLES {
-                    let one = TableFeatures::capable(version, table, TABLES, name(table), MAX_RULES);
-                    session.reply_stats(to, StatsReply::TableFeatures(vec![one]), table + 1 < TABLES);
-                }
-                return Ok(());
+                return Ok(Some(Cursor::TableFeatures(0)));
             }
             StatsRequest::TableFeatures(_) => return Err(ErrorCode::OFPTFFC_EPERM),
             StatsRequest::TableDesc => {
@@ -119,7 +116,7 @@ impl Sources<'_> {
             _ => return Err(ErrorCode::OFPBRC_BAD_STAT),
         };
         session.reply_stats(to, reply, false);
-        Ok(())
+        Ok(None)
     }
 
     fn tables(&self) -> &TableSet {
@@ -150,30 +147,16 @@ impl Sources<'_> {
         }
     }
 
-    fn rules(&self, request: &FlowStatsRequest) -> Vec<std::sync::Arc<Rule>> {
-        self.datapath.refresh();
-        flows::filter(request).map(|filter| self.flow.tables.rules(&filter)).unwrap_or_default()
-    }
-
-    fn flows(&self, session: &mut SwitchSession, to: &ReplyTo, request: &FlowStatsRequest) {
-        let rules = self.rules(request);
-        let mut parts = rules.chunks(RULES_AT_ONCE).peekable();
-        if parts.peek().is_none() {
-            session.reply_stats(to, StatsReply::Flow(Vec::new()), false);
-        }
-        while let Some(part) = parts.next() {
-            let list = part.iter().map(|rule| flows::stats(rule, self.now)).collect();
-            session.reply_stats(to, StatsReply::Flow(list), parts.peek().is_some());
-        }
-    }
-
     fn aggregate(&self, request: &FlowStatsRequest) -> AggregateStats {
+        self.datapath.refresh();
         let mut sum = AggregateStats::default();
-        for rule in self.rules(request) {
-            let one = flows::stats(&rule, self.now);
-            sum.packets += one.packets;
-            sum.bytes += one.bytes;
-            sum.flows += 1;
+        let mut rules = RuleCursor::new(self.tables().clone(), flows::filter(request));
+        while !rules.is_done() {
+            for rule in rules.next_page(RULES_AT_ONCE) {
+                sum.packets += rule.stats.packets.load(Relaxed);
+                sum.bytes += rule.stats.bytes.load(Relaxed);
+                sum.flows += 1;
+            }
         }
         sum
     }
@@ -184,7 +167,7 @@ impl Sources<'_> {
             let s = self.flow.tables.stats(table_id);
             TableStats {
                 table_id,
-                name: name(table_id),
+                name: table_name(table_id),
                 max_entries: MAX_RULES,
                 active: u32::try_from(s.active).unwrap_or(u32::MAX),
                 lookups: s.lookups,
@@ -236,7 +219,7 @@ impl Sources<'_> {
     }
 }
 
-fn name(table: u8) -> String {
+pub(super) fn table_name(table: u8) -> String {
     match table {
         0 => "classifier".to_owned(),
         n => format!("table{n}"),

@@ -162,7 +162,7 @@ pub(super) async fn carry(
                 return words(&e);
             }
             if gauge.written(bytes.len()) {
-                let _ = events.send(StreamEvent::Drained { conn: id }).await;
+                let _ = events.send(StreamEvent::Drained).await;
             }
         }
         let _ = to.shutdown().await;

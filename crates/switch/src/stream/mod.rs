@@ -74,10 +74,7 @@ pub(crate) enum StreamEvent {
         bytes: Vec<u8>,
     },
     /// Little waits to be written, as [`Conn::tell_when_drained`] asked to be told.
-    Drained {
-        /// To which connection.
-        conn: ConnId,
-    },
+    Drained,
     /// The peer is gone.
     Closed {
         /// Which connection.

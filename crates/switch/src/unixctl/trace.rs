@@ -12,7 +12,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "ofproto/trace",
-        usage: "bridge br_flow [--ct-next STATE]...",
+        usage: "bridge br_flow [packet] [--names] [--ct-next STATE]...",
         arguments: (1, usize::MAX),
         run: trace,
     },
@@ -66,14 +66,25 @@ fn trace(control: &mut Control, args: &[String]) -> Answer {
     let (Some(bridge), Some(flow)) = (positional.next(), positional.next()) else {
         return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
     };
-    if let Some(packet) = positional.next() {
-        return Err(format!("{packet}: a packet cannot be given, describe it in the flow"));
-    }
-    Ok(record(control, bridge, flow, &states)?.to_string())
+    let packet = positional.next().map(|hex| bytes(hex)).transpose()?;
+    let recorded = record(control, bridge, flow, packet.as_deref(), &states)?;
+    let named = args.iter().any(|a| a == "--names");
+    Ok(if named { format!("{recorded:#}") } else { recorded.to_string() })
+}
+
+/// The bytes of a frame that is written in hexadecimal digits.
+fn bytes(hex: &str) -> Result<Vec<u8>, String> {
+    let digit = |d: u8| char::from(d).to_digit(16).map(|d| d as u8);
+    let pair = |p: &[u8]| match p {
+        [a, b] => Some(digit(*a)? << 4 | digit(*b)?),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(pair).collect();
+    bytes.ok_or_else(|| format!("{hex}: a packet is written as hexadecimal digits"))
 }
 
 fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
-    let recorded = record(control, &args[0], &args[1], &[])?;
+    let recorded = record(control, &args[0], &args[1], None, &[])?;
     match args.get(2).map(String::as_str) {
         None => Ok(recorded.to_string()),
         Some("--json") => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
@@ -85,6 +96,7 @@ fn record(
     control: &Control,
     bridge: &str,
     flow: &str,
+    packet: Option<&[u8]>,
     states: &[u16],
 ) -> Result<weft_pipeline::Trace, String> {
     let found = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
@@ -100,5 +112,8 @@ fn record(
     })?;
     key.pipeline.in_port = 0;
     key.packet.in_port = port.0;
+    if let Some(frame) = packet {
+        extract_packet(frame, port.0, &mut key.packet).map_err(|reason| reason.describe().to_owned())?;
+    }
     Ok(control.pipeline.trace_through(TraceFrom::DpPort, &key, states, now_ms()).1)
 }

@@ -7,6 +7,8 @@ use weft_ovsdb::db::{Database, RowView};
 use weft_pipeline::{DEFAULT_MAC_AGING_S, DEFAULT_MAC_TABLE_SIZE, FailMode, VlanSet};
 use weft_wire::Mac;
 
+use crate::openflow::packet_ins::{DEFAULT_QUEUE, Limits};
+
 use super::{Iface, Port, flag, max_backoff, number, probe, rows};
 
 /// A bridge.
@@ -57,6 +59,8 @@ pub(crate) struct Controller {
     pub async_messages: bool,
     /// A service controller has no part in the fail mode.
     pub service: bool,
+    /// How fast packets may go to it.
+    pub limits: Option<Limits>,
 }
 
 impl Bridge {
@@ -103,8 +107,20 @@ impl Controller {
             probe: probe(row),
             async_messages: row.opt_bool("enable_async_messages").unwrap_or(true),
             service: row.str("type") == "service",
+            limits: limits(row),
         }
     }
+}
+
+/// Limits of packets for a controller, if any are set.
+fn limits(row: &RowView<'_>) -> Option<Limits> {
+    let column = |name: &str| row.opt_int(name).and_then(|n| u32::try_from(n).ok());
+    let rate = column("controller_rate_limit").filter(|r| *r > 0)?;
+    Some(Limits {
+        rate,
+        burst: column("controller_burst_limit").unwrap_or(rate / 4).max(1),
+        queue: column("controller_queue_size").map_or(DEFAULT_QUEUE, |n| n as usize).max(1),
+    })
 }
 
 /// A MAC address a port may have.

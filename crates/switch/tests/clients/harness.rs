@@ -77,7 +77,7 @@ impl Switch {
             .args(["--exact", "the_switch_itself", "--nocapture"])
             .env(DIRECTORY, self.dir.path())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(self.path("stderr")).expect("create a file"))
             .spawn()
             .expect("start the switch");
         self.child = Some(child);
@@ -165,7 +165,8 @@ impl Switch {
     pub(crate) fn log(&self) -> String {
         let text = std::fs::read_to_string(self.path("switch.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        let panic = std::fs::read_to_string(self.path("stderr")).unwrap_or_default();
+        format!("{}\n{panic}", lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 
     /// Asserts that Debian's tools read the database and find it whole.

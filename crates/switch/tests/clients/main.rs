@@ -6,6 +6,7 @@ mod crash;
 mod devices;
 mod features;
 mod harness;
+mod hostile;
 mod ofctl;
 mod remotes;
 mod tunnels;
