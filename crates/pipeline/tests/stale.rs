@@ -185,6 +185,22 @@ fn few_others_hear() {
 }
 
 #[test]
+fn conjunctions_are_heard_of() {
+    let pipeline = bridges();
+    let clauses = "priority=9,conj_id=6,actions=1\npriority=9,ip,nw_src=10.0.0.1,actions=conjunction(5,1/2)\n\
+                   priority=9,ip,nw_dst=10.0.0.2,actions=conjunction(5,2/2)\npriority=1,actions=2";
+    flows(&pipeline, 1, clauses);
+    let key = common::ipv4(101, 1, 2, 6, (1, 2));
+    // The rule of the conjunction comes, a clause goes.
+    for line in ["priority=9,conj_id=5,actions=3", "priority=9,ip,nw_src=10.0.0.1,actions=2"] {
+        let verdict = pipeline.walk(&key, 0);
+        let mut lane = pipeline.subscribe();
+        apply(&pipeline, &(1, flow_mod(line)));
+        assert!(hears(&mut lane, &verdict), "{line}");
+    }
+}
+
+#[test]
 fn a_change_that_decides_nothing_is_not_announced() {
     let pipeline = bridges();
     flows(&pipeline, 1, "cookie=3,ip,idle_timeout=10,actions=2");
