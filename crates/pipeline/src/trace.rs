@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use weft_flow::text::{Syntax, format_action, format_dp_actions, format_key, format_match, format_megaflow};
-use weft_flow::{Action, Ct, CtZone, FlowKey, Nat, Verdict};
+use weft_flow::{Action, Ct, CtZone, DpPort, FlowKey, Nat, Verdict};
 
 use crate::frozen::Frozen;
 use crate::table::{FlowMod, Rule};
@@ -57,6 +57,9 @@ pub struct Trace {
     pub megaflow: String,
     /// Datapath actions.
     pub actions: String,
+    /// The same with ports by name: what `{:#}` shows.
+    #[serde(skip)]
+    pub named_actions: String,
     /// Why the packet goes nowhere, if it does ([`weft_flow::DropReason::name`]).
     pub drop: Option<&'static str>,
     /// Whose doing that is: a rule by table and cookie, or a port.
@@ -86,7 +89,7 @@ impl fmt::Display for Trace {
         writeln!(f)?;
         writeln!(f, "Final flow: {}", self.final_flow.as_deref().unwrap_or("unchanged"))?;
         writeln!(f, "Megaflow: {}", self.megaflow)?;
-        write!(f, "Datapath actions: {}", self.actions)?;
+        write!(f, "Datapath actions: {}", if f.alternate() { &self.named_actions } else { &self.actions })?;
         if let Some(reason) = self.drop {
             write!(f, "\nDrop reason: {reason}")?;
         }
@@ -95,7 +98,8 @@ impl fmt::Display for Trace {
         }
         for resumed in &self.resumed {
             let bar = "=".repeat(79);
-            write!(f, "\n\n{bar}\n{}\n{bar}\n\n{}", resumed.title.join("\n"), resumed.trace)?;
+            write!(f, "\n\n{bar}\n{}\n{bar}\n\n", resumed.title.join("\n"))?;
+            resumed.trace.fmt(f)?;
         }
         Ok(())
     }
@@ -171,7 +175,13 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn finish(mut self, key: &FlowKey, last: &FlowKey, verdict: &Verdict) -> Trace {
+    pub(crate) fn finish(
+        mut self,
+        key: &FlowKey,
+        last: &FlowKey,
+        verdict: &Verdict,
+        port_name: &dyn Fn(DpPort) -> Option<String>,
+    ) -> Trace {
         while !self.open.is_empty() {
             self.leave();
         }
@@ -184,6 +194,7 @@ impl Recorder {
             steps: self.done,
             megaflow: format_megaflow(key, &verdict.mask, &syntax),
             actions: format_dp_actions(&verdict.actions, &key.packet, &|_| None),
+            named_actions: format_dp_actions(&verdict.actions, &key.packet, port_name),
             drop: verdict.drop.map(|d| d.name()),
             drop_at: self.drop_at.filter(|_| verdict.drop.is_some()),
             resumed: Vec::new(),

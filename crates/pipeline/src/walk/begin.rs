@@ -128,7 +128,7 @@ fn nothing(key: &FlowKey, why: DropReason, mode: Mode) -> Outcome {
         counters: Vec::new(),
         effects: Vec::new(),
     };
-    let trace = (mode == Mode::Trace).then(|| Recorder::default().finish(key, key, &verdict));
+    let trace = (mode == Mode::Trace).then(|| Recorder::default().finish(key, key, &verdict, &|_| None));
     Outcome { verdict, learned: DepTags::default(), resolves: Vec::new(), effects: Vec::new(), trace }
 }
 
@@ -242,7 +242,12 @@ impl<'a> Walk<'a> {
             let (mut first, mut last) = (*key, self.packet.key);
             first.pipeline = PipelineKey { actset_output: 0, ..self.began };
             last.pipeline.actset_output = 0;
-            recorder.finish(&first, &last, &verdict)
+            let snapshot = self.snapshot;
+            let name = |port: DpPort| {
+                let (bridge, ofport) = snapshot.port_of(port)?;
+                Some(snapshot.bridge(bridge)?.port(ofport)?.name.clone())
+            };
+            recorder.finish(&first, &last, &verdict, &name)
         });
         Outcome { verdict, learned: self.learned, resolves: self.resolves, effects, trace }
     }

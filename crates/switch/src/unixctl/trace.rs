@@ -113,7 +113,8 @@ fn record(
     key.pipeline.in_port = 0;
     key.packet.in_port = port.0;
     if let Some(frame) = packet {
-        extract_packet(frame, port.0, &mut key.packet).map_err(|reason| reason.describe().to_owned())?;
+        weft_flow::extract_packet(frame, port.0, &mut key.packet)
+            .map_err(|reason| reason.describe().to_owned())?;
     }
     Ok(control.pipeline.trace_through(TraceFrom::DpPort, &key, states, now_ms()).1)
 }
