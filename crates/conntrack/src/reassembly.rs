@@ -126,9 +126,13 @@ impl Reassembly {
         }
         let data = &frame[place.data..];
         let l3 = usize::from(layout.l3);
-        self.bytes += data.len();
+        if entry.has(&place, data) {
+            return Reassembled::Held;
+        }
         let fits = entry.add(&place, data, frame, l3, v6);
-        if !fits {
+        if fits {
+            self.bytes += data.len();
+        } else {
             self.forget(&name);
             return bad;
         }
@@ -169,6 +173,13 @@ impl Reassembly {
 impl Datagram {
     fn held(&self) -> usize {
         self.parts.iter().map(|(_, p)| p.len()).sum()
+    }
+
+    /// Whether this very part is there already: sent twice, which harms nobody (RFC 8200 §4.5).
+    fn has(&self, place: &Place, data: &[u8]) -> bool {
+        let last = self.total.is_some_and(|total| total == place.offset + data.len() as u32);
+        let same = |(o, p): &(u32, Vec<u8>)| *o == place.offset && p == data;
+        place.more != last && self.parts.iter().any(same)
     }
 
     /// Adds a part. False: it overlaps with another, or does not fit.

@@ -139,6 +139,8 @@ pub(crate) enum Fit {
     Valid,
     /// Not part of it.
     Invalid,
+    /// Begins it once more: nobody has answered yet.
+    Again,
     /// Begins another one between the same ends.
     Reopens,
 }
@@ -200,6 +202,14 @@ impl Tcp {
         let syn_only = s.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
         if syn_only && src.state >= TcpState::FinWait2 && dst.state >= TcpState::FinWait2 {
             return Fit::Reopens;
+        }
+        if syn_only && src.state <= TcpState::SynSent && dst.state == TcpState::Closed {
+            // Sent again before there was an answer, maybe with another initial sequence number.
+            if let Some(again) = Tcp::begin(s) {
+                let (own, other) = (again.peers[0], again.peers[1]);
+                (*src, *dst) = (own, other);
+            }
+            return Fit::Again;
         }
         let (mut src_scale, mut dst_scale) = scales(src, dst, s.has(TcpFlags::SYN));
         let mut window = u32::from(s.window);

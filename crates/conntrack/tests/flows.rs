@@ -91,6 +91,29 @@ fn a_tcp_connection_from_beginning_to_end() {
 }
 
 #[test]
+fn a_syn_is_sent_again_and_both_ends_may_begin() {
+    let send = |ct: &Conntrack, client: bool, flags, seq, ack, now| {
+        let (src, dst, sport, dport) = if client { (A, B, 4000, 80) } else { (B, A, 80, 4000) };
+        let frame = eth().ipv4(src, dst).tcp(sport, dport).flags(flags).seq(seq, ack).window(1000).build();
+        track(ct, &frame, &commit(1), now).0.state & !state::TRK
+    };
+    let ct = tracker();
+    assert_eq!(send(&ct, true, SYN, 1000, 0, 0), state::NEW);
+    assert_eq!(send(&ct, true, SYN, 1000, 0, 1), state::NEW, "nobody answered");
+    assert_eq!(send(&ct, true, SYN, 70_000_000, 0, 2), state::NEW, "with another initial sequence number");
+    assert_eq!(send(&ct, false, SYN | ACK, 9, 70_000_001, 3), state::EST | state::RPL);
+    assert_eq!(send(&ct, true, ACK, 70_000_001, 10, 4), state::EST);
+    // RFC 9293 §3.5, figure 8: simultaneous open.
+    let ct = tracker();
+    assert_eq!(send(&ct, true, SYN, 100, 0, 0), state::NEW);
+    assert_eq!(send(&ct, false, SYN, 300, 0, 1), state::EST | state::RPL);
+    assert_eq!(send(&ct, true, SYN | ACK, 100, 301, 2), state::EST);
+    assert_eq!(send(&ct, false, SYN | ACK, 300, 101, 3), state::EST | state::RPL);
+    assert_eq!(send(&ct, true, ACK, 101, 301, 4), state::EST);
+    assert_eq!(ct.count(), 1);
+}
+
+#[test]
 fn an_answer_alone_begins_nothing() {
     let ct = tracker();
     for flags in [SYN | ACK, RST, RST | ACK, FIN, 0, SYN | FIN] {
@@ -107,6 +130,10 @@ fn a_wrong_checksum_is_invalid() {
     let ct = tracker();
     let mut frame = eth().ipv4(A, B).udp(1, 2).payload([1, 2, 3]).build();
     *frame.last_mut().unwrap() ^= 1;
+    assert_eq!(track(&ct, &frame, &commit(1), 0).0.state, state::TRK | state::INV);
+    let mut frame = eth().ipv4(A, B).udp(1, 2).payload([1, 2, 3]).build();
+    // Of the IP header.
+    frame[24] ^= 1;
     assert_eq!(track(&ct, &frame, &commit(1), 0).0.state, state::TRK | state::INV);
 }
 
@@ -196,6 +223,9 @@ fn a_source_is_translated_and_answers_are_translated_back() {
     let (key, outcome) = track(&ct, &answer, &nat(1), 2);
     assert_eq!(key.state, state::TRK | state::EST | state::RPL | state::SNAT);
     assert_eq!(edits(outcome).fields[..], [SetField::Ipv4Dst(u32::from_be_bytes(A))]);
+    // Nobody may take the translated name and the answers to it.
+    let thief = eth().ipv4(PUBLIC, B).udp(1000, 53).build();
+    assert_eq!(track(&ct, &thief, &commit(1), 3).1, Err(DropReason::NatExhausted));
     // A stranger's packet to that port is none of it.
     let stranger = eth().ipv4([203, 0, 113, 9], PUBLIC).udp(53, 1000).build();
     assert_eq!(track(&ct, &stranger, &nat(1), 3).0.state, state::TRK | state::NEW);
@@ -225,6 +255,12 @@ fn an_error_is_related_and_its_quotation_translated() {
         question[14..42],
         "the quotation is what the host sent, checksums included"
     );
+    let broken = &mut error.clone()[..];
+    *broken.last_mut().unwrap() ^= 1;
+    assert_eq!(track(&ct, broken, &nat(1), 1).0.state, state::TRK | state::INV, "its checksum is wrong");
+    let astray = eth().ipv4(B, [198, 51, 100, 8]).icmpv4(Icmpv4Message::Unreachable { code: 3 });
+    let astray = astray.payload(&sent[14..]).build();
+    assert_eq!(track(&ct, &astray, &nat(1), 1).0.state, state::TRK | state::INV, "to somebody else");
     let strange = eth().ipv4(B, PUBLIC).icmpv4(Icmpv4Message::Unreachable { code: 3 });
     let strange = strange.payload(&eth().ipv4(PUBLIC, B).udp(1, 2).build()[14..]).build();
     assert_eq!(track(&ct, &strange, &nat(1), 1).0.state, state::TRK | state::INV);
@@ -307,7 +343,18 @@ fn fragments_become_a_datagram() {
             assert_eq!(result, Reassembled::Whole { frame: source.clone(), mru: 96 + 4 });
         }
     }
-    // The same one twice overlaps with itself.
+    // The same one twice harms nobody; another one in its place does, and takes everything with it.
     assert_eq!(add(&frames[0], 0), Reassembled::Held);
-    assert_eq!(add(&frames[0], 0), Reassembled::Dropped(DropReason::CtFragment));
+    assert_eq!(add(&frames[0], 0), Reassembled::Held);
+    let mut other = frames[0].clone();
+    *other.last_mut().unwrap() ^= 1;
+    assert_eq!(add(&other, 0), Reassembled::Dropped(DropReason::CtFragment));
+    // What overlaps leaves nothing behind that counts: the next datagrams still come together.
+    for _ in 0..100 {
+        assert_eq!(add(&frames[0], 0), Reassembled::Held);
+        assert_eq!(add(&other, 0), Reassembled::Dropped(DropReason::CtFragment));
+    }
+    for (i, frame) in frames.iter().enumerate() {
+        assert_eq!(add(frame, 0) == Reassembled::Held, i + 1 < parts);
+    }
 }

@@ -14,7 +14,7 @@ use crate::expect::{Expectation, Expected};
 use crate::helper::{Announcement, FTP, TFTP, ftp};
 use crate::key::{End, Key, address, octets, state};
 use crate::nat::{self, Chance};
-use crate::shard::{Alias, PENDING, shard_of};
+use crate::shard::{Alias, Found, PENDING, shard_of};
 
 /// Milliseconds between two searches through a whole range of ports: each may take some.
 const SEARCH_MS: u64 = 2;
@@ -130,7 +130,9 @@ impl Conntrack {
         ct.state |= conn.nat_bits();
         translate(&seen.key, &conn.outcome(false), seen.icmp_id_at, &mut edits);
         let news = listen(&mut conn, false, seen, &mut edits);
-        self.enter(conn);
+        if !self.enter(conn) {
+            return Some(Err(DropReason::NatExhausted));
+        }
         if expected.is_some() {
             self.fulfilled(&seen.key);
         }
@@ -196,13 +198,16 @@ impl Conntrack {
         true
     }
 
-    /// Enters a connection. One of the same name that another thread entered meanwhile stays.
-    fn enter(&self, conn: Conn) {
+    /// Enters a connection. One of the same name that another thread entered meanwhile stays. False: its replies could
+    /// not be told from those of another connection, which is translated.
+    fn enter(&self, conn: Conn) -> bool {
         let hash = self.hash(&conn.orig);
         let home = shard_of(hash);
         let (translated, reply, zone) = (conn.translated(), conn.reply, conn.orig.zone);
         let mut shard = self.shards[home].lock();
-        let entered = shard.find(hash, &conn.orig).is_none();
+        // Both directions of what is not translated are of this shard.
+        let ambiguous = !translated && matches!(shard.find(hash, &reply), Some(Found::There { .. }));
+        let entered = !ambiguous && shard.find(hash, &conn.orig).is_none();
         let slot = if entered { shard.insert(hash, conn, |k| self.hash(k)) } else { PENDING };
         drop(shard);
         if translated {
@@ -219,6 +224,7 @@ impl Conntrack {
             self.created.fetch_add(1, Relaxed);
             self.zone_counts[usize::from(zone)].fetch_add(1, Relaxed);
         }
+        !ambiguous
     }
 
     fn expected(&self, key: &Key, now_ms: u64) -> Option<Expectation> {
