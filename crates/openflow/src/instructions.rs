@@ -20,7 +20,7 @@ const OFPIT_EXPERIMENTER: u16 = 0xffff;
 /// Bytes of an instruction, header included; `None`: at least 8.
 fn length(kind: u16) -> Option<usize> {
     match kind {
-        OFPIT_GOTO_TABLE | OFPIT_METER => Some(8),
+        OFPIT_GOTO_TABLE | OFPIT_CLEAR_ACTIONS | OFPIT_METER => Some(8),
         OFPIT_WRITE_METADATA => Some(24),
         _ => None,
     }

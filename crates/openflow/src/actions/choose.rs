@@ -88,10 +88,10 @@ pub(super) fn decode_bundle(load: bool, r: &mut Reader<'_>) -> Result<Action, Er
     if count > MAX_MEMBERS || kind != MEMBER_TYPE || reserved != 0 {
         return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
     }
-    let dst = if load { Some(bundle_dst(run, dst)?) } else { None };
-    if !load && (run != 0 || dst.is_some()) {
+    if !load && (run != 0 || dst.rest() != [0; 4]) {
         return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
     }
+    let dst = if load { Some(bundle_dst(run, dst)?) } else { None };
     let mut members = Vec::with_capacity(count);
     for _ in 0..count {
         members.push(member(OfPort::from_u16(r.u16()?))?);

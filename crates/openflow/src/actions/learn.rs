@@ -80,7 +80,7 @@ fn decode_specs(r: &mut Reader<'_>) -> Result<Vec<LearnSpec>, ErrorCode> {
             return Err(ErrorCode::OFPBAC_BAD_LEN);
         }
         let src = if immediate {
-            LearnSrc::Value(decode_value(r.take(immediate_len)?, bits)?)
+            LearnSrc::Value(decode_value(r.take(immediate_len)?, bits))
         } else {
             LearnSrc::Field(decode_subfield(r, bits)?)
         };
@@ -97,15 +97,11 @@ fn decode_specs(r: &mut Reader<'_>) -> Result<Vec<LearnSpec>, ErrorCode> {
     Ok(out)
 }
 
-/// A value in whole 16-bit words, of which the lowest `bits` may be set.
-fn decode_value(bytes: &[u8], bits: u16) -> Result<u128, ErrorCode> {
-    let (high, low) = bytes.split_at(bytes.len().saturating_sub(16));
+/// A value in whole 16-bit words, of which the lowest `bits` count.
+fn decode_value(bytes: &[u8], bits: u16) -> u128 {
+    let low = &bytes[bytes.len().saturating_sub(16)..];
     let value = low.iter().fold(0u128, |v, b| v << 8 | u128::from(*b));
-    let mask = if bits >= 128 { u128::MAX } else { (1 << bits) - 1 };
-    if high.iter().any(|b| *b != 0) || value & !mask != 0 {
-        return Err(ErrorCode::OFPBAC_BAD_ARGUMENT);
-    }
-    Ok(value)
+    if bits >= 128 { value } else { value & ((1 << bits) - 1) }
 }
 
 fn decode_subfield(r: &mut Reader<'_>, bits: u16) -> Result<Subfield, ErrorCode> {

@@ -12,12 +12,15 @@ use crate::{ErrorCode, Version};
 pub(super) fn pull_field(r: &mut Reader<'_>) -> Result<Field, ErrorCode> {
     let header = read_header(r).map_err(|_| ErrorCode::OFPBMC_BAD_LEN)?;
     let field = header.field().ok_or(ErrorCode::OFPBMC_BAD_FIELD)?;
+    let bytes = usize::from(field.bytes());
+    // How long a tunnel option is depends on the switch.
+    let fits = field.tun_metadata_index().is_some()
+        || header.body == if header.has_mask { 2 * bytes } else { bytes };
+    if !fits {
+        return Err(ErrorCode::OFPBMC_BAD_FIELD);
+    }
     if header.has_mask {
         return Err(ErrorCode::OFPBMC_BAD_MASK);
-    }
-    // How long a tunnel option is depends on the switch.
-    if field.tun_metadata_index().is_none() && header.body != usize::from(field.bytes()) {
-        return Err(ErrorCode::OFPBMC_BAD_LEN);
     }
     Ok(field)
 }

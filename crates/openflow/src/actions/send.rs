@@ -95,13 +95,13 @@ pub(super) fn decode_controller2(r: &mut Reader<'_>) -> Result<Action, ErrorCode
         let body = length.checked_sub(4).ok_or(ErrorCode::OFPBPC_BAD_LEN)?;
         let mut property = r.sub(round8(length) - 4).map_err(bad)?.sub(body).map_err(bad)?;
         match kind {
-            NXAC2PT_MAX_LEN => to.max_len = only(&mut property, Reader::u16)?,
-            NXAC2PT_CONTROLLER_ID => to.id = only(&mut property, Reader::u16)?,
+            NXAC2PT_MAX_LEN => to.max_len = padded16(&mut property)?,
+            NXAC2PT_CONTROLLER_ID => to.id = padded16(&mut property)?,
             NXAC2PT_REASON => to.reason = only(&mut property, Reader::u8)?,
             NXAC2PT_USERDATA => to.userdata = property.rest().to_vec(),
             NXAC2PT_PAUSE => to.pause = true,
             NXAC2PT_METER_ID => {
-                to.meter = Some(padded(&mut property)?).filter(|id| *id != u32::MAX);
+                to.meter = Some(only(&mut property, Reader::u32)?).filter(|id| *id != u32::MAX);
             }
             _ => return Err(ErrorCode::OFPBPC_BAD_TYPE),
         }
@@ -118,8 +118,13 @@ fn only<'a, T>(
     if r.is_empty() { Ok(value) } else { Err(ErrorCode::OFPBPC_BAD_LEN) }
 }
 
-fn padded(r: &mut Reader<'_>) -> Result<u32, ErrorCode> {
-    only(r, Reader::u32)
+/// A property of 16 bits and as much padding.
+fn padded16(r: &mut Reader<'_>) -> Result<u16, ErrorCode> {
+    only(r, |r| {
+        let value = r.u16()?;
+        r.skip(2)?;
+        Ok(value)
+    })
 }
 
 /// Appends `controller(…)`, in the older of its two forms if that can say it.
@@ -142,10 +147,10 @@ pub(super) fn controller(to: &ControllerAction, out: &mut Vec<u8>) {
     put_nicira(out, nxast::CONTROLLER2, |out| {
         out.zeros(6);
         if to.max_len != u16::MAX {
-            property(NXAC2PT_MAX_LEN, &to.max_len.to_be_bytes(), out);
+            property(NXAC2PT_MAX_LEN, &(u32::from(to.max_len) << 16).to_be_bytes(), out);
         }
         if to.id != 0 {
-            property(NXAC2PT_CONTROLLER_ID, &to.id.to_be_bytes(), out);
+            property(NXAC2PT_CONTROLLER_ID, &(u32::from(to.id) << 16).to_be_bytes(), out);
         }
         if to.reason != OFPR_ACTION {
             property(NXAC2PT_REASON, &[to.reason], out);

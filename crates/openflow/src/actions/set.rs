@@ -20,21 +20,31 @@ pub(super) fn whole(field: Field, value: u128) -> Action {
     Action::set(field, value, field.value_mask())
 }
 
-/// Reads a field with value and perhaps a mask.
-fn read_entry(r: &mut Reader<'_>) -> Result<(Action, Option<u128>), ErrorCode> {
+/// Reads a field with value and, where that is allowed, perhaps a mask.
+fn read_entry(r: &mut Reader<'_>, may_mask: bool) -> Result<(Action, Option<u128>), ErrorCode> {
     let header = read_header(r).map_err(|_| ErrorCode::OFPBMC_BAD_LEN)?;
-    let field = header.field().ok_or(ErrorCode::OFPBMC_BAD_FIELD)?;
-    if field.tun_metadata_index().is_some() {
-        return read_option(field, header.has_mask, header.body, r).map(|action| (action, None));
-    }
+    let field = header.field().ok_or(ErrorCode::OFPBAC_BAD_SET_TYPE)?;
+    let option = field.tun_metadata_index().is_some();
     let bytes = usize::from(field.bytes());
     let wanted = if header.has_mask { 2 * bytes } else { bytes };
-    if header.body != wanted || r.len() < wanted {
+    if !option && header.body != wanted {
+        return Err(ErrorCode::OFPBAC_BAD_SET_LEN);
+    }
+    if header.has_mask && !may_mask {
+        return Err(ErrorCode::OFPBAC_BAD_SET_MASK);
+    }
+    if option {
+        return read_option(field, header.has_mask, header.body, r).map(|action| (action, None));
+    }
+    if r.len() < wanted {
         return Err(ErrorCode::OFPBMC_BAD_LEN);
     }
     let value = r.number(bytes)?;
     let full = field.value_mask();
     let mask = if header.has_mask { r.number(bytes)? } else { field_width(field) };
+    if value & !mask != 0 {
+        return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
+    }
     if header.has_mask && (mask == 0 || mask & full != full) && !field.maskable() {
         return Err(ErrorCode::OFPBMC_BAD_MASK);
     }
@@ -59,18 +69,15 @@ fn read_option(field: Field, has_mask: bool, body: usize, r: &mut Reader<'_>) ->
         value.splice(0..0, std::iter::repeat_n(0, OPTION_LEN - len));
         vec![0xff; OPTION_LEN]
     };
-    for (value, mask) in value.iter_mut().zip(&mask) {
-        *value &= mask;
+    if value.iter().zip(&mask).any(|(value, mask)| value & !mask != 0) {
+        return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
     }
     Ok(Action::SetOption(Box::new(OptionValue { field, value, mask })))
 }
 
 /// Reads `set_field`; a mask is allowed from OpenFlow 1.5 on.
 pub(super) fn decode_set_field(r: &mut Reader<'_>, may_mask: bool) -> Result<Action, ErrorCode> {
-    if !may_mask && r.rest().get(2).is_some_and(|b| b & 1 != 0) {
-        return Err(ErrorCode::OFPBAC_BAD_SET_MASK);
-    }
-    let (action, wire) = read_entry(r).map_err(|error| match error {
+    let (action, wire) = read_entry(r, may_mask).map_err(|error| match error {
         ErrorCode::OFPBMC_BAD_MASK => ErrorCode::OFPBAC_BAD_SET_MASK,
         other => other,
     })?;
@@ -96,7 +103,7 @@ fn valid(field: Field, wire: u128) -> bool {
 
 /// Reads Nicira's `reg_load2`.
 pub(super) fn decode_load2(r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
-    let (action, _) = read_entry(r)?;
+    let (action, _) = read_entry(r, true)?;
     zeros(r, ErrorCode::OFPBAC_BAD_SET_ARGUMENT)?;
     if let Action::SetField { field, .. } = action {
         writable(field)?;
