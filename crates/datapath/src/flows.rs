@@ -12,6 +12,8 @@ use weft_flow::{
     FlowKey, FlowMask, KEY_WORDS, Opaque, RuleRef, RuleStats, SparseMask, Verdict,
 };
 
+use weft_wire::Mac;
+
 use crate::arch::prefetch;
 use crate::megaflow::{Classifier, Values};
 use crate::smc::SignatureCache;
@@ -463,10 +465,17 @@ fn complete(mask: &mut FlowMask) {
     mask.0.pipeline = Default::default();
 }
 
-/// A mask that looks at everything there is of packets like `key`.
+/// A mask that looks at everything there is of packets like `key`. [`crate::megaflow`] knows it by `pad0`, which no
+/// walk looks at.
 fn narrow(key: &FlowKey) -> Box<FlowMask> {
     let mut mask = Box::new(FlowMask::empty());
     mask.0.packet.words_mut().fill(u64::MAX);
+    if key.packet.eth_type == 0x0800 {
+        // What IPv4 packets do not have is zero in all of them.
+        let p = &mut mask.0.packet;
+        (p.mpls, p.ipv6_label, p.ipv6_src, p.ipv6_dst) = ([0; 3], 0, [0; 16], [0; 16]);
+        (p.nd_target, p.arp_sha, p.pad1, p.arp_tha, p.pad2) = ([0; 16], Mac::ZERO, 0, Mac::ZERO, 0);
+    }
     let mut sections = mask.0;
     sections.words_mut().fill(u64::MAX);
     let extras = key.packet.extras;

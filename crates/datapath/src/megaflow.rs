@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use weft_flow::{FlowKey, FlowMask, PACKET_WORDS, SparseMask};
+use weft_flow::{FlowKey, FlowMask, SparseMask};
 
 /// Index of no flow.
 const EMPTY: u32 = u32::MAX;
@@ -261,7 +261,7 @@ impl Classifier {
     pub(crate) fn used(&mut self, number: u16, packets: u64) {
         // Masks of narrow flows stay last: what others wait for is not found there.
         if let Some(Some(table)) = self.tables.get_mut(usize::from(number))
-            && table.mask.len() < PACKET_WORDS
+            && table.whole.0.packet.pad0 == 0
         {
             table.hits += packets;
         }

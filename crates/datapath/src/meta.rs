@@ -8,9 +8,10 @@ use weft_flow::{CtKey, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, TunM
 /// What a frame carries along. Sections count only if `extras` says so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meta {
-    /// Priority that chooses a queue of the device it is sent by; 0: the device's own choice.
+    /// Priority that chooses a queue; 0: the default. Lanes share a port's socket, and frames of many priorities leave
+    /// in one call, so the kernel does not hear of it: the frame only keeps it from pass to pass.
     pub(crate) priority: u32,
-    /// Packet mark.
+    /// Packet mark, kept in the same way.
     pub(crate) mark: u32,
     /// If it was put together from fragments: the length of the longest, from the IP header on. Else 0.
     pub(crate) mru: u16,

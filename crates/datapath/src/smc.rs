@@ -25,13 +25,19 @@ struct Bucket {
 /// The cache of one lane.
 pub(crate) struct SignatureCache {
     buckets: Box<[Bucket; BUCKETS]>,
+    /// Insertions into full buckets.
+    pressed: u32,
 }
+
+/// Of so many hashes that find their bucket full, one gets in: more connections than there are entries then keep some
+/// of them, and packets that come once do not push out those of connections.
+const ADMITTED: u32 = 8;
 
 impl SignatureCache {
     pub(crate) fn new() -> Self {
         let buckets = vec![Bucket { tags: [0; WAYS], flows: [u32::MAX; WAYS] }; BUCKETS].into_boxed_slice();
         match buckets.try_into() {
-            Ok(buckets) => SignatureCache { buckets },
+            Ok(buckets) => SignatureCache { buckets, pressed: 0 },
             Err(_) => unreachable!("the vector has BUCKETS elements"),
         }
     }
@@ -59,15 +65,23 @@ impl SignatureCache {
         Candidates { bucket, ways }
     }
 
-    /// Remembers that packets with this hash hit `flow`.
+    /// Remembers that packets with this hash hit `flow`; not always, if others have its place.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, flow: u32) {
         let bucket = &mut self.buckets[hash as usize % BUCKETS];
         let tag = (hash >> 32) as u32;
-        let way = (0..WAYS)
-            .find(|&w| bucket.flows[w] == u32::MAX)
-            // Bits that choose neither bucket nor, mostly, tag.
-            .unwrap_or((hash >> 24) as usize % WAYS);
+        let known = (0..WAYS).find(|&w| bucket.tags[w] == tag || bucket.flows[w] == u32::MAX);
+        let way = match known {
+            Some(way) => way,
+            None => {
+                self.pressed = self.pressed.wrapping_add(1);
+                if !self.pressed.is_multiple_of(ADMITTED) {
+                    return;
+                }
+                // Bits that choose neither bucket nor, mostly, tag.
+                (hash >> 24) as usize % WAYS
+            }
+        };
         bucket.tags[way] = tag;
         bucket.flows[way] = flow;
     }
@@ -115,8 +129,13 @@ mod tests {
             assert_eq!(cache.candidates(*hash).collect::<Vec<_>>(), [i as u32]);
         }
         cache.insert(hashes[4], 4);
+        assert_eq!(guess(&cache, hashes[4]), None, "once is not enough to push others out");
+        (1..ADMITTED).for_each(|_| cache.insert(hashes[4], 4));
+        cache.insert(hashes[4], 4);
         let alive = hashes.iter().filter(|h| guess(&cache, **h).is_some()).count();
         assert_eq!((alive, guess(&cache, hashes[4])), (4, Some(4)), "one of the four gave way");
+        cache.insert(hashes[4], 5);
+        assert_eq!(guess(&cache, hashes[4]), Some(5), "its place is its own");
         cache.clear();
         assert_eq!(guess(&cache, hashes[4]), None);
     }

@@ -127,7 +127,6 @@ fn masks_come_slowly_and_end() {
     let mut table = FlowTable::new(10_000, 3);
     for n in 0..1000 {
         install(&mut table, n, crafted(n), 60_000);
-        assert_eq!(find(&mut table, n), table.lookup_signature(u64::from(n) << 32 | 5, &key(n)));
         assert!(find(&mut table, n).is_some());
     }
     // Those that come at once, those that were saved up, and the one that all others share.
@@ -151,6 +150,7 @@ fn narrow_flows_are_for_one_kind_of_packet() {
     }
     let mut packet = key(5_000);
     (packet.packet.extras, packet.ct.mark, packet.packet.ip_ttl) = (EXTRA_CT, 7, 64);
+    packet.packet.eth_type = 0x0800;
     assert!(matches!(table.install(&packet, 9, crafted(5_000), 1, 0), Installed::Yes(_)));
     assert!(table.lookup_megaflow(9, &packet, usize::MAX).0.is_some());
     let others: [fn(&mut FlowKey); 3] =

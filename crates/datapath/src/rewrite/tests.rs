@@ -116,6 +116,43 @@ proptest! {
         prop_assert_eq!(&packet.data()[..12], &frame[..12]);
     }
 
+    /// Bytes and text anywhere in the payload are replaced as if the packet had been built so.
+    #[test]
+    fn payloads_are_patched_and_spliced(
+        v6: bool,
+        tcp: bool,
+        partial: bool,
+        payload in prop::collection::vec(any::<u8>(), 8..40),
+        (at, remove) in (0usize..6, 0usize..3),
+        insert in prop::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let with = |payload: &[u8]| {
+            let frame = Frame::eth(Mac([2; 6]), Mac([4; 6])).vlan(3);
+            let frame = if v6 { frame.ipv6([1; 16], [2; 16]) } else { frame.ipv4([1; 4], [2; 4]) };
+            let frame = if tcp { frame.tcp(21, 9) } else { frame.udp(69, 9) };
+            frame.payload(payload).build()
+        };
+        let mut pool = Pool::new().unwrap();
+        let mut frame = with(&payload);
+        let csum = if partial { vnet::make_partial(&mut frame).unwrap() } else { Csum::None };
+        load(&mut pool, &frame);
+        let packet = pool.get_mut(SLOT);
+        packet.offload = VnetHdr { csum, ..VnetHdr::default() };
+        let start = usize::from(packet.layout.payload);
+        let mut wanted = payload.clone();
+        wanted[at..at + 2].copy_from_slice(&[0xab, 0xcd]);
+        wanted.splice(at..at + remove, insert.iter().copied());
+        patch(packet, start + at, &[0xab, 0xcd]).unwrap();
+        splice(packet, start + at, remove, &insert).unwrap();
+        let mut offload = packet.offload;
+        vnet::complete_checksum(packet.data_mut(), &mut offload).unwrap();
+        prop_assert_eq!(packet.data(), &with(&wanted)[..]);
+        let mut key = PacketKey::default();
+        prop_assert_eq!(extract_packet(&with(&wanted), 1, &mut key), Ok(packet.layout));
+        prop_assert!(patch(packet, start + wanted.len(), &[1]).is_err());
+        prop_assert!(splice(packet, start + wanted.len() - 1, 2, &[]).is_err());
+    }
+
     /// No action on any bytes does harm.
     #[test]
     fn hostile_frames(bytes in prop::collection::vec(any::<u8>(), 14..200), kind in 0usize..3, proto: u8) {
