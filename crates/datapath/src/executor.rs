@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
 use weft_wire::ethernet;
 use weft_wire::segment::Segmenter;
-use weft_wire::vnet::{self, Csum, Gso, GsoKind};
+use weft_wire::vnet::{Csum, Gso, GsoKind};
 
 use crate::packet::{BATCH, Pool, Slot};
 use crate::ports::{Io, Port, Takes, Tools};
@@ -334,9 +334,7 @@ fn fitness(pool: &mut Pool, slot: Slot, takes: Takes, mtu: usize) -> Result<Fit,
     if takes.prefix != 0 {
         packet.write_offload(takes.prefix);
     } else if let Csum::Partial { .. } = packet.offload.csum {
-        let mut offload = packet.offload;
-        vnet::complete_checksum(packet.data_mut(), &mut offload).map_err(|_| DropReason::BadOffloadHeader)?;
-        packet.offload = offload;
+        packet.complete_checksum()?;
     }
     Ok(Fit::Ready)
 }

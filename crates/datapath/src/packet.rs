@@ -4,7 +4,8 @@
 //! that several queues refer to is counted, not copied; whoever wants to change it then takes a copy first.
 
 use weft_flow::{DpPort, DropReason, Layout};
-use weft_wire::vnet::{ByteOrder, VnetForm, VnetHdr};
+use weft_wire::vnet::{self, ByteOrder, Csum, VnetForm, VnetHdr};
+use weft_wire::{IpProto, sctp};
 
 use crate::arch::Buffer;
 use crate::meta::Meta;
@@ -213,6 +214,24 @@ impl Packet {
         self.ip_proto = whole.ip_proto;
         self.flow_hash = whole.flow_hash;
         self.meta.copy_from(&whole.meta);
+    }
+
+    /// Completes a checksum that was left to a device.
+    pub(crate) fn complete_checksum(&mut self) -> Result<(), DropReason> {
+        let bad = DropReason::BadOffloadHeader;
+        let is_partial = matches!(self.offload.csum, Csum::Partial { .. });
+        if is_partial && self.ip_proto == IpProto::SCTP.0 && self.layout.l4 != 0 {
+            // A CRC, though the offload header calls it what it calls the sums of others (RFC 9260 §6.8).
+            let (l4, end) = (usize::from(self.layout.l4), self.layout.end as usize);
+            let chunk = self.data_mut().get_mut(l4..end).ok_or(bad)?;
+            sctp::fill_checksum(chunk).map_err(|_| bad)?;
+            self.offload.csum = Csum::None;
+            return Ok(());
+        }
+        let mut offload = self.offload;
+        vnet::complete_checksum(self.data_mut(), &mut offload).map_err(|_| bad)?;
+        self.offload = offload;
+        Ok(())
     }
 
     /// A fragment becomes the whole that it completed. False: it is too long.

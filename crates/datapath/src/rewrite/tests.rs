@@ -244,3 +244,17 @@ fn arp_and_neighbour_discovery() {
     assert_eq!(packet.data(), solicit([6; 16], 9));
     assert_eq!(set_field(packet, &SetField::NdTll(Mac([9; 6]))), Err(NotThere));
 }
+
+#[test]
+fn sctp_left_to_a_device_is_completed_by_its_own_sum() {
+    let whole =
+        Frame::eth(Mac([2; 6]), Mac([4; 6])).ipv4([1; 4], [2; 4]).sctp(5, 6).payload([1, 2, 3, 4]).build();
+    let mut frame = whole.clone();
+    frame[34 + 8..34 + 12].fill(0);
+    let mut pool = Pool::new().unwrap();
+    load(&mut pool, &frame);
+    let packet = pool.get_mut(SLOT);
+    packet.offload.csum = Csum::Partial { start: 34, offset: 8 };
+    packet.complete_checksum().unwrap();
+    assert_eq!((packet.data(), packet.offload.csum), (&whole[..], Csum::None));
+}
