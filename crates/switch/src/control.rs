@@ -30,7 +30,10 @@ const RESOLVE_MS: u64 = 50;
 
 /// Columns whose change asks for something to be done, by table. Others are ours, or nobody's.
 const WATCHED: &[(&str, &[&str])] = &[
-    ("Open_vSwitch", &["bridges", "manager_options", "ssl", "other_config", "next_cfg"]),
+    ("Open_vSwitch", &["bridges", "manager_options", "ssl", "other_config", "next_cfg", "datapaths"]),
+    ("Datapath", &["ct_zones"]),
+    ("CT_Zone", &["timeout_policy"]),
+    ("CT_Timeout_Policy", &["timeouts"]),
     (
         "Bridge",
         &[
@@ -64,9 +67,6 @@ const WATCHED: &[(&str, &[&str])] = &[
         "Controller",
         &[
             "target",
-            "controller_rate_limit",
-            "controller_burst_limit",
-            "controller_queue_size",
             "max_backoff",
             "inactivity_probe",
             "enable_async_messages",
@@ -380,7 +380,9 @@ impl Control {
             self.db.tick(now);
             self.pipeline.age(now);
             self.openflow.on_tick(now);
-            self.expire_rules(now);
+            if !self.world.restoring {
+                self.expire_rules(now);
+            }
             self.todo.world |= self.openflow.is_waiting_for_controllers();
         }
         if now >= self.due.retry {
@@ -472,13 +474,36 @@ impl Control {
         if self.db.database().only_row("Open_vSwitch").is_none() {
             self.db.edit(now_ms(), |edit| edit.insert("Open_vSwitch", &[]).map(drop));
         }
+        let before = std::mem::take(&mut self.wanted.datapath.zones);
         self.wanted = Wanted::read(self.db.database());
+        self.set_zone_timeouts(&before);
+        self.world.restoring &= self.wanted.flow_restore_wait;
         self.tls.set(self.wanted.tls.clone());
         self.remotes.reconcile(&self.wanted, &mut self.streams);
         self.world.apply(&self.wanted, &mut Host { datapath: &*self.datapath, links: &mut self.links });
         self.openflow.reconcile(&self.world, &mut self.streams);
         self.todo.world = true;
         self.todo.routes = true;
+    }
+
+    /// Gives zones of connection tracking the timeouts that the database asks for.
+    fn set_zone_timeouts(&self, before: &std::collections::BTreeMap<u16, crate::wanted::Timeouts>) {
+        let zones = &self.wanted.datapath.zones;
+        if zones == before {
+            return;
+        }
+        self.datapath.conntrack().set_limits(|limits| {
+            limits.policies.clear();
+            for (zone, timeouts) in zones {
+                let mut policy = limits.default_policy;
+                for (name, seconds) in timeouts {
+                    if let Err(e) = policy.set(name, *seconds) {
+                        tracing::warn!("zone {zone}: {e}");
+                    }
+                }
+                limits.policies.insert(*zone, policy);
+            }
+        });
     }
 
     /// Ends connections that came by endpoints that are no more.

@@ -51,7 +51,9 @@ impl World {
             IfaceKind::Patch { peer } => PortKind::Patch { peer: self.other_end(&iface.wanted.name, peer) },
             IfaceKind::Tunnel { config, .. } => PortKind::Tunnel(Arc::new(config.clone())),
         };
-        let mut port = PortConfig::new(iface.ofport?, iface.dp_port, &iface.wanted.name, kind);
+        // While flows are restored no packet is to find its bridge.
+        let dp_port = iface.dp_port.filter(|_| !self.restoring);
+        let mut port = PortConfig::new(iface.ofport?, dp_port, &iface.wanted.name, kind);
         port.flags = iface.flags;
         let mut numbered = (0..).zip(&bridge.wanted.ports);
         if let Some((number, wanted)) = numbered.find(|(_, p)| p.name == iface.port) {

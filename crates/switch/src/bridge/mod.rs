@@ -31,11 +31,19 @@ pub(crate) use report::{COMPATIBLE_WITH, Static, report};
 pub(crate) use report::{put, virtual_mac};
 
 /// Everything that exists.
-#[derive(Default)]
 pub(crate) struct World {
+    /// Packets wait until the flow tables are restored (`flow-restore-wait`): true from the start until the
+    /// configuration was first seen not to ask for it.
+    pub restoring: bool,
     /// Bridges, by name.
     pub bridges: BTreeMap<String, Bridge>,
     next_id: u32,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World { restoring: true, bridges: BTreeMap::new(), next_id: 0 }
+    }
 }
 
 /// A bridge.

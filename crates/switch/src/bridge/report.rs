@@ -13,6 +13,36 @@ use crate::wanted::{self, Wanted};
 /// Version of Open vSwitch whose behaviour, schema and formats this is.
 pub(crate) const COMPATIBLE_WITH: &str = "3.1.0";
 
+/// What the datapath can do, for the Datapath table.
+const CAPABILITIES: [(&str, &str); 26] = [
+    ("check_pkt_len", "true"),
+    ("clone", "true"),
+    ("ct_clear", "true"),
+    ("ct_eventmask", "false"),
+    ("ct_label", "true"),
+    ("ct_mark", "true"),
+    ("ct_orig_tuple", "true"),
+    ("ct_orig_tuple6", "true"),
+    ("ct_state", "true"),
+    ("ct_state_nat", "true"),
+    ("ct_timeout", "true"),
+    ("ct_zero_snat", "true"),
+    ("ct_zone", "true"),
+    ("dp_hash_alg", "1"),
+    ("explicit_drop_action", "false"),
+    ("lb_output_action", "false"),
+    ("masked_set_action", "true"),
+    ("max_hash_alg", "1"),
+    ("max_vlan_headers", "2"),
+    ("max_mpls_depth", "3"),
+    ("nd_ext", "true"),
+    ("recirc", "true"),
+    ("sample_nesting", "10"),
+    ("tnl_push_pop", "true"),
+    ("trunc", "true"),
+    ("ufid", "false"),
+];
+
 /// What does not change while the switch runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Static {
@@ -74,7 +104,12 @@ pub(crate) fn report(
     set("system_version", Datum::scalar(facts.system_version.as_str()))?;
     set("iface_types", Datum::set(wanted::TYPES.iter().copied()))?;
     set("datapath_types", Datum::set(["netdev", "system"]))?;
-    set("dpdk_initialized", Datum::scalar(false))
+    set("dpdk_initialized", Datum::scalar(false))?;
+    for row in &wanted.datapath.rows {
+        put(edit, "Datapath", *row, "capabilities", Datum::map(CAPABILITIES))?;
+        put(edit, "Datapath", *row, "datapath_version", Datum::scalar("<built-in>"))?;
+    }
+    Ok(())
 }
 
 /// Sets a column; one that an older schema lacks is left out.

@@ -108,6 +108,12 @@ impl Endpoints {
 
 impl Controller {
     fn open(wanted: &wanted::Controller, rundir: &Path, streams: &mut Streams) -> Controller {
+        if wanted.in_band {
+            tracing::warn!(
+                "{}: in-band control is asked for: no hidden flows are made, rules must let its traffic pass",
+                wanted.target
+            );
+        }
         let target = Target::parse(&wanted.target, OPENFLOW_PORT, rundir).map_err(|e| e.to_string());
         let opened = target.and_then(|target| match streams.open(&target, wanted.max_backoff) {
             Ok(endpoint) => Ok((endpoint, Status::new(&target))),
@@ -152,7 +158,8 @@ impl OpenFlow {
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
             });
             bridge.versions = versions(&live.wanted.protocols);
-            let closed = bridge.endpoints.reconcile(&live.wanted.controllers, &rundir, streams);
+            let wanted: &[_] = if world.restoring { &[] } else { &live.wanted.controllers };
+            let closed = bridge.endpoints.reconcile(wanted, &rundir, streams);
             self.connections.retain(|_, c| !closed.contains(&c.endpoint));
             self.ports_changed |= !closed.is_empty();
         }

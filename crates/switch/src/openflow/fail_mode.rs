@@ -8,13 +8,14 @@ use weft_flow::{Action, Match, OfPort};
 use weft_openflow::Version;
 use weft_pipeline::{ALL_TABLES, FailMode, FlowMod, FlowModCommand, Snapshot};
 
-use super::OpenFlow;
+use super::{DEFAULT_PROBE, OpenFlow};
 use crate::bridge::World;
 
 /// Cookie of the rule of last resort.
 const COOKIE: u64 = 0xfa11_0be4_fa11_0be4;
-/// Milliseconds without any controller after which a bridge switches by itself.
-const PATIENCE_MS: u64 = 15_000;
+/// Probe intervals without any controller after which a bridge switches by itself (`fail_mode` in
+/// ovs-vswitchd.conf.db(5)).
+const PATIENCE: u64 = 3;
 
 /// Where a bridge stands.
 pub(super) struct State {
@@ -26,12 +27,14 @@ pub(super) struct State {
     alone_since: Option<u64>,
     /// Whether the rule of last resort is in.
     open: bool,
+    /// Its flows were restored, and packets waited for it.
+    restored: bool,
 }
 
 impl State {
     /// A bridge just made, with the tables that [`Snapshot::set_bridge`] gives it.
     pub(super) fn new(secure: bool) -> State {
-        State { fresh: true, has_controllers: false, secure, alone_since: None, open: false }
+        State { fresh: true, has_controllers: false, secure, alone_since: None, open: false, restored: false }
     }
 }
 
@@ -52,7 +55,10 @@ impl OpenFlow {
             let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
             let state = &mut bridge.fail_mode;
             let secure = live.wanted.fail_mode == FailMode::Secure;
-            let has = live.wanted.controllers.iter().any(|c| !c.service);
+            let primaries = || live.wanted.controllers.iter().filter(|c| !c.service);
+            let has = primaries().next().is_some();
+            let probes = primaries().map(|c| c.probe.filter(|p| !p.is_zero()).unwrap_or(DEFAULT_PROBE));
+            let patience = PATIENCE * probes.max().unwrap_or(DEFAULT_PROBE).as_millis() as u64;
             let Some(tables) = snapshot.tables_mut(live.id) else { continue };
             let mut apply = |flow_mod: FlowMod| {
                 if let Err(e) = tables.apply(&flow_mod, now) {
@@ -60,6 +66,22 @@ impl OpenFlow {
                 }
                 changed = true;
             };
+            if world.restoring {
+                if std::mem::take(&mut state.fresh) {
+                    apply(FlowMod::new(
+                        FlowModCommand::Delete { strict: false },
+                        ALL_TABLES,
+                        0,
+                        Match::any(),
+                    ));
+                }
+                (state.has_controllers, state.secure, state.restored) = (has, secure, true);
+                continue;
+            }
+            if std::mem::take(&mut state.restored) {
+                // What was restored stays, whoever its controllers are.
+                (state.has_controllers, state.secure) = (has, secure);
+            }
             if state.fresh || has != state.has_controllers || secure != state.secure && !has {
                 apply(FlowMod::new(FlowModCommand::Delete { strict: false }, ALL_TABLES, 0, Match::any()));
                 if !has && !secure {
@@ -70,7 +92,7 @@ impl OpenFlow {
             (state.fresh, state.has_controllers, state.secure) = (false, has, secure);
             let alone = has && !live.controller_connected;
             state.alone_since = alone.then(|| state.alone_since.unwrap_or(now));
-            let open = !secure && state.alone_since.is_some_and(|since| now >= since + PATIENCE_MS);
+            let open = !secure && state.alone_since.is_some_and(|since| now >= since + patience);
             if open != state.open {
                 state.open = open;
                 let mut rule = FlowMod::add(0, u16::MAX, Match::any(), vec![normal()]);

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use weft_datapath::FlowEntry;
-use weft_flow::DpPort;
+use weft_flow::text::{Syntax, parse_match};
 use weft_flow::text::{format_dp_actions, format_dp_flow, format_dp_flow_stats};
+use weft_flow::{DpPort, Match, OfPort};
 
 use super::bridge::find;
 use super::{Answer, Command, SWITCH};
@@ -22,7 +23,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "dpctl/dump-flows",
-        usage: "[-m] [--names] [dp]",
+        usage: "[-m] [--names] [dp] [filter=..] [type=..]",
         arguments: (0, 6),
         run: dump_flows,
     },
@@ -65,7 +66,7 @@ fn name(control: &Control) -> String {
 }
 
 /// Whether `text` names our datapath.
-fn is_ours(text: &str) -> bool {
+pub(super) fn is_ours(text: &str) -> bool {
     match text.split_once('@') {
         Some((kind, name)) => TYPES.contains(&kind) && name == NAME,
         None => text == NAME,
@@ -136,7 +137,39 @@ fn dpif_show(control: &mut Control, _: &[String]) -> Answer {
 fn dump_flows(control: &mut Control, args: &[String]) -> Answer {
     check_names(args.iter())?;
     let names = has(args, &["--names"]) || has(args, &["-m", "--more"]) && !has(args, &["--no-names"]);
-    Ok(print_flows(control, names, |_| true))
+    let filter = args.iter().find_map(|a| a.strip_prefix("filter=")).map(|f| Filter::parse(control, f));
+    let filter = filter.transpose()?;
+    for kind in args.iter().filter_map(|a| a.strip_prefix("type=")) {
+        if !["ovs", "non-offloaded", "all"].contains(&kind) {
+            // There is nothing to which flows are offloaded.
+            return Ok(String::new());
+        }
+    }
+    Ok(print_flows(control, names, |flow| filter.as_ref().is_none_or(|f| f.selects(flow))))
+}
+
+/// Flows that are wanted, in the words of `ovs-ofctl`; `in_port` is a port of the datapath.
+struct Filter(Match);
+
+impl Filter {
+    fn parse(control: &Control, text: &str) -> Result<Filter, String> {
+        let by_name = |name: &str| {
+            let ports = control.datapath.ports();
+            ports.into_iter().find(|p| p.name == name).map(|p| OfPort(p.number.0))
+        };
+        let parsed = parse_match(text, &Syntax::reading(&by_name));
+        let mut matching = parsed.map_err(|e| format!("Failed to parse filter ({e})"))?;
+        matching.key.packet.in_port = matching.key.pipeline.in_port;
+        matching.mask.0.packet.in_port = matching.mask.0.pipeline.in_port;
+        matching.key.pipeline.in_port = 0;
+        matching.mask.0.pipeline.in_port = 0;
+        Ok(Filter(matching))
+    }
+
+    fn selects(&self, flow: &FlowEntry) -> bool {
+        let words = flow.matching.key.words().iter().zip(self.0.key.words());
+        words.zip(self.0.mask.0.words()).all(|((have, want), mask)| (have ^ want) & mask == 0)
+    }
 }
 
 fn dump_bridge_flows(control: &mut Control, args: &[String]) -> Answer {
@@ -198,8 +231,39 @@ fn features(control: &mut Control, args: &[String]) -> Answer {
     let caps = control.datapath.capabilities();
     let word = |yes: bool| if yes { "Yes" } else { "No" };
     Ok(format!(
-        "Masked set action: Yes\nTunnel push pop: {}\nUfid: No\nTruncate action: {}\nClone action: {}\n\
-         Max VLAN headers: {}\nMax MPLS depth: 3\nRecirc: No\nCT state: No\nCT zone: No\nCT mark: No\nCT label: No\n",
+        "Masked set action: Yes
+Tunnel push pop: {}
+Ufid: No
+Truncate action: {}
+Clone action: {}
+\
+         Sample nesting: 10
+Conntrack eventmask: No
+Conntrack clear: Yes
+Max dp_hash algorithm: 1
+\
+         Check pkt length action: Yes
+Conntrack timeout policy: Yes
+Explicit Drop action: No
+\
+         Optimized Balance TCP mode: No
+Conntrack all-zero IP SNAT: Yes
+MPLS Label add: Yes
+\
+         Max VLAN headers: {}
+Max MPLS depth: 3
+Recirc: Yes
+CT state: Yes
+CT zone: Yes
+CT mark: Yes
+\
+         CT label: Yes
+CT state NAT: Yes
+CT orig tuple: Yes
+CT orig tuple for IPv6: Yes
+\
+         IPv6 ND Extension: Yes
+",
         word(caps.native_tunnels),
         word(caps.trunc),
         word(caps.clone_depth > 0),

@@ -4,6 +4,7 @@
 
 mod bridge;
 mod client;
+mod conntrack;
 mod database;
 mod datapath;
 mod explain;
@@ -43,6 +44,7 @@ const BOTH: &[Daemon] = &Daemon::ALL;
 
 const GROUPS: &[&[Command]] = &[
     bridge::COMMANDS,
+    conntrack::COMMANDS,
     database::COMMANDS,
     datapath::COMMANDS,
     explain::COMMANDS,

@@ -59,6 +59,8 @@ pub(crate) struct Controller {
     pub async_messages: bool,
     /// A service controller has no part in the fail mode.
     pub service: bool,
+    /// It is to be reached through the bridge itself (`connection_mode=in-band`).
+    pub in_band: bool,
     /// How fast packets may go to it.
     pub limits: Option<Limits>,
 }
@@ -107,6 +109,7 @@ impl Controller {
             probe: probe(row),
             async_messages: row.opt_bool("enable_async_messages").unwrap_or(true),
             service: row.str("type") == "service",
+            in_band: row.str("connection_mode") == "in-band",
             limits: limits(row),
         }
     }

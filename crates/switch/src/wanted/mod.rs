@@ -1,6 +1,7 @@
 //! What does the database ask for? Rows become typed wishes; nothing is done about them here.
 
 mod bridge;
+mod datapath;
 mod iface;
 mod port;
 mod tunnel;
@@ -14,6 +15,7 @@ use weft_ovsdb::db::{Database, RowView};
 use crate::stream::TlsFiles;
 
 pub(crate) use bridge::{Bridge, Controller};
+pub(crate) use datapath::{Datapath, Timeouts};
 pub(crate) use iface::TYPES;
 pub(crate) use iface::{Iface, IfaceKind};
 pub(crate) use port::Port;
@@ -38,6 +40,10 @@ pub(crate) struct Wanted {
     pub tls: Option<TlsFiles>,
     /// Time between updates of statistics.
     pub stats_interval: Duration,
+    /// What is asked of the datapath itself.
+    pub datapath: Datapath,
+    /// `other_config:flow-restore-wait`: packets wait until flows are restored.
+    pub flow_restore_wait: bool,
 }
 
 /// A row of the Manager table.
@@ -71,6 +77,8 @@ impl Wanted {
             managers: rows(db, "Manager", &root, "manager_options").map(|row| Manager::read(&row)).collect(),
             tls: rows(db, "SSL", &root, "ssl").next().map(|row| tls(&row)),
             stats_interval: stats_interval(number(&root, "stats-update-interval")),
+            datapath: Datapath::read(db, &root),
+            flow_restore_wait: flag(&root, "flow-restore-wait"),
         }
     }
 }

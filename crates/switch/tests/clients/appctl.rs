@@ -37,7 +37,7 @@ fn commands_answer_or_say_why_not() {
         ("ofproto/list", 0, "br0\n"),
         ("ofproto/trace br0 in_port=LOCAL", 0, "Datapath actions: "),
         ("ofproto/trace nobr in_port=1", 2, "nobr: unknown bridge"),
-        ("ofproto/trace br0 in_port=LOCAL 0102", 2, "0102: a packet cannot be given"),
+        ("ofproto/trace br0 in_port=LOCAL 0102", 2, "too short"),
         ("ofproto/trace br0 inport=1", 2, "Bad openflow flow syntax: inport=1"),
         ("coverage/show", 0, "Event coverage"),
         ("coverage/read-counter nosuch", 2, "No such counter"),

@@ -87,3 +87,59 @@ fn flows_are_saved_and_restored_by_script() {
     assert!(s.ok("ovs-ofctl -OOpenFlow14 dump-groups br0").contains("group_id=7"));
     assert!(s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
 }
+
+#[test]
+fn connections_are_tracked_listed_limited_and_flushed() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    s.ok("ovs-ofctl add-flow br0 priority=9,ct_state=-trk,ip,actions=ct(table=1,zone=5)");
+    s.ok("ovs-ofctl add-flow br0 'table=1,ct_state=+trk+new,in_port=a,ip,actions=ct(commit,zone=5,exec(set_field:7->ct_mark)),normal'");
+    s.ok("ovs-ofctl add-flow br0 table=1,ct_state=+trk+est,ip,actions=normal");
+    assert!(s.pings(&a, "10.1.0.2"));
+    let dump = s.ok("ovs-appctl dpctl/dump-conntrack");
+    assert!(dump.contains("icmp,orig=(src=10.1.0.1,dst=10.1.0.2,"), "{dump}");
+    assert!(dump.contains("zone=5") && dump.contains("mark=7"), "{dump}");
+    assert_eq!(s.ok("ovs-appctl dpctl/dump-conntrack zone=6"), "");
+    assert!(s.ok("ovs-appctl dpctl/ct-stats-show").contains("ICMP: "));
+    s.ok("ovs-appctl dpctl/flush-conntrack zone=5");
+    assert_eq!(s.ok("ovs-appctl dpctl/ct-get-nconns"), "0");
+    s.ok("ovs-appctl dpctl/ct-set-limits default=10 zone=5,limit=2");
+    assert_eq!(s.ok("ovs-appctl dpctl/ct-get-limits"), "default limit=10\nzone=5,limit=2,count=0");
+    s.ok("ovs-appctl dpctl/ct-del-limits zone=5");
+    assert_eq!(s.ok("ovs-appctl dpctl/ct-get-limits"), "default limit=10");
+    s.ok("ovs-appctl dpctl/ct-set-maxconns 1000");
+    assert_eq!(s.ok("ovs-appctl dpctl/ct-get-maxconns"), "1000");
+    // Timeouts of a zone come from the database, capabilities go to it.
+    s.vsctl("-- --id=@dp create datapath datapath_version=0 -- set open . datapaths:netdev=@dp");
+    s.vsctl("add-zone-tp netdev zone=5 icmp_first=1 icmp_reply=1");
+    s.wait_for("capabilities are told", || s.vsctl("list-dp-cap netdev").contains("recirc=true"));
+    assert!(s.pings(&a, "10.1.0.2"));
+    s.wait_for("connections end by the zone's timeouts", || {
+        s.ok("ovs-appctl dpctl/dump-conntrack").is_empty()
+    });
+    let flows = s.ok("ovs-appctl dpctl/dump-flows filter=icmp");
+    assert!(flows.is_empty() || flows.lines().all(|l| l.contains("0x0800")), "{flows}");
+}
+
+#[test]
+fn packets_wait_until_flows_are_restored() {
+    let mut s = Switch::start();
+    s.vsctl("add-br br0");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    assert!(s.pings(&a, "10.1.0.2"));
+    s.vsctl("set open . other_config:flow-restore-wait=true -- set-controller br0 ptcp:16653:127.0.0.1");
+    s.kill();
+    s.spawn();
+    s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0").code == 0);
+    assert!(!s.ok("ovs-ofctl dump-flows br0").contains("NORMAL"));
+    s.ok("ovs-ofctl add-flow br0 cookie=0x77,actions=normal");
+    assert!(s.silent(&a, "10.1.0.2"));
+    assert_ne!(s.run("ovs-ofctl show tcp:127.0.0.1:16653").code, 0);
+    s.vsctl("remove open . other_config flow-restore-wait");
+    assert!(s.pings(&a, "10.1.0.2"));
+    assert!(s.ok("ovs-ofctl dump-flows br0").contains("cookie=0x77"));
+    s.ok("ovs-ofctl show tcp:127.0.0.1:16653");
+}

@@ -103,7 +103,7 @@ fn limits_of_packets_are_told_of() {
         .expect("run ovs-ofctl");
     s.wait_for("the controller is there", || s.vsctl("get controller br0 is_connected") == "true");
     s.ok("ovs-ofctl add-flow br0 priority=9,actions=controller");
-    let frame = "ffffffffffff02000000000a08060001080006040001020000000000a0100630000000000000a0100020000";
+    let frame = "ffffffffffff02000000000a0806000108000604000102000000000a0a0100630000000000000a010002";
     for _ in 0..10 {
         s.ok(&format!("ovs-ofctl packet-out br0 'in_port=1,packet={frame},actions=table'"));
     }
