@@ -161,7 +161,7 @@ impl Codec {
             FEATURES_REPLY => Message::FeaturesReply(Features::decode(v, r)?),
             GET_CONFIG_REQUEST => empty(Message::GetConfigRequest)?,
             GET_CONFIG_REPLY => Message::GetConfigReply(SwitchConfig::decode(r)?),
-            SET_CONFIG => Message::SetConfig(SwitchConfig::decode(r)?),
+            SET_CONFIG => Message::SetConfig(SwitchConfig::decode(r)?.checked(v)?),
             PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode(v, r)?)),
             FLOW_REMOVED => Message::FlowRemoved(Box::new(FlowRemoved::decode(v, r)?)),
             PORT_STATUS => Message::PortStatus(Box::new(PortStatus::decode(v, r)?)),

@@ -90,9 +90,9 @@ fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Messa
         NXT_PACKET_IN2 => Message::PacketIn(Box::new(PacketIn::decode_nxt2(version, false, r)?)),
         NXT_RESUME => Message::Resume(Box::new(PacketIn::decode_nxt2(version, true, r)?)),
         NXT_FLOW_AGE => Message::FlowAge,
-        NXT_FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(r.u32()?),
-        NXT_FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused,
-        NXT_FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed,
+        NXT_FLOW_MONITOR_CANCEL if version < Version::V13 => Message::FlowMonitorCancel(r.u32()?),
+        NXT_FLOW_MONITOR_PAUSED if version < Version::V13 => Message::FlowMonitorPaused,
+        NXT_FLOW_MONITOR_RESUMED if version < Version::V13 => Message::FlowMonitorResumed,
         NXT_REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
         NXT_SET_ASYNC_CONFIG => Message::SetAsync(codec.async_config.decode13(r)?),
         NXT_SET_ASYNC_CONFIG2 => Message::SetAsync(codec.async_config.decode14(r)?),
@@ -165,14 +165,14 @@ pub(crate) fn encode(codec: &Codec, message: &Message, out: &mut Vec<u8>) -> boo
             header(vendor, subtype, out);
             out.bytes(request);
         }
-        Message::FlowMonitorCancel(id) => {
+        Message::FlowMonitorCancel(id) if version < Version::V14 => {
             monitor(version, NXT_FLOW_MONITOR_CANCEL, ONFT_FLOW_MONITOR_CANCEL, out);
             out.u32(*id);
         }
-        Message::FlowMonitorPaused => {
+        Message::FlowMonitorPaused if version < Version::V14 => {
             monitor(version, NXT_FLOW_MONITOR_PAUSED, ONFT_FLOW_MONITOR_PAUSED, out);
         }
-        Message::FlowMonitorResumed => {
+        Message::FlowMonitorResumed if version < Version::V14 => {
             monitor(version, NXT_FLOW_MONITOR_RESUMED, ONFT_FLOW_MONITOR_RESUMED, out);
         }
         Message::BundleControl(m) => {
@@ -237,7 +237,7 @@ fn encode_own(codec: &Codec, message: &Message, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Flow monitors are the ONF's in OpenFlow 1.3, and Nicira's otherwise.
+/// Flow monitors are the ONF's in OpenFlow 1.3, and Nicira's before.
 fn monitor(version: Version, nicira: u32, onf: u32, out: &mut Vec<u8>) {
     let (vendor, subtype) = if version == Version::V13 { (ONF, onf) } else { (NICIRA, nicira) };
     header(vendor, subtype, out);

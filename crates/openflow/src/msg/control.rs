@@ -171,6 +171,10 @@ impl AsyncConfig {
             _ => MASKS[0],
         };
         for (i, mask) in self.masks().into_iter().enumerate().take(count) {
+            // What only 1.5 has is said when it is wanted: Open vSwitch does not know it.
+            if i >= MASKS[1] && *mask == 0 {
+                continue;
+            }
             match version >= Version::V14 {
                 true => property(out, (i ^ 1) as u16, |out| out.u32(*mask & REASONS[i / 2])),
                 false => out.u32(*mask),

@@ -3,6 +3,7 @@
 use weft_flow::{Instructions, Match, OfPort};
 
 use super::packet_in::{buffer_id, put_buffer_id};
+use crate::actions::Refusal;
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
@@ -168,7 +169,7 @@ impl FlowMod {
     }
 
     /// Reads OpenFlow 1.0's form. `table_ids`: the high byte of the command is a table (`NXT_FLOW_MOD_TABLE_ID`).
-    pub(crate) fn decode10(table_ids: bool, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+    pub(crate) fn decode10(table_ids: bool, mut r: Reader<'_>) -> Result<Self, Refusal> {
         let wildcards = r.clone().u32()?;
         let mut f = FlowMod { matching: decode_match10(&mut r)?, ..FlowMod::default() };
         let cookie = r.u64()?;
@@ -183,11 +184,11 @@ impl FlowMod {
         f.out_port = OfPort::from_u16(r.u16()?);
         f.set_flags10(r.u16()?)?;
         f.instructions = decode_instructions(Version::V10, r.rest())?;
-        f.checked(Version::V10)
+        Ok(f.checked(Version::V10)?)
     }
 
     /// Reads Nicira's form for OpenFlow 1.0 and 1.1.
-    pub(crate) fn decode_nxt(table_ids: bool, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+    pub(crate) fn decode_nxt(table_ids: bool, mut r: Reader<'_>) -> Result<Self, Refusal> {
         let mut f = FlowMod::default();
         let cookie = r.u64()?;
         f.set_command10(r.u16()?, table_ids)?;
@@ -202,15 +203,15 @@ impl FlowMod {
         f.matching = decode_tlvs(r.take(match_len)?, Some(&mut filter), true)?;
         (f.cookie, f.cookie_mask) = filter;
         if f.cookie_mask != 0 && f.command == FlowCommand::Add {
-            return Err(ErrorCode::NXBRC_NXM_INVALID);
+            return Err(ErrorCode::NXBRC_NXM_INVALID.into());
         }
         r.skip(round8(match_len) - match_len)?;
         f.instructions = decode_instructions(Version::V10, r.rest())?;
-        f.checked(Version::V10)
+        Ok(f.checked(Version::V10)?)
     }
 
     /// Reads the form of OpenFlow 1.1 and later.
-    pub(crate) fn decode11(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+    pub(crate) fn decode11(version: Version, mut r: Reader<'_>) -> Result<Self, Refusal> {
         let mut f = FlowMod::default();
         let (cookie, cookie_mask) = (r.u64()?, r.u64()?);
         f.table = table(r.u8()?);
@@ -233,7 +234,7 @@ impl FlowMod {
         (f.out_port, f.out_group) = (OfPort(r.u32()?), r.u32()?);
         f.flags = r.u16()?;
         if f.flags & !Self::flag_mask(version) != 0 {
-            return Err(ErrorCode::OFPFMFC_BAD_FLAGS);
+            return Err(ErrorCode::OFPFMFC_BAD_FLAGS.into());
         }
         let importance = r.u16()?;
         if version >= Version::V14 {
@@ -241,10 +242,10 @@ impl FlowMod {
         }
         f.matching = decode_match(version, &mut r)?;
         f.instructions = decode_instructions(version, r.rest())?;
-        if f.table.is_none() && f.command == FlowCommand::Add {
-            return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID);
+        if f.table.is_none() && !f.deletes() {
+            return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID.into());
         }
-        f.checked(version)
+        Ok(f.checked(version)?)
     }
 
     /// Flags that a version has.
@@ -254,6 +255,10 @@ impl FlowMod {
             Version::V12 => flow_flags::SEND_FLOW_REM | flow_flags::CHECK_OVERLAP | flow_flags::RESET_COUNTS,
             _ => 0x1f,
         }
+    }
+
+    fn deletes(&self) -> bool {
+        matches!(self.command, FlowCommand::Delete | FlowCommand::DeleteStrict)
     }
 
     fn cookie10(&self) -> u64 {
@@ -297,7 +302,7 @@ impl FlowMod {
         let sets = version == Version::V11 && self.cookie_mask == 0;
         out.u64(if adds || sets { self.new_cookie.unwrap_or(0) } else { self.cookie });
         out.u64(if adds { 0 } else { self.cookie_mask });
-        out.u8(self.table.unwrap_or(if adds { 0 } else { 0xff }));
+        out.u8(self.table.unwrap_or(if self.deletes() { 0xff } else { 0 }));
         out.u8(self.command as u8);
         out.u16(self.idle_timeout);
         out.u16(self.hard_timeout);

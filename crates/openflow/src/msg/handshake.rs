@@ -174,6 +174,11 @@ impl SwitchConfig {
     pub(crate) fn decode(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         Ok(SwitchConfig { flags: r.u16()?, miss_send_len: r.u16()? })
     }
+    /// Refuses flags that a version does not have; OpenFlow 1.3 dropped the one about expired TTLs.
+    pub(crate) fn checked(self, version: Version) -> Result<Self, ErrorCode> {
+        let ttl = if version < Version::V13 { INVALID_TTL_TO_CONTROLLER } else { 0 };
+        if self.flags & !(frag::MASK | ttl) != 0 { Err(ErrorCode::OFPSCFC_BAD_FLAGS) } else { Ok(self) }
+    }
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.u16(self.flags);
         out.u16(self.miss_send_len);

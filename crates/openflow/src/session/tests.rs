@@ -3,14 +3,19 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::msg::bundle::{BundleAdd, BundleControl, BundleStep};
-use crate::msg::control::{Role, RoleMessage};
-use crate::msg::flow::FlowMod;
+use crate::msg::control::{AsyncConfig, Role, RoleMessage};
+use crate::msg::flow::{FlowMod, GROUP_ANY};
 use crate::msg::handshake::SwitchConfig;
+use crate::msg::monitor::{
+    FlowEvent, FlowUpdate, MonitorCommand, MonitorRequest, MonitorUpdate, monitor_flags,
+};
+use crate::msg::notify::RoleStatus;
 use crate::msg::packet_in::{PacketIn, reason};
+use crate::msg::queue::QueueDesc;
 use crate::stats::flow::FlowStats;
 use crate::stats::{MultipartRequest, StatsReply, StatsRequest};
 use crate::{Codec, ErrorCode, Message, Version};
-use weft_flow::{Action, FlowKey, Instructions};
+use weft_flow::{Action, Field, FlowKey, Instructions, Match, OfPort};
 
 struct Pair {
     switch: SwitchSession,
@@ -293,4 +298,164 @@ fn answers_to_a_peer_that_does_not_read_are_bounded() {
     }
     assert_eq!(pair.switch.closed(), Some(CloseReason::Backlog));
     assert!(pair.switch.backlog() < 20_000, "{}", pair.switch.backlog());
+}
+
+fn rule(event: FlowEvent, port: u32) -> FlowUpdate {
+    let output = Action::Output { port: OfPort(port), max_len: 0 };
+    FlowUpdate {
+        event,
+        reason: 0,
+        table_id: 1,
+        priority: 2,
+        idle_timeout: 0,
+        hard_timeout: 0,
+        cookie: 3,
+        matching: Match::any().with(Field::InPort, 7),
+        instructions: Instructions::apply(vec![output]),
+    }
+}
+
+fn monitor(id: u32, flags: u16) -> MonitorRequest {
+    MonitorRequest {
+        id,
+        command: MonitorCommand::Add,
+        flags: flags | monitor_flags::EVENTS | monitor_flags::INSTRUCTIONS,
+        table: None,
+        out_port: OfPort(5),
+        out_group: GROUP_ANY,
+        matching: Match::any(),
+    }
+}
+
+fn question(body: StatsRequest, more: bool) -> Message {
+    Message::MultipartRequest(MultipartRequest { more, nicira: false, body })
+}
+
+/// Everything that flow monitors told.
+fn updates(pair: &mut Pair) -> Vec<MonitorUpdate> {
+    let heard = pair.run().1.into_iter();
+    heard
+        .flat_map(|event| match event {
+            ControllerEvent::Message(_, Message::MultipartReply(m)) => match m.body {
+                StatsReply::FlowMonitor(list) => list,
+                other => panic!("{other:?}"),
+            },
+            ControllerEvent::Message(_, Message::FlowMonitorPaused) => vec![MonitorUpdate::Paused],
+            ControllerEvent::Message(_, Message::FlowMonitorResumed) => vec![MonitorUpdate::Resumed],
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn monitors_tell_what_they_watch() {
+    for version in [Version::V10, Version::V13, Version::V14, Version::V15] {
+        let mut pair = Pair::connected(version);
+        let asked = question(StatsRequest::FlowMonitor(vec![monitor(1, monitor_flags::INITIAL)]), false);
+        let (to, request) = pair.ask(&asked);
+        let Request::Stats(StatsRequest::FlowMonitor(initial)) = request else { panic!("{request:?}") };
+        let told: Vec<_> =
+            [5, 6].iter().filter_map(|p| initial_update(&initial, &rule(FlowEvent::Added, *p))).collect();
+        pair.switch.reply_stats(&to, StatsReply::FlowMonitor(told), false);
+        assert_eq!(updates(&mut pair).len(), 1, "{version}: one of two outputs to port 5");
+        // A number can be used once.
+        pair.controller.send(&asked).unwrap();
+        let error = error_of(pair.heard());
+        assert_eq!(error, ErrorCode::OFPMOFC_MONITOR_EXISTS, "{version}");
+        // Another's change is told, its own is named.
+        pair.switch.flow_changed(&[rule(FlowEvent::Removed, 5), rule(FlowEvent::Removed, 6)], None, 0);
+        let heard = updates(&mut pair);
+        assert!(matches!(&heard[..], [MonitorUpdate::Full(u)] if u.event == FlowEvent::Removed), "{heard:?}");
+        pair.switch.flow_changed(&[rule(FlowEvent::Added, 5), rule(FlowEvent::Added, 5)], Some(77), 0);
+        assert_eq!(updates(&mut pair), [MonitorUpdate::Abbrev(77)], "{version}");
+        if version < Version::V14 {
+            pair.controller.send(&Message::FlowMonitorCancel(1)).unwrap();
+        } else {
+            let gone = MonitorRequest { command: MonitorCommand::Delete, ..monitor(1, 0) };
+            let (_, request) = pair.ask(&question(StatsRequest::FlowMonitor(vec![gone]), false));
+            assert!(matches!(request, Request::Stats(StatsRequest::FlowMonitor(left)) if left.is_empty()));
+        }
+        pair.run();
+        pair.switch.flow_changed(&[rule(FlowEvent::Added, 5)], None, 0);
+        assert_eq!(updates(&mut pair), []);
+    }
+}
+
+#[test]
+fn monitors_pause_for_a_peer_that_does_not_read() {
+    for version in [Version::V10, Version::V15] {
+        let options = Options { backlog: 200, ..Options::default() };
+        let mut pair = Pair::new(options, offer(&[version]));
+        pair.run();
+        pair.ask(&question(StatsRequest::FlowMonitor(vec![monitor(1, 0)]), false));
+        for _ in 0..9 {
+            pair.switch.flow_changed(&[rule(FlowEvent::Added, 5)], None, 44);
+        }
+        pair.switch.flow_changed(&[rule(FlowEvent::Removed, 5)], None, 45);
+        assert_eq!(pair.switch.monitors_resumable(), None);
+        let heard = updates(&mut pair);
+        let paused = heard.iter().position(|u| *u == MonitorUpdate::Paused).expect("paused");
+        assert!(matches!(&heard[paused + 1..], [MonitorUpdate::Full(u)] if u.event == FlowEvent::Removed));
+        assert_eq!(pair.switch.monitors_resumable(), Some(44));
+        pair.switch.flow_resumed(&[rule(FlowEvent::Modified, 5)], 50);
+        assert!(matches!(&updates(&mut pair)[..], [MonitorUpdate::Full(_), MonitorUpdate::Resumed]));
+        assert_eq!(pair.switch.monitors_resumable(), None);
+    }
+}
+
+#[test]
+fn questions_of_several_messages_are_put_together() {
+    let mut pair = Pair::connected(Version::V15);
+    let part =
+        |id, more| question(StatsRequest::FlowMonitor(vec![monitor(id, monitor_flags::INITIAL)]), more);
+    let codec = Codec::new(Version::V15);
+    let mut bytes = Vec::new();
+    codec.encode(9, &part(1, true), &mut bytes).unwrap();
+    codec.encode(9, &part(2, false), &mut bytes).unwrap();
+    let events = pair.switch.receive(&bytes, 1);
+    let [Event::Request(to, Request::Stats(StatsRequest::FlowMonitor(list)))] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((to.xid, list.len()), (9, 2));
+    // Other questions have no parts.
+    pair.controller.send(&question(StatsRequest::Desc, true)).unwrap();
+    assert_eq!(error_of(pair.heard()), ErrorCode::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
+}
+
+#[test]
+fn notices_go_to_those_who_asked_for_them() {
+    let mut pair = Pair::connected(Version::V14);
+    let status = RoleStatus { role: Role::Secondary, reason: 0, generation_id: 4 };
+    let change = Message::GroupMod(Box::default());
+    assert!(!pair.switch.role_status(status) && !pair.switch.forward_request(1, &change));
+    let wanted = AsyncConfig { role_status: (1, 0), request_forward: (0, 1), ..AsyncConfig::default() };
+    pair.controller.send(&Message::SetAsync(wanted)).unwrap();
+    pair.run();
+    assert!(pair.switch.role_status(status) && !pair.switch.forward_request(1, &change));
+    assert_eq!(pair.heard(), Message::RoleStatus(status));
+    pair.switch.set_role(Role::Secondary);
+    assert!(!pair.switch.role_status(status) && pair.switch.forward_request(1, &change));
+    let Message::RequestForward(bytes) = pair.heard() else { panic!() };
+    assert_eq!(Codec::new(Version::V14).decode(&bytes), Ok((1, change)));
+    let bad = AsyncConfig { table_status: (1, 0), ..wanted };
+    let mut bytes = Vec::new();
+    Codec::new(Version::V14).encode(5, &Message::SetAsync(bad), &mut bytes).unwrap();
+    assert_eq!(bytes.len(), 8 + 12 * 8);
+    // A reason that there is not, put there by hand: property 9 is the primary's of table status.
+    let at = bytes.windows(4).position(|w| w == [0, 9, 0, 8]).unwrap();
+    bytes[at + 7] = 1;
+    pair.switch.receive(&bytes, 1);
+    assert_eq!(error_of(pair.heard()), ErrorCode::OFPACFC_UNSUPPORTED);
+}
+
+#[test]
+fn queues_are_answered_as_they_were_asked() {
+    let queue = QueueDesc { port_no: OfPort(2), queue_id: 1, min_rate: Some(100), max_rate: None };
+    for version in [Version::V10, Version::V13] {
+        let mut pair = Pair::connected(version);
+        let (to, _) = pair.ask(&Message::QueueGetConfigRequest(OfPort(2)));
+        pair.switch.reply_stats(&to, StatsReply::QueueDesc(vec![queue]), false);
+        let Message::QueueGetConfigReply(reply) = pair.heard() else { panic!() };
+        assert_eq!((reply.port_no, &reply.queues[..]), (OfPort(2), &[queue][..]));
+    }
 }

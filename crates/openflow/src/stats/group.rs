@@ -30,10 +30,15 @@ pub struct GroupStats {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
-    /// How long it is there (OpenFlow 1.3).
+    /// How long it is there (OpenFlow 1.3, and Nicira's form for 1.0).
     pub duration: Duration,
     /// Counts of its buckets, in their order.
     pub buckets: Vec<BucketStats>,
+}
+
+/// Nicira's form for OpenFlow 1.0 is that of 1.3.
+fn has_duration(version: Version) -> bool {
+    version == Version::V10 || version >= Version::V13
 }
 
 impl GroupStats {
@@ -43,7 +48,7 @@ impl GroupStats {
         let mut g = GroupStats { group_id: r.u32()?, ref_count: r.u32()?, ..GroupStats::default() };
         r.skip(4)?;
         (g.packets, g.bytes) = (r.u64()?, r.u64()?);
-        if version >= Version::V13 {
+        if has_duration(version) {
             g.duration = duration(&mut r)?;
         }
         while !r.is_empty() {
@@ -60,7 +65,7 @@ impl GroupStats {
         out.u32(0);
         out.u64(self.packets);
         out.u64(self.bytes);
-        if version >= Version::V13 {
+        if has_duration(version) {
             put_duration(self.duration, out);
         }
         for bucket in &self.buckets {

@@ -1,6 +1,7 @@
 //! Values for property tests: matches, actions and messages that a version can say.
 
 mod extension;
+mod more;
 mod stats;
 
 use std::time::Duration;
@@ -122,6 +123,15 @@ pub(crate) fn matching(version: Version) -> impl Strategy<Value = Match> + Clone
                 continue;
             }
             if field.mask_of(&m.mask) != 0 || !m.meets(field.prereq()) {
+                continue;
+            }
+            // Addresses of a connection are of the packet's IP version.
+            let version_of = match field {
+                Field::CtNwSrc | Field::CtNwDst => 0x0800,
+                Field::CtIpv6Src | Field::CtIpv6Dst => 0x86dd,
+                _ => kind.0,
+            };
+            if kind.0 != version_of {
                 continue;
             }
             let maskable = field.maskable() && !(version == Version::V11 && transport(field));
@@ -249,7 +259,7 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
             let later = version > Version::V10;
             FlowMod {
                 command,
-                table: if adds && later { Some(table.unwrap_or(0)) } else { table },
+                table: if (adds || modifies) && later { Some(table.unwrap_or(0)) } else { table },
                 cookie: cookie & mask,
                 cookie_mask: mask,
                 new_cookie: sets.then_some(new >> 1),
@@ -279,7 +289,7 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
 pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
     let bytes = prop::collection::vec(any::<u8>(), 0..80);
     let config =
-        (any::<u16>(), any::<u16>()).prop_map(|(flags, miss_send_len)| SwitchConfig { flags, miss_send_len });
+        (0u16..4, any::<u16>()).prop_map(|(flags, miss_send_len)| SwitchConfig { flags, miss_send_len });
     let async_config = any::<[u32; 6]>().prop_map(|m| AsyncConfig {
         packet_in: (m[0] & 0x3f, m[1] & 0x3f),
         port_status: (m[2] & 7, m[3] & 7),
@@ -308,7 +318,7 @@ pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
         Just(Message::BarrierReply).boxed(),
         Just(Message::RoleRequest(RoleMessage { role: Role::Primary, generation_id: None })).boxed(),
         (any::<bool>(), 0u16..4).prop_map(|(reply, flags)| bundle_control(reply, flags)).boxed(),
-        bytes.prop_map(bundle_add).boxed(),
+        bytes.prop_map(move |b| bundle_add(version, b)).boxed(),
         prop::sample::select(vec![PacketInFormat::Standard, PacketInFormat::Nxt, PacketInFormat::Nxt2])
             .prop_map(Message::SetPacketInFormat)
             .boxed(),
@@ -336,6 +346,7 @@ pub(crate) fn message(version: Version) -> BoxedStrategy<Message> {
         list.push(Just(Message::GetAsyncRequest).boxed());
         list.push(async_config.prop_map(Message::GetAsyncReply).boxed());
     }
+    list.extend(more::messages(version));
     proptest::strategy::Union::new(list).boxed()
 }
 
@@ -344,8 +355,8 @@ fn bundle_control(reply: bool, flags: u16) -> Message {
     Message::BundleControl(BundleControl { id: 9, step, flags })
 }
 
-fn bundle_add(data: Vec<u8>) -> Message {
-    let mut message = vec![4, 2, 0, 8 + data.len() as u8, 0, 0, 0, 1];
+fn bundle_add(version: Version, data: Vec<u8>) -> Message {
+    let mut message = vec![version.wire(), 2, 0, 8 + data.len() as u8, 0, 0, 0, 1];
     message.extend(data);
     Message::BundleAdd(BundleAdd { id: 1, flags: 3, message })
 }
