@@ -20,6 +20,7 @@ mod instructions;
 mod matches;
 mod message;
 pub mod msg;
+mod refused;
 pub mod session;
 pub mod stats;
 mod version;

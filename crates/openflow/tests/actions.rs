@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use weft_openflow::{Codec, Message, Version};
+use weft_openflow::{ActionKind, Codec, Message, Version};
 
 /// A line of `actions.txt`.
 struct Case {
@@ -121,5 +121,35 @@ fn bytes_mean_what_they_mean_to_open_vswitch() {
         for (answer, (text, given)) in peer(version, &written).iter().zip(&expected) {
             assert_eq!(answer, text, "written after reading {version} {given}");
         }
+    }
+}
+
+#[test]
+fn the_refused_action_is_named() {
+    let of = |version: Version, actions: &str| {
+        let bytes = unhex(actions);
+        let mut message = head(version, bytes.len());
+        message.extend(bytes);
+        let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+        message[2..4].copy_from_slice(&length);
+        let codec = Codec::new(version);
+        assert_eq!(codec.decode(&message).is_ok(), codec.refused_action(&message).is_none());
+        codec.refused_action(&message)
+    };
+    let output = "0000001000000001ffff000000000000";
+    assert_eq!(of(Version::V13, output), None);
+    // push_pbb, then Nicira's 99, then a resubmission inside a clone inside a clone, then somebody's.
+    let cases = [
+        ("001a000888e70000", ActionKind::Standard(26)),
+        ("ffff0010000023200063000000000000", ActionKind::Nicira(99)),
+        (
+            "ffff0030000023 20002a000000000000 ffff0020000023 20002a000000000000 ffff0010000023 20000e000001000001",
+            ActionKind::Nicira(14),
+        ),
+        ("ffff0010001122330001000000000000", ActionKind::Vendor(0x0011_2233)),
+    ];
+    for (bytes, kind) in cases {
+        let bytes = format!("{output}{}", bytes.replace(' ', ""));
+        assert_eq!(of(Version::V13, &bytes), Some(kind), "{bytes}");
     }
 }

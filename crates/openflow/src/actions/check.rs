@@ -12,6 +12,13 @@ use crate::{ErrorCode, Version};
 /// # Errors
 /// `OFPBAC_MATCH_INCONSISTENT`, or what is wrong with the argument of an action.
 pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) -> Result<(), ErrorCode> {
+    // Addresses of a connection's original direction are of one IP version.
+    let (mask, eth_type) = (&m.mask.0.ct, m.exact(weft_flow::Field::EthType));
+    let v4 = mask.ipv4_src != 0 || mask.ipv4_dst != 0;
+    let v6 = mask.ipv6_src != [0; 16] || mask.ipv6_dst != [0; 16];
+    if v4 && eth_type != Some(0x0800) || v6 && eth_type != Some(0x86dd) {
+        return Err(ErrorCode::OFPBAC_MATCH_INCONSISTENT);
+    }
     let context = CheckContext { lenient: version == Version::V10, ..CheckContext::new(m) };
     instructions.check_in(&context).map_err(|error| match error {
         ActionError::Prerequisite(_) => ErrorCode::OFPBAC_MATCH_INCONSISTENT,

@@ -1,6 +1,6 @@
 //! How is a match written as a list of OXM or NXM fields (OpenFlow 1.3 §7.2.3, `ovs-fields(7)`)?
 
-use weft_flow::{Field, Match};
+use weft_flow::{Field, Match, OfPort};
 
 use super::{TlvHeader, read_header, write_tlv};
 use crate::bytes::{Put, Reader};
@@ -30,6 +30,9 @@ pub(crate) fn decode_tlvs(
     while !r.is_empty() {
         let header = read_header(&mut r)?;
         let mut body = r.sub(header.body)?;
+        if header.has_mask && !masked(body.rest()) {
+            return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
+        }
         if let Some(cookie) = cookie.as_deref_mut()
             && is_cookie(&header)
         {
@@ -50,6 +53,12 @@ pub(crate) fn decode_tlvs(
     Ok(m)
 }
 
+/// Whether a value has no bits but those of the mask that follows it.
+fn masked(body: &[u8]) -> bool {
+    let (value, mask) = body.split_at(body.len() / 2);
+    value.iter().zip(mask).all(|(value, mask)| value & !mask == 0)
+}
+
 fn is_cookie(header: &TlvHeader) -> bool {
     let (class, number, len) = NXM_NX_COOKIE;
     let body = if header.has_mask { 2 * len } else { len };
@@ -63,23 +72,22 @@ fn add_field(
     body: &mut Reader<'_>,
 ) -> Result<(), ErrorCode> {
     let bytes = usize::from(field.bytes());
+    // Tunnel options are matched where a switch maps them, which nothing here does.
     if bytes > 16 {
-        return Err(ErrorCode::OFPBMC_BAD_FIELD);
+        return Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD);
     }
     if header.body != if header.has_mask { 2 * bytes } else { bytes } {
-        return Err(ErrorCode::OFPBMC_BAD_LEN);
+        return Err(ErrorCode::OFPBMC_BAD_FIELD);
     }
     let value = body.number(bytes)?;
     let width_mask = if bytes == 16 { u128::MAX } else { (1 << (8 * bytes)) - 1 };
     let mask = if header.has_mask { body.number(bytes)? } else { width_mask };
     let full = field.value_mask();
-    if value & !mask != 0 {
-        return Err(ErrorCode::OFPBMC_BAD_WILDCARDS);
-    }
     if !field.maskable() && mask != 0 && mask & full != full {
         return Err(ErrorCode::OFPBMC_BAD_MASK);
     }
-    if value & !full != 0 {
+    let port = [Field::InPort, Field::ActsetOutput].contains(&field);
+    if value & !full != 0 || port && OfPort(value as u32).to_u16().is_none() {
         return Err(ErrorCode::OFPBMC_BAD_VALUE);
     }
     if !m.meets(field.prereq()) {

@@ -3,7 +3,7 @@
 use weft_flow::{Action, Field, Match, OfPort};
 
 use super::packet_in::{buffer_id, put_buffer_id};
-use crate::actions::{Scope, Track, decode_actions, encode_actions};
+use crate::actions::{Refusal, Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
 use crate::matches::{decode_match, encode_match};
 use crate::{ErrorCode, Version};
@@ -31,7 +31,7 @@ impl PacketOut {
         OfPort(self.matching.key.pipeline.in_port)
     }
 
-    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, Refusal> {
         let buffer_id = buffer_id(r.u32()?);
         let (matching, actions_len) = match version {
             Version::V10 => (only_in_port(OfPort::from_u16(r.u16()?)), r.u16()?),
@@ -48,7 +48,7 @@ impl PacketOut {
             }
         };
         if !valid_in_port(&matching) {
-            return Err(ErrorCode::OFPBRC_BAD_PORT);
+            return Err(ErrorCode::OFPBRC_BAD_PORT.into());
         }
         let list = r.take(usize::from(actions_len))?;
         let actions = decode_actions(Scope::new(version), list)?;

@@ -63,6 +63,8 @@ fn free(field: Field) -> bool {
         Field::CtState,
         Field::IpFrag,
         Field::ArpOp,
+        // Not every number is a port.
+        Field::ActsetOutput,
         // A solicitation has code 0.
         Field::Icmpv6Code,
     ];
