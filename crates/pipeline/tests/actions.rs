@@ -68,7 +68,7 @@ fn fields() {
         ("actions=set_field:0x100/0xff00->tcp_dst,2", TCP, "TpDst(336),102"),
         ("actions=dec_ttl,2", TCP, "IpTtl(63),102"),
         ("actions=dec_ttl,dec_ttl,2", TCP, "IpTtl(62),102"),
-        ("actions=dec_ttl,2", "in_port=1,tcp,nw_ttl=1", "drop:ttl-exceeded"),
+        ("actions=dec_ttl,2", "in_port=1,tcp,nw_ttl=1", "controller(reason=2,max=65535)"),
         ("actions=dec_ttl,2", PLAIN, "102"),
         ("actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],2", TCP, "EthDst(02:00:00:00:00:01),102"),
         ("actions=move:NXM_OF_TCP_SRC[0..7]->NXM_OF_TCP_DST[8..15],2", TCP, "TpDst(59472),102"),
@@ -139,7 +139,11 @@ fn tables() {
             "103",
         ),
         // The rest of a list is skipped when the TTL ran out, other lists are not.
-        ("actions=resubmit(,1),2\ntable=1,actions=dec_ttl,3", "in_port=1,tcp,nw_ttl=1", "102"),
+        (
+            "actions=resubmit(,1),2\ntable=1,actions=dec_ttl,3",
+            "in_port=1,tcp,nw_ttl=1",
+            "controller(reason=2,max=65535),102",
+        ),
     ]);
 }
 
@@ -163,7 +167,7 @@ fn action_sets() {
             PLAIN,
             "push0,EthDst(02:00:00:00:00:07),102",
         ),
-        ("actions=write_actions(output:2),goto_table:1", PLAIN, "drop:table-miss"),
+        ("actions=write_actions(output:2),goto_table:1", PLAIN, "102"),
         ("actions=write_actions(output:2),goto_table:1\ntable=1,actset_output=2,actions=3", PLAIN, "103,102"),
     ]);
 }

@@ -145,10 +145,8 @@ impl<'a> Walk<'a> {
     /// The TTL ran out: controllers are told, by identifier, and the rest of the list is skipped.
     fn expired(&mut self, ids: &[u16], origin: Origin) -> Next<'a> {
         self.blame(DropReason::TtlExceeded);
-        if self.bridge.config.controller_connected {
-            for id in if ids.is_empty() { &[0] } else { ids } {
-                self.packet_in(u16::MAX, *id, reason::INVALID_TTL, origin);
-            }
+        for id in if ids.is_empty() { &[0] } else { ids } {
+            self.packet_in(u16::MAX, *id, reason::INVALID_TTL, origin);
         }
         Next::Stop
     }

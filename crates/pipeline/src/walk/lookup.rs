@@ -69,7 +69,7 @@ impl<'a> Walk<'a> {
         let reason = if is_miss_rule { reason::NO_MATCH } else { reason::ACTION };
         let origin = Origin { table, cookie: rule.cookie, reason };
         let instructions: &'a Arc<Instructions> = &rule.instructions;
-        if instructions.apply.is_empty() && instructions.goto.is_none() && instructions.write.is_empty() {
+        if **instructions == Instructions::default() {
             self.step(|| "drop".to_owned());
         }
         if let Some(meter) = instructions.meter {
@@ -149,9 +149,6 @@ impl<'a> Walk<'a> {
             let secure = config.fail_mode == crate::FailMode::Secure && !config.controller_connected;
             let reason = if secure { DropReason::FailSecure } else { DropReason::TableMiss };
             self.blame_on(reason, || format!("table {table}"));
-        }
-        if !resubmit {
-            self.action_set.clear();
         }
     }
 }

@@ -161,7 +161,7 @@ impl Datapath<'_> {
                     let actions = (self.walk)(&copy.key);
                     self.waiting.push((copy, actions));
                 }
-                DpAction::Meter(_) => {}
+                DpAction::Meter(_) | DpAction::Controller(_) => {}
                 DpAction::Set(set) => match set {
                     SetField::Mark(v) => packet.told.0 = *v,
                     SetField::Priority(v) => packet.told.1 = *v,
@@ -242,7 +242,7 @@ struct Model {
 impl Model {
     /// From a table on, the action set included.
     fn pass(&mut self, table: u8) -> Option<()> {
-        self.table(table, None, true)?;
+        self.table(table, None)?;
         self.exit = false;
         let set = std::mem::take(&mut self.set);
         let rank = |a: &Action| match a {
@@ -257,7 +257,7 @@ impl Model {
         Some(())
     }
 
-    fn table(&mut self, table: u8, port: Option<u32>, clears: bool) -> Option<()> {
+    fn table(&mut self, table: u8, port: Option<u32>) -> Option<()> {
         self.steps += 1;
         if self.steps > 100 {
             return None;
@@ -266,12 +266,7 @@ impl Model {
         key.pipeline.in_port = port.unwrap_or(key.pipeline.in_port);
         let fits = |r: &&Rule| r.table == table && r.matching.expand().covers(&key);
         let best = self.rules.iter().filter(fits).map(|r| r.priority).max();
-        let Some(best) = best else {
-            if clears {
-                self.set.clear();
-            }
-            return Some(());
-        };
+        let Some(best) = best else { return Some(()) };
         let mut candidates = self.rules.iter().filter(fits).filter(|r| r.priority == best);
         let rule = candidates.next()?.clone();
         // Which of several rules of one priority matches is not defined.
@@ -298,7 +293,7 @@ impl Model {
             *metadata = *metadata & !mask | value & mask;
         }
         match rule.instructions.goto {
-            Some(to) => self.table(to, None, true),
+            Some(to) => self.table(to, None),
             None => Some(()),
         }
     }
@@ -343,7 +338,7 @@ impl Model {
                     }
                 }
                 Action::Resubmit { port, table: to, .. } => {
-                    self.table(to.unwrap_or(table), port.map(|p| p.0), false)?;
+                    self.table(to.unwrap_or(table), port.map(|p| p.0))?;
                 }
                 Action::Clone(actions) => {
                     let saved = (self.packet.clone(), self.set.clone(), self.stack.clone());
