@@ -18,6 +18,7 @@ mod expect;
 mod helper;
 mod key;
 mod nat;
+mod ports;
 mod reassembly;
 mod related;
 mod sequence;

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use weft_flow::{Nat, NatSide};
 
 use crate::key::{End, Key, fold, octets};
+use crate::ports::with_port;
 
 /// Addresses of a range that are tried for one connection.
 const ADDRESSES: u128 = 64;
-/// Ports tried at random before a range is gone through.
-const PROBES: u32 = 64;
+/// Ports tried at random before all of a range are looked at.
+const PROBES: u32 = 16;
 /// First port of the range taken when none is given: those below belong to services.
 const UNPRIVILEGED: u16 = 1024;
 
@@ -19,16 +20,16 @@ pub(crate) struct Chance {
     pub(crate) seed: u64,
     /// Different each time.
     pub(crate) random: u64,
-    /// Whether a range may be gone through when chance finds nothing.
-    pub(crate) thorough: bool,
 }
 
-/// The key of the replies of a connection that is translated as asked: one that `free` has no objection to.
+/// The key of the replies of a connection that is translated as asked: one that `free` has no objection to. `search`
+/// looks at all ports, from the first given to the last, beginning at another, that an end of a key may have.
 pub(crate) fn choose(
     key: &Key,
     nat: &Nat,
     chance: Chance,
     mut free: impl FnMut(&Key) -> bool,
+    mut search: impl FnMut(&Key, NatSide, (u16, u16), u16) -> Option<Key>,
 ) -> Option<Key> {
     let side = nat.side?;
     let plain = key.reversed();
@@ -44,25 +45,21 @@ pub(crate) fn choose(
     };
     for i in 0..count.min(ADDRESSES) {
         let addr = (first + (u128::from(start) + i) % count).to_be_bytes();
-        let with = |port: u16| {
-            let mut reply = plain;
-            let end = End { addr, port };
-            if side == NatSide::Src {
-                reply.dst = end
-            } else {
-                reply.src = end
+        let mut reply = plain;
+        if side == NatSide::Src {
+            reply.dst.addr = addr;
+        } else {
+            reply.src.addr = addr;
+        }
+        if let Some(found) = ports(key, nat, side, old.port, chance, start, &reply, &mut free, &mut search) {
+            return Some(found);
+        }
+        if side == NatSide::Dst && key.has_ports() && nat.ports.is_none() {
+            // The client has the same port in use to this server, by another address of it: it gets another.
+            let range = (UNPRIVILEGED, u16::MAX);
+            if let Some(found) = search(&reply, NatSide::Src, range, (chance.random >> 48) as u16) {
+                return Some(found);
             }
-            if key.is_icmp() {
-                // One identifier names both ends.
-                (reply.src.port, reply.dst.port) = (port, port);
-            }
-            reply
-        };
-        if let Some(reply) = ports(key, nat, side, old.port, chance, start, |port| {
-            let reply = with(port);
-            free(&reply).then_some(reply)
-        }) {
-            return Some(reply);
         }
     }
     None
@@ -83,7 +80,8 @@ fn hash_end(end: &End) -> u64 {
     fold(a ^ 0x9e37_79b9_7f4a_7c15, b ^ u64::from(end.port))
 }
 
-/// A port that `take` accepts.
+/// `reply` with a port that is free.
+#[expect(clippy::too_many_arguments, reason = "everything that a port is chosen by")]
 fn ports(
     key: &Key,
     nat: &Nat,
@@ -91,8 +89,14 @@ fn ports(
     old: u16,
     chance: Chance,
     start: u64,
-    mut take: impl FnMut(u16) -> Option<Key>,
+    reply: &Key,
+    free: &mut impl FnMut(&Key) -> bool,
+    search: &mut impl FnMut(&Key, NatSide, (u16, u16), u16) -> Option<Key>,
 ) -> Option<Key> {
+    let mut take = |port: u16| {
+        let key = with_port(reply, side, port);
+        free(&key).then_some(key)
+    };
     if !key.has_ports() && !key.is_icmp() {
         return take(old);
     }
@@ -127,19 +131,21 @@ fn ports(
         }
         random = fold(random ^ chance.random, 0x9e37_79b9_7f4a_7c15);
     }
-    if !chance.thorough && count > PROBES {
-        return None;
-    }
-    // Nearly all are taken: every port once, so that the last one is found.
-    let begin = (random >> 32) as u32 % count;
-    (0..count).find_map(|i| take(port(begin.wrapping_add(i))))
+    // Nearly all are taken.
+    search(reply, side, (low, high), port((random >> 32) as u32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::address;
     use std::collections::HashSet;
     use std::net::Ipv4Addr;
+
+    /// Looks at ports one by one.
+    fn one_by_one(used: &HashSet<Key>, reply: &Key, side: NatSide, (low, high): (u16, u16)) -> Option<Key> {
+        (low..=high).map(|port| with_port(reply, side, port)).find(|k| !used.contains(k))
+    }
 
     fn key(host: u8, port: u16) -> Key {
         let end = |a: [u8; 4], port| End { addr: Ipv4Addr::from(a).to_ipv6_mapped().octets(), port };
@@ -157,24 +163,45 @@ mod tests {
         };
         let mut used = HashSet::new();
         for n in 0..1000u16 {
-            let chance = Chance { seed: 7, random: fold(u64::from(n) + 1, 99), thorough: true };
-            let reply = choose(&key((n % 200) as u8, 5000 + n), &nat, chance, |k| !used.contains(k));
+            let chance = Chance { seed: 7, random: fold(u64::from(n) + 1, 99) };
+            let reply = choose(
+                &key((n % 200) as u8, 5000 + n),
+                &nat,
+                chance,
+                |k| !used.contains(k),
+                |k, side, range, _| one_by_one(&used, k, side, range),
+            );
             let reply = reply.unwrap_or_else(|| panic!("connection {n} got nothing"));
             assert!((2000..3000).contains(&reply.dst.port));
             assert!(used.insert(reply));
         }
-        let chance = Chance { seed: 7, random: 1, thorough: true };
-        assert_eq!(choose(&key(1, 1), &nat, chance, |k| !used.contains(k)), None);
+        let chance = Chance { seed: 7, random: 1 };
+        assert_eq!(choose(&key(1, 1), &nat, chance, |k| !used.contains(k), |_, _, _, _| None), None);
     }
 
     #[test]
     fn a_source_keeps_its_port_and_a_persistent_one_its_address() {
         let range = (Ipv4Addr::new(198, 51, 100, 1).into(), Ipv4Addr::new(198, 51, 100, 9).into());
         let nat = Nat { side: Some(NatSide::Src), addrs: Some(range), persistent: true, ..Nat::default() };
-        let chance = Chance { seed: 7, random: 3, thorough: true };
-        let given: HashSet<_> =
-            (0..50).map(|p| choose(&key(1, 4000 + p), &nat, chance, |_| true).unwrap().dst).collect();
+        let chance = Chance { seed: 7, random: 3 };
+        let given: HashSet<_> = (0..50)
+            .map(|p| choose(&key(1, 4000 + p), &nat, chance, |_| true, |_, _, _, _| None).unwrap().dst)
+            .collect();
         assert_eq!(given.iter().map(|e| e.addr).collect::<HashSet<_>>().len(), 1);
         assert_eq!(given.len(), 50, "ports stay as they are");
+    }
+
+    #[test]
+    fn a_client_of_one_server_by_two_addresses_gets_another_port() {
+        let server: IpAddr = Ipv4Addr::new(10, 9, 9, 9).into();
+        let nat = Nat { side: Some(NatSide::Dst), addrs: Some((server, server)), ..Nat::default() };
+        let chance = Chance { seed: 7, random: 3 };
+        let plain = choose(&key(1, 4000), &nat, chance, |_| true, |_, _, _, _| None).unwrap();
+        assert_eq!((address(&plain.src.addr, false), plain.dst.port), (server, 4000));
+        let used = HashSet::from([plain]);
+        let one_by_one = |k: &Key, side, range, _| one_by_one(&used, k, side, range);
+        let other = choose(&key(1, 4000), &nat, chance, |k| *k != plain, one_by_one).unwrap();
+        assert_eq!((other.src, other.dst.addr), (plain.src, plain.dst.addr));
+        assert_ne!(other.dst.port, 4000);
     }
 }

@@ -16,6 +16,7 @@ use weft_wire::{EtherType, IpProto};
 use crate::conn::{Conn, Proto};
 use crate::expect::Expectations;
 use crate::key::{Key, NoKey, state};
+use crate::ports::Pools;
 use crate::reassembly::{Reassembled, Reassembly};
 use crate::related::{Quoted, quoted};
 use crate::shard::{Found, SHARDS, Shard, shard_of};
@@ -91,8 +92,10 @@ pub struct Conntrack {
     expecting: AtomicUsize,
     reassembly: Mutex<Reassembly>,
     random: AtomicU64,
-    /// When a range of ports may be gone through again, milliseconds.
-    next_search_ms: AtomicU64,
+    /// Ports of translated addresses that are nearly used up. Locked before a shard is.
+    pools: Mutex<Pools>,
+    /// How many such there are, so that nobody asks in vain.
+    pooling: AtomicUsize,
     created: AtomicU64,
 }
 
@@ -131,7 +134,8 @@ impl Conntrack {
             expecting: AtomicUsize::new(0),
             reassembly: Mutex::default(),
             random: AtomicU64::new(seed | 1),
-            next_search_ms: AtomicU64::new(0),
+            pools: Mutex::default(),
+            pooling: AtomicUsize::new(0),
             created: AtomicU64::new(0),
         }
     }
@@ -494,6 +498,9 @@ impl Conntrack {
         if conn.translated() {
             let hash = self.hash(&conn.reply);
             self.shards[shard_of(hash)].lock().remove_alias(hash, &conn.reply);
+            if self.pooling.load(Relaxed) > 0 {
+                self.pools.lock().give_back(&conn.reply);
+            }
         }
         self.count.fetch_sub(1, Relaxed);
         self.zone_counts[usize::from(conn.orig.zone)].fetch_sub(1, Relaxed);

@@ -234,6 +234,42 @@ fn a_source_is_translated_and_answers_are_translated_back() {
 }
 
 #[test]
+fn every_port_of_an_address_is_given_out_and_given_again() {
+    let ct = tracker();
+    let ask = |n: u32, now| {
+        let host = [10, 1 + (n >> 16) as u8, (n >> 8) as u8, n as u8];
+        let frame = eth().ipv4(host, B).udp(5000, 53).build();
+        track(&ct, &frame, &snat(1), now).1.map(|_| ())
+    };
+    let mut spec_used = 0;
+    let before = std::time::Instant::now();
+    for n in 0..70_000 {
+        match ask(n, 0) {
+            Ok(()) => spec_used += 1,
+            Err(reason) => assert_eq!(reason, DropReason::NatExhausted),
+        }
+    }
+    // All ports that need no privilege; the first connection keeps its own, which is among them.
+    assert_eq!(spec_used, 65_536 - 1024);
+    assert!(before.elapsed().as_secs() < 60, "it takes {:?}", before.elapsed());
+    // No two have the same.
+    let mut replies = std::collections::HashSet::new();
+    ct.each(&Filter::default(), 0, |e| replies.insert((e.reply.dst, e.reply.dport)));
+    assert_eq!(replies.len(), spec_used);
+    // One that goes makes room for one.
+    assert_eq!(
+        ct.flush(&Filter {
+            zone: Some(1),
+            orig: (Some(Ipv4Addr::new(10, 1, 3, 7).into()), None),
+            ..Filter::default()
+        }),
+        1
+    );
+    assert_eq!(ask(80_000, 1), Ok(()));
+    assert_eq!(ask(80_001, 1), Err(DropReason::NatExhausted));
+}
+
+#[test]
 fn an_error_is_related_and_its_quotation_translated() {
     let ct = tracker();
     let question = eth().ipv4(A, B).udp(1000, 9).payload([7; 20]).build();

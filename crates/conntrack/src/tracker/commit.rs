@@ -16,8 +16,6 @@ use crate::key::{End, Key, address, octets, state};
 use crate::nat::{self, Chance};
 use crate::shard::{Alias, Found, PENDING, shard_of};
 
-/// Milliseconds between two searches through a whole range of ports: each may take some.
-const SEARCH_MS: u64 = 2;
 /// Ports tried for an announced connection.
 const ANNOUNCED_PORTS: u16 = 256;
 
@@ -163,22 +161,17 @@ impl Conntrack {
             return Some(self.reserve(&reply).then_some(reply));
         }
         nat.side?;
-        let last = self.next_search_ms.load(Relaxed);
         let random = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
-        let chance = Chance {
-            seed: self.seed,
-            random: crate::key::fold(random, self.seed ^ 0xc2b2_ae3d_27d4_eb4f),
-            thorough: now_ms >= last,
-        };
-        let mut tried = 0u32;
+        let chance =
+            Chance { seed: self.seed, random: crate::key::fold(random, self.seed ^ 0xc2b2_ae3d_27d4_eb4f) };
         let plain = key.reversed();
-        let chosen = nat::choose(key, nat, chance, |reply| {
-            tried += 1;
-            if *reply == plain { !self.in_use(reply) } else { self.reserve(reply) }
+        let free = |reply: &Key| if *reply == plain { !self.in_use(reply) } else { self.reserve(reply) };
+        let chosen = nat::choose(key, nat, chance, free, |reply, side, range, begin| {
+            let mut pools = self.pools.lock();
+            let found = pools.search(reply, side, range, begin, now_ms, |k| self.in_use(k), free);
+            self.pooling.store(pools.len(), Relaxed);
+            found
         });
-        if tried > 1024 {
-            self.next_search_ms.store(now_ms + SEARCH_MS, Relaxed);
-        }
         Some(chosen)
     }
 

@@ -151,6 +151,11 @@ impl Conntrack {
             gone.iter().for_each(|conn| self.departed(conn));
         }
         self.reassembly.lock().expire(now_ms);
+        if self.pooling.load(Relaxed) > 0 {
+            let mut pools = self.pools.lock();
+            pools.expire(now_ms);
+            self.pooling.store(pools.len(), Relaxed);
+        }
         swept
     }
 
