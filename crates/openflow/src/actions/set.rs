@@ -177,7 +177,7 @@ pub(super) fn load(field: Field, value: u128, mask: u128, out: &mut Vec<u8>) {
     // Setting all that the field may say sets all of it, also where it is wider on the wire.
     let width = u32::from(field.bits());
     let whole = if width >= 128 { u128::MAX } else { (1 << width) - 1 };
-    let mut rest = if exact { mask | whole } else { mask };
+    let mut rest = if exact && mask & 1 != 0 { mask | whole } else { mask };
     while rest != 0 {
         let start = rest.trailing_zeros();
         let bits = (rest >> start).trailing_ones().min(64);
