@@ -8,19 +8,20 @@ use crate::report::{Table, cell, median};
 use crate::weft;
 
 /// One row of the rig.
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    /// What the row is called.
+    pub(crate) name: &'static str,
     /// Frames of the source.
-    frames: fn() -> Vec<Vec<u8>>,
+    pub(crate) frames: fn() -> Vec<Vec<u8>>,
     /// Flows to add (after del-flows); `IN` and `OUT` stand for port numbers.
-    flows: fn() -> Vec<String>,
+    pub(crate) flows: fn() -> Vec<String>,
     /// What the packets cross.
-    way: Way,
+    pub(crate) way: Way,
 }
 
 /// What lies between source and sink.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     /// One bridge: source on port 1, sink on port 2.
     Plain,
     /// Out by a VXLAN port (2) over a second bridge, which has the sink.
@@ -57,8 +58,12 @@ fn port(bridge: &str, name: &str, number: u32, settings: &str) -> String {
 
 /// Measures every case with both switches, round by round.
 pub(crate) fn table(rounds: usize, seconds: u64) -> Table {
+    compare("Cycles per packet", &cases(), rounds, seconds)
+}
+
+/// Measures these cases with both switches, round by round.
+pub(crate) fn compare(title: &str, cases: &[Case], rounds: usize, seconds: u64) -> Table {
     let hz = tsc_hz();
-    let cases = cases();
     let mut results: Vec<[Vec<f64>; 2]> = cases.iter().map(|_| [vec![], vec![]]).collect();
     let mut notes = vec![
         "Cycles a packet, pcap source → datapath → null sink. OVS-DPDK: processing cycles of its PMD statistics. \
@@ -67,7 +72,7 @@ pub(crate) fn table(rounds: usize, seconds: u64) -> Table {
     ];
     for round in 1..=rounds {
         for (case, samples) in cases.iter().zip(&mut results) {
-            eprint!("\r\x1b[Kcycles: round {round}/{rounds}: {}", case.name);
+            eprint!("\r\x1b[K{title}: round {round}/{rounds}: {}", case.name);
             for (i, run) in [dpdk as Rig, ours as Rig].into_iter().enumerate() {
                 match run(case, seconds, hz) {
                     Ok(cycles) => samples[i].push(cycles),
@@ -82,7 +87,7 @@ pub(crate) fn table(rounds: usize, seconds: u64) -> Table {
             }
         }
     }
-    eprintln!("\r\x1b[Kcycles: done");
+    eprintln!("\r\x1b[K{title}: done");
     let rows = cases
         .iter()
         .zip(&results)
@@ -92,7 +97,7 @@ pub(crate) fn table(rounds: usize, seconds: u64) -> Table {
         })
         .collect();
     let head = ["case", "OVS-DPDK", "Weft", "Weft ÷ OVS-DPDK"];
-    Table { title: "Cycles per packet".into(), head: head.map(str::to_owned).to_vec(), rows, notes }
+    Table { title: title.into(), head: head.map(str::to_owned).to_vec(), rows, notes }
 }
 
 type Rig = fn(&Case, u64, f64) -> Result<f64, String>;
@@ -176,8 +181,7 @@ fn vxlan(frame: &[u8], source_port: u16) -> Vec<u8> {
     let len = (20 + 8 + 8 + frame.len()) as u16;
     let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 8, 0, 2, 10, 8, 0, 1];
     ip[2..4].copy_from_slice(&len.to_be_bytes());
-    let sum: u32 = ip.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
-    let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+    let sum = checksum(ip.iter().copied());
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     f.extend(ip);
     f.extend((49152 + source_port % 16384).to_be_bytes());
@@ -189,15 +193,8 @@ fn vxlan(frame: &[u8], source_port: u16) -> Vec<u8> {
 }
 
 /// A 64-byte frame (without FCS: 60) of UDP from 10.1.0.src to 10.2.0.dst.
-fn udp(src: u32, dst: u32, sport: u16, dport: u16) -> Vec<u8> {
-    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
-    let (s, d) = ((0x0a01_0000 + src).to_be_bytes(), (0x0a02_0000 + dst).to_be_bytes());
-    let mut ip = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
-    ip.extend(s.iter().chain(&d));
-    let sum: u32 = ip.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
-    let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    f.extend(ip);
+pub(crate) fn udp(src: u32, dst: u32, sport: u16, dport: u16) -> Vec<u8> {
+    let mut f = ipv4(17, 0x0a01_0000 + src, 0x0a02_0000 + dst);
     f.extend(sport.to_be_bytes());
     f.extend(dport.to_be_bytes());
     f.extend([0, 26, 0, 0]);
@@ -205,7 +202,42 @@ fn udp(src: u32, dst: u32, sport: u16, dport: u16) -> Vec<u8> {
     f
 }
 
-fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> Result<(), String> {
+/// A frame of the same size that opens a TCP connection from 10.1.0.src to 10.2.0.dst.
+pub(crate) fn tcp_syn(src: u32, dst: u32, sport: u16, dport: u16) -> Vec<u8> {
+    let (from, to) = (0x0a01_0000 + src, 0x0a02_0000 + dst);
+    let mut f = ipv4(6, from, to);
+    let start = f.len();
+    f.extend(sport.to_be_bytes());
+    f.extend(dport.to_be_bytes());
+    f.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x20, 0, 0, 0, 0, 0]);
+    f.extend([0u8; 6]);
+    let pseudo = [from.to_be_bytes(), to.to_be_bytes(), [0, 6, 0, 26]].concat();
+    let sum = checksum(pseudo.iter().chain(&f[start..]).copied());
+    f[start + 16..start + 18].copy_from_slice(&sum.to_be_bytes());
+    f
+}
+
+/// Ethernet and IPv4 headers of a frame of 60 bytes.
+pub(crate) fn ipv4(protocol: u8, src: u32, dst: u32) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    let mut ip = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    ip.extend(src.to_be_bytes());
+    ip.extend(dst.to_be_bytes());
+    let sum = checksum(ip.iter().copied());
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    f.extend(ip);
+    f
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
+    let sum = bytes.enumerate().fold(0u32, |sum, (i, b)| sum + (u32::from(b) << (8 * (1 - i % 2))));
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !((sum + (sum >> 16)) as u16)
+}
+
+/// Writes frames as a pcap file.
+pub(crate) fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> Result<(), String> {
     let mut out: Vec<u8> = Vec::new();
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1] {
         out.extend(word.to_le_bytes());
@@ -231,12 +263,11 @@ fn load_flows(w: &World, case: &Case) -> Result<(), String> {
 }
 
 fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
-    const CONFIG: &str = "other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
     let mut w = World::new("d")?;
     w.add("sw")?;
     let pcap = w.dir.join("f.pcap");
     write_pcap(&pcap, &(case.frames)())?;
-    ovs::start(&mut w, "sw", Build::Dpdk(CONFIG))?;
+    ovs::start(&mut w, "sw", Build::Dpdk(crate::lab::DPDK))?;
     let source =
         format!("type=dpdk options:dpdk-devargs='\"net_pcap1,rx_pcap={},infinite_rx=1\"'", pcap.display());
     let sink = "type=dpdk options:dpdk-devargs='\"net_null1,no-rx=1\"'";

@@ -4,12 +4,20 @@
 //! shared machine mean little; the ratios are what counts.
 
 mod cycles;
+mod flood;
+mod lab;
 mod measure;
+mod misses;
 mod ns;
+mod ofp;
 mod ovs;
+mod replay;
 mod report;
+mod rules;
 mod setups;
+mod sheet;
 mod tools;
+mod tracking;
 mod weft;
 
 use std::process::ExitCode;
@@ -25,12 +33,18 @@ struct Args {
     /// Seconds of each throughput measurement.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Only groups whose name contains this: same-host, overlay, cycles, idle.
+    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, idle.
     #[arg(long)]
     only: Option<String>,
     /// Only set-ups whose name contains this.
     #[arg(long)]
     setup: Option<String>,
+    /// Rules of the largest table of group rules.
+    #[arg(long, default_value_t = 1_000_000)]
+    rules: u32,
+    /// Packets of each replay of groups misses and tracking: new flows, new connections.
+    #[arg(long, default_value_t = 300_000)]
+    packets: u32,
     /// Write the tables as Markdown here too.
     #[arg(long)]
     markdown: Option<std::path::PathBuf>,
@@ -74,6 +88,20 @@ fn run(args: &Args) -> Result<(), String> {
     }
     if wanted("cycles") {
         done(cycles::table(args.rounds, args.seconds));
+    }
+    let scale = sheet::Scale { seconds: args.seconds, rules: args.rules, packets: args.packets };
+    if wanted("rules") {
+        done(rules::table(args.rounds, &scale));
+    }
+    if wanted("misses") {
+        done(misses::table(args.rounds, &scale));
+    }
+    if wanted("masks") {
+        done(misses::masks(args.rounds, args.seconds));
+    }
+    if wanted("tracking") {
+        done(tracking::table(args.rounds, &scale));
+        done(tracking::known(args.rounds, args.seconds));
     }
     if wanted("idle") {
         done(measure::idle()?);

@@ -164,7 +164,7 @@ fn workloads(w: &mut World) -> Result<(), String> {
 }
 
 /// A switch namespace with `p1` and `p2`, whose other ends are `eth0` of the workloads.
-fn veths(w: &mut World, offloads: bool) -> Result<(), String> {
+pub(crate) fn veths(w: &mut World, offloads: bool) -> Result<(), String> {
     workloads(w)?;
     w.add("sw")?;
     for n in ["1", "2"] {
@@ -222,7 +222,7 @@ fn ovs_vxlan(w: &mut World, h: &str) -> Result<(), String> {
 }
 
 /// Addresses and MTU of the workloads; the first packet is sent until it comes back.
-fn addresses(w: &mut World, mtu: u32) -> Result<(), String> {
+pub(crate) fn addresses(w: &mut World, mtu: u32) -> Result<(), String> {
     for n in ["1", "2"] {
         w.sh(
             &format!("c{n}"),

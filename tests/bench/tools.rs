@@ -19,6 +19,7 @@ pub(crate) fn run(argv: &[String]) -> ExitCode {
         ["rr", addr, seconds] => rr(addr, seconds),
         ["sink", addr] => sink(addr),
         ["blast", addr, seconds] => blast(addr, seconds),
+        ["flood", device, seconds, attack] => crate::flood::run(device, seconds, attack),
         _ => Err(std::io::Error::other(format!("unknown tool {argv:?}"))),
     };
     match result {
