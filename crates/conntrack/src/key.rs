@@ -45,6 +45,8 @@ pub struct Key {
     pub(crate) proto: u8,
     /// Whether addresses are IPv6.
     pub(crate) v6: bool,
+    /// Of ICMP: whether packets are answers. Two hosts may ask each other under one identifier.
+    pub(crate) answer: bool,
 }
 
 /// Why a packet has no key.
@@ -123,12 +125,13 @@ impl Key {
             _ => (0, 0),
         };
         let (src, dst) = (End { addr: src, port: sport }, End { addr: dst, port: dport });
-        Ok(Key { src, dst, zone, proto: p.ip_proto, v6 })
+        let key = Key { src, dst, zone, proto: p.ip_proto, v6, answer: false };
+        Ok(Key { answer: key.is_icmp() && icmp_kind(v6, p.tp_src) == IcmpKind::Answer, ..key })
     }
 
     /// The same connection as packets of the other direction name it.
     pub(crate) fn reversed(&self) -> Key {
-        Key { src: self.dst, dst: self.src, ..*self }
+        Key { src: self.dst, dst: self.src, answer: self.answer != self.is_icmp(), ..*self }
     }
 
     pub(crate) fn is_icmp(&self) -> bool {

@@ -149,7 +149,14 @@ mod tests {
 
     fn key(host: u8, port: u16) -> Key {
         let end = |a: [u8; 4], port| End { addr: Ipv4Addr::from(a).to_ipv6_mapped().octets(), port };
-        Key { src: end([10, 0, 0, host], port), dst: end([192, 0, 2, 1], 80), zone: 0, proto: 6, v6: false }
+        Key {
+            src: end([10, 0, 0, host], port),
+            dst: end([192, 0, 2, 1], 80),
+            zone: 0,
+            proto: 6,
+            v6: false,
+            answer: false,
+        }
     }
 
     #[test]

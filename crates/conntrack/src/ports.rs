@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn every_port_is_found_once_and_again_when_given_back() {
         let end = |port| End { addr: [1; 16], port };
-        let reply = Key { src: end(80), dst: end(1), zone: 0, proto: 6, v6: true };
+        let reply = Key { src: end(80), dst: end(1), zone: 0, proto: 6, v6: true, answer: false };
         let used = RefCell::new(HashSet::from([with_port(&reply, NatSide::Src, 1007)]));
         let mut pools = Pools::default();
         let get = |pools: &mut Pools, begin, now| {

@@ -48,19 +48,23 @@ pub(crate) fn quoted(frame: &[u8], l4: usize, v6: bool, zone: u16) -> Option<Quo
         (mapped(view.src().to_bits()), mapped(view.dst().to_bits()), view.proto(), ip + view.header_len())
     };
     let word = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let mut answer = false;
     let (sport, dport) = match (proto, v6) {
         (IpProto::TCP | IpProto::UDP | IpProto::SCTP | IpProto::UDPLITE, _) => (word(l4)?, word(l4 + 2)?),
         (IpProto::ICMP, false) | (IpProto::ICMPV6, true) => {
             // An error about an error is about nothing.
             match icmp_kind(v6, (*frame.get(l4)?).into()) {
-                IcmpKind::Query | IcmpKind::Answer => (word(l4 + 4)?, word(l4 + 4)?),
+                kind @ (IcmpKind::Query | IcmpKind::Answer) => {
+                    answer = kind == IcmpKind::Answer;
+                    (word(l4 + 4)?, word(l4 + 4)?)
+                }
                 _ => return None,
             }
         }
         _ => (0, 0),
     };
     let (src, dst) = (End { addr: src, port: sport }, End { addr: dst, port: dport });
-    Some(Quoted { key: Key { src, dst, zone, proto: proto.0, v6 }, ip, l4 })
+    Some(Quoted { key: Key { src, dst, zone, proto: proto.0, v6, answer }, ip, l4 })
 }
 
 impl Quoted {

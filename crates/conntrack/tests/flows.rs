@@ -126,6 +126,22 @@ fn an_answer_alone_begins_nothing() {
 }
 
 #[test]
+fn hosts_may_ask_each_other_under_one_identifier() {
+    let ct = tracker();
+    let ask = |src, dst| eth().ipv4(src, dst).icmpv4(Icmpv4Message::EchoRequest { id: 7, seq: 1 }).build();
+    let answer = |src, dst| eth().ipv4(src, dst).icmpv4(Icmpv4Message::EchoReply { id: 7, seq: 1 }).build();
+    assert_eq!(track(&ct, &ask(A, B), &commit(1), 0).0.state, state::TRK | state::NEW);
+    assert_eq!(track(&ct, &ask(B, A), &look(1), 0).0.state, state::TRK | state::NEW, "no answer");
+    assert_eq!(track(&ct, &ask(B, A), &commit(1), 0).0.state, state::TRK | state::NEW);
+    for (src, dst) in [(A, B), (B, A)] {
+        let key = track(&ct, &answer(src, dst), &look(1), 1).0;
+        assert_eq!(key.state, state::TRK | state::EST | state::RPL);
+        assert_eq!((key.ipv4_src, key.tp_src), (u32::from_be_bytes(dst), 8));
+    }
+    assert_eq!(ct.count(), 2);
+}
+
+#[test]
 fn a_wrong_checksum_is_invalid() {
     let ct = tracker();
     let mut frame = eth().ipv4(A, B).udp(1, 2).payload([1, 2, 3]).build();
@@ -323,6 +339,13 @@ fn ftp_announces_a_connection_through_translation() {
     assert_eq!(next.patches[0].bytes[..], 124u32.to_be_bytes());
     let ack = eth().ipv4(B, PUBLIC).tcp(21, 4000).flags(ACK).seq(501, 124).build();
     assert_eq!(edits(track(&ct, &ack, &nat(1), 5).1).patches[0].bytes[..], 120u32.to_be_bytes());
+    // What the server has received out of order is acknowledged in the same way (two NOPs, then one block).
+    let sack = [1, 1, 5, 10, 0, 0, 0, 130, 0, 0, 0, 140];
+    let ack = eth().ipv4(B, PUBLIC).tcp(21, 4000).flags(ACK).seq(501, 124).tcp_options(&sack).build();
+    let patches = edits(track(&ct, &ack, &nat(1), 5).1).patches;
+    let written: Vec<_> = patches.iter().map(|p| (p.at - 34, p.bytes.to_vec())).collect();
+    let bytes = |n: u32| n.to_be_bytes().to_vec();
+    assert_eq!(written, [(8, bytes(120)), (24, bytes(126)), (28, bytes(136))]);
     // The data connection is expected, and ends at the client.
     let data = eth().ipv4(B, PUBLIC).tcp(20, 2048).flags(SYN).build();
     let spec = CtSpec { nat: Some(Nat::default()), ..commit(1) };

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use weft_flow::{CtKey, CtSpec, DropReason};
-use weft_wire::{IpProto, tcp};
+use weft_wire::{IpProto, tcp, tcp_option};
 
 use super::{
     Conntrack, CtOutcome, Edits, Limits, Patch, Seen, Splice, begins, describe, set_marks, translate, tuple,
@@ -72,9 +72,35 @@ fn shift_sequence(
         }
     };
     put(tcp::field::SEQ, seq, own.apply(seq));
-    if flags & tcp::TcpFlags::ACK != 0 {
-        put(tcp::field::ACK, ack, other.undo(ack));
+    if flags & tcp::TcpFlags::ACK == 0 {
+        return;
     }
+    put(tcp::field::ACK, ack, other.undo(ack));
+    if other.is_none() {
+        return;
+    }
+    let header = seen.packet.frame.get(l4 + tcp::field::OPTIONS..usize::from(seen.packet.layout.payload));
+    for (at, edge) in sack_edges(header.unwrap_or_default()) {
+        put(tcp::field::OPTIONS + at, edge, other.undo(edge));
+    }
+}
+
+/// The edges of the blocks that were received out of order (RFC 2018 §3), and where among the options they stand.
+fn sack_edges(options: &[u8]) -> SmallVec<[(usize, u32); 8]> {
+    let (mut found, mut at) = (SmallVec::new(), 0);
+    while let Some(&kind) = options.get(at) {
+        let len = match (kind, options.get(at + 1)) {
+            (tcp_option::kind::END, _) | (_, None) => break,
+            (tcp_option::kind::NOP, _) => 1,
+            (_, Some(len)) => usize::from(*len).max(2),
+        };
+        let body = options.get(at + 2..at + len).filter(|_| kind == tcp_option::kind::SACK);
+        for (i, edge) in body.unwrap_or_default().as_chunks::<4>().0.iter().enumerate() {
+            found.push((at + 2 + 4 * i, u32::from_be_bytes(*edge)));
+        }
+        at += len;
+    }
+    found
 }
 
 impl Conntrack {
