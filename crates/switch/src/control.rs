@@ -460,7 +460,8 @@ impl Control {
             self.write_back();
         }
         self.db.pump();
-        self.openflow.flush(&*self.datapath);
+        self.openflow.tell_learned(&self.pipeline, now_ms());
+        self.openflow.flush(&*self.datapath, &self.pipeline);
     }
 
     /// Looks whether clients changed anything that asks for something.

@@ -118,6 +118,11 @@ pub fn initial_update(monitors: &[MonitorRequest], rule: &FlowUpdate) -> Option<
 }
 
 impl SwitchSession {
+    /// Whether this connection watches any rules.
+    pub fn has_monitors(&self) -> bool {
+        !self.monitors.list.is_empty()
+    }
+
     /// Tells changes of rules to the monitors of this connection. `own`: the transaction, when it was this controller
     /// that asked for them.
     pub fn flow_changed(&mut self, updates: &[FlowUpdate], own: Option<u32>, now_ms: u64) {

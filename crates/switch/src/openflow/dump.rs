@@ -1,12 +1,13 @@
 //! How is a long answer given without being built? Part by part, as the peer reads.
 
 use weft_openflow::Version;
-use weft_openflow::session::{ReplyTo, SwitchSession};
+use weft_openflow::msg::monitor::{FlowEvent, MonitorRequest};
+use weft_openflow::session::{ReplyTo, SwitchSession, initial_update};
 use weft_openflow::stats::StatsReply;
 use weft_openflow::stats::table_features::TableFeatures;
 use weft_pipeline::RuleCursor;
 
-use super::{flows, stats};
+use super::{changes, flows, stats};
 
 /// Rules in one part of an answer.
 const RULES_AT_ONCE: usize = 256;
@@ -28,6 +29,20 @@ pub(super) enum Cursor {
         /// When it was asked.
         now: u64,
     },
+    /// Rules without what they do.
+    FlowCounts {
+        /// Those not told yet.
+        rules: Box<RuleCursor>,
+        /// When it was asked.
+        now: u64,
+    },
+    /// Rules that monitors watch, as they begin.
+    Monitored {
+        /// Those not looked at yet.
+        rules: Box<RuleCursor>,
+        /// The monitors.
+        monitors: Vec<MonitorRequest>,
+    },
     /// What tables can do, from this one on.
     TableFeatures(u8),
 }
@@ -43,6 +58,19 @@ impl Dump {
                     return false;
                 }
                 (StatsReply::Flow(page.iter().map(|rule| flows::stats(rule, *now)).collect()), done)
+            }
+            Cursor::FlowCounts { rules, now } => {
+                let page = rules.next_page(RULES_AT_ONCE);
+                (
+                    StatsReply::FlowCounts(page.iter().map(|rule| flows::stats(rule, *now)).collect()),
+                    rules.is_done(),
+                )
+            }
+            Cursor::Monitored { rules, monitors } => {
+                let page = rules.next_page(RULES_AT_ONCE);
+                let updates = page.iter().map(|rule| changes::update(rule, FlowEvent::Initial, 0));
+                let list = updates.filter_map(|update| initial_update(monitors, &update)).collect();
+                (StatsReply::FlowMonitor(list), rules.is_done())
             }
             Cursor::TableFeatures(from) => {
                 let version = session.version().unwrap_or(Version::V13);

@@ -7,10 +7,12 @@ use weft_openflow::ErrorCode;
 use weft_openflow::Message;
 use weft_openflow::msg::control::{Role, RoleMessage};
 use weft_openflow::msg::handshake::SwitchConfig;
+use weft_openflow::msg::notify::{RoleStatus, role_reason};
 use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{BundleCommit, ReplyTo, Request};
-use weft_pipeline::{Pipeline, Removed, Snapshot};
+use weft_pipeline::{Pipeline, Snapshot};
 
+use super::changes::Done;
 use super::dump::Dump;
 use super::stats::Sources;
 use super::{OpenFlow, conntrack, flows, groups, packets, ports, resume, stats, tables, tlv};
@@ -36,7 +38,7 @@ pub(crate) struct Target<'a> {
 #[derive(Default)]
 struct Draft {
     snapshot: Option<Snapshot>,
-    removed: Vec<(u32, Vec<Removed>)>,
+    done: Vec<Done>,
 }
 
 impl Draft {
@@ -68,6 +70,7 @@ impl OpenFlow {
             if let Err(code) = self.one(conn, bridge, &to, request, &mut draft, &mut target)
                 && let Some(connection) = self.connections.get_mut(&conn)
             {
+                tracing::debug!("{}: request {:#x} refused: {code}", connection.conn.peer, to.xid);
                 connection.session.refuse(&to, code);
             }
         }
@@ -79,8 +82,8 @@ impl OpenFlow {
             target.pipeline.publish(snapshot);
             self.unsynced = true;
         }
-        for (bridge, removed) in draft.removed.drain(..) {
-            self.tell_removed(bridge, &removed, target.now);
+        for done in draft.done.drain(..) {
+            self.tell(&done, target.pipeline, target.now);
         }
     }
 
@@ -94,7 +97,7 @@ impl OpenFlow {
         target: &mut Target<'_>,
     ) -> Result<(), ErrorCode> {
         match request {
-            Request::FlowMod(m) => self.flow_mod(conn, bridge, &m, draft, target),
+            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, &m, draft, target),
             Request::PacketOut(m) => {
                 self.publish(draft, target);
                 packets::packet_out(bridge, &m, target.pipeline, target.datapath, target.world, target.now)
@@ -104,8 +107,16 @@ impl OpenFlow {
                 self.commit(conn, bridge, to, &commit, draft, target);
                 Ok(())
             }
-            Request::GroupMod(m) => self.group_mod(bridge, &m, draft, target),
-            Request::MeterMod(m) => meter_mod(bridge, &m, draft, target),
+            Request::GroupMod(m) => {
+                self.group_mod((conn, to.xid), bridge, &m, draft, target)?;
+                self.forward(conn, bridge, to.xid, &Message::GroupMod(m));
+                Ok(())
+            }
+            Request::MeterMod(m) => {
+                meter_mod((conn, to.xid), bridge, &m, draft, target)?;
+                self.forward(conn, bridge, to.xid, &Message::MeterMod(m));
+                Ok(())
+            }
             Request::TlvTableMod(m) => tlv_mod(bridge, &m, draft, target),
             Request::TlvTable => {
                 let view = draft.view(target.pipeline);
@@ -130,8 +141,8 @@ impl OpenFlow {
                 let version = version.ok_or(ErrorCode::OFPTMFC_EPERM)?;
                 let snapshot = draft.open(target.pipeline);
                 let tables = snapshot.tables_mut(bridge).ok_or(ErrorCode::OFPTMFC_EPERM)?;
-                let outcome = tables::modify(tables, m.table, m.config, version)?;
-                draft.removed.push((bridge, outcome.removed));
+                let outcome = tables::modify(tables, &m, version)?;
+                draft.done.push(Done { bridge, outcome, by: Some((conn, to.xid)) });
                 Ok(())
             }
             Request::SetConfig(config) => {
@@ -186,26 +197,34 @@ impl OpenFlow {
         }
     }
 
+    /// Tells other controllers of a change of groups or meters.
+    fn forward(&mut self, by: ConnId, bridge: u32, xid: u32, request: &Message) {
+        for (id, connection) in self.connections.iter_mut() {
+            if *id != by && connection.bridge == bridge {
+                connection.session.forward_request(xid, request);
+            }
+        }
+    }
+
     fn flow_mod(
         &mut self,
-        conn: ConnId,
+        by: (ConnId, u32),
         bridge: u32,
         m: &weft_openflow::msg::flow::FlowMod,
         draft: &mut Draft,
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
-        let version = self.connections.get(&conn).map(|c| c.session.version_or_oldest());
+        let version = self.connections.get(&by.0).map(|c| c.session.version_or_oldest());
         let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?)?;
         let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
         let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
-        if !outcome.removed.is_empty() {
-            draft.removed.push((bridge, outcome.removed));
-        }
+        draft.done.push(Done { bridge, outcome, by: Some(by) });
         Ok(())
     }
 
     fn group_mod(
         &mut self,
+        by: (ConnId, u32),
         bridge: u32,
         m: &weft_openflow::msg::group::GroupMod,
         draft: &mut Draft,
@@ -214,7 +233,7 @@ impl OpenFlow {
         let snapshot = draft.open(target.pipeline);
         let outcome =
             snapshot.group_mod(bridge, &groups::group_mod(m), target.now).map_err(groups::group_error)?;
-        draft.removed.push((bridge, outcome.removed));
+        draft.done.push(Done { bridge, outcome, by: Some(by) });
         Ok(())
     }
 
@@ -239,13 +258,13 @@ impl OpenFlow {
         draft: &mut Draft,
         target: &mut Target<'_>,
     ) {
-        let before = (draft.snapshot.clone(), draft.removed.len());
+        let before = (draft.snapshot.clone(), draft.done.len());
         let mut failed = None;
         let mut later = Vec::new();
         for (inner, request) in commit.iter() {
             let done = match request {
-                Request::FlowMod(m) => self.flow_mod(conn, bridge, &m, draft, target),
-                Request::GroupMod(m) => self.group_mod(bridge, &m, draft, target),
+                Request::FlowMod(m) => self.flow_mod((conn, inner.xid), bridge, &m, draft, target),
+                Request::GroupMod(m) => self.group_mod((conn, inner.xid), bridge, &m, draft, target),
                 Request::PortMod(m) => self.check_port_mod(bridge, &m, target).map(|()| {
                     later.push((inner.clone(), Request::PortMod(m)));
                 }),
@@ -261,7 +280,7 @@ impl OpenFlow {
         }
         if failed.is_some() {
             draft.snapshot = before.0;
-            draft.removed.truncate(before.1);
+            draft.done.truncate(before.1);
         } else {
             // Packets see the bundle's rules; ports change with them.
             self.publish(draft, target);
@@ -300,6 +319,11 @@ impl OpenFlow {
             if *id == conn {
                 connection.session.set_role(message.role);
             } else if message.role == Role::Primary && connection.session.role() == Role::Primary {
+                connection.session.role_status(RoleStatus {
+                    role: Role::Secondary,
+                    reason: role_reason::PRIMARY_REQUEST,
+                    generation_id: generation,
+                });
                 connection.session.set_role(Role::Secondary);
             }
         }
@@ -309,6 +333,7 @@ impl OpenFlow {
 }
 
 fn meter_mod(
+    by: (ConnId, u32),
     bridge: u32,
     m: &weft_openflow::msg::meter::MeterMod,
     draft: &mut Draft,
@@ -317,7 +342,7 @@ fn meter_mod(
     let change = groups::meter_mod(m)?;
     let snapshot = draft.open(target.pipeline);
     let outcome = snapshot.meter_mod(bridge, &change, target.now).map_err(groups::meter_error)?;
-    draft.removed.push((bridge, outcome.removed));
+    draft.done.push(Done { bridge, outcome, by: Some(by) });
     Ok(())
 }
 

@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weft_openflow::msg::flow::{FlowCommand, flow_flags};
-use weft_openflow::msg::flow_removed::{FlowRemoved, removed_reason};
+use weft_openflow::msg::flow_removed::FlowRemoved;
 use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
 use weft_openflow::{ErrorCode, Version, msg};
 use weft_pipeline::{
-    ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, RemovedReason, Rule,
-    RuleFilter,
+    ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, Rule, RuleFilter,
 };
 
 use super::OpenFlow;
+use super::changes::Done;
 
 /// The change a message asks for.
 ///
@@ -116,14 +116,7 @@ impl OpenFlow {
                 matching: rule.matching.expand(),
                 cookie: rule.cookie,
                 priority: rule.priority,
-                reason: match reason {
-                    RemovedReason::IdleTimeout => removed_reason::IDLE_TIMEOUT,
-                    RemovedReason::HardTimeout => removed_reason::HARD_TIMEOUT,
-                    RemovedReason::Delete => removed_reason::DELETE,
-                    RemovedReason::GroupDelete => removed_reason::GROUP_DELETE,
-                    RemovedReason::MeterDelete => removed_reason::METER_DELETE,
-                    RemovedReason::Eviction => removed_reason::EVICTION,
-                },
+                reason: super::changes::reason(*reason),
                 table_id: rule.table,
                 duration: Duration::from_millis(now.saturating_sub(rule.created_ms)),
                 idle_timeout: rule.idle_timeout,
@@ -139,7 +132,7 @@ impl OpenFlow {
 
     /// Removes rules whose time is over.
     pub(crate) fn expire(&mut self, pipeline: &Pipeline, now: u64) {
-        let mut gone: Vec<(u32, Vec<Removed>)> = Vec::new();
+        let mut gone: Vec<Done> = Vec::new();
         let _ = pipeline.update(|snapshot| {
             let due = |b: &&std::sync::Arc<weft_pipeline::Bridge>| {
                 b.tables.next_expiry().is_some_and(|at| at <= now)
@@ -147,15 +140,15 @@ impl OpenFlow {
             let bridges: Vec<u32> = snapshot.bridges().filter(due).map(|b| b.config.id).collect();
             for id in bridges {
                 if let Some(tables) = snapshot.tables_mut(id) {
-                    gone.push((id, tables.expire(now).removed));
+                    gone.push(Done { bridge: id, outcome: tables.expire(now), by: None });
                 }
             }
             // Rules that traffic kept alive are due later now, which is worth remembering.
             if gone.is_empty() { Err(()) } else { Ok(()) }
         });
         self.unsynced |= !gone.is_empty();
-        for (bridge, removed) in gone {
-            self.tell_removed(bridge, &removed, now);
+        for done in gone {
+            self.tell(&done, pipeline, now);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! everything that was read together with one publication of the flow tables. What sessions have to say leaves in
 //! [`OpenFlow::flush`], after the datapath has taken in all that a barrier promises.
 
+mod changes;
 mod connection;
 mod conntrack;
 mod dump;
@@ -29,6 +30,7 @@ use weft_openflow::msg::control::Role;
 use weft_openflow::session::{ConnectionKind, Event, Options, ReplyTo, Request, SwitchSession};
 use weft_openflow::{Version, VersionSet};
 use weft_ovsdb::{Datum, Edit, Result};
+use weft_pipeline::Pipeline;
 
 use crate::bridge::put;
 use crate::remotes::report_status;
@@ -227,7 +229,8 @@ impl OpenFlow {
     }
 
     /// Sends what sessions have to say. Before a barrier's answer leaves, the datapath has taken in what it promises.
-    pub(crate) fn flush(&mut self, datapath: &dyn Datapath) {
+    pub(crate) fn flush(&mut self, datapath: &dyn Datapath, pipeline: &Pipeline) {
+        self.resume_monitors(pipeline, crate::clock::now_ms());
         if std::mem::take(&mut self.barrier) && std::mem::take(&mut self.unsynced) {
             datapath.sync();
         }

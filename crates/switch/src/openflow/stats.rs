@@ -9,12 +9,13 @@ use weft_openflow::ErrorCode;
 use weft_openflow::msg::handshake::{Features, capability};
 use weft_openflow::session::{ReplyTo, SwitchSession};
 use weft_openflow::stats::flow::{AggregateStats, FlowStatsRequest};
+use weft_openflow::stats::misc::{BundleFeatures, bundle_capability};
 use weft_openflow::stats::port::PortStats;
 use weft_openflow::stats::table::TableStats;
 use weft_openflow::stats::{StatsReply, StatsRequest, SwitchDesc};
 use weft_pipeline::group::{GROUP_ALL, Group};
 use weft_pipeline::meter::METER_ALL;
-use weft_pipeline::{RuleCursor, TableSet};
+use weft_pipeline::{RuleCursor, RuleFilter, TableSet};
 
 use super::dump::Cursor;
 use super::{flows, groups, ports, tables};
@@ -45,6 +46,7 @@ pub(super) fn features(bridge: &Bridge) -> Features {
             | capability::QUEUE_STATS
             | capability::GROUP_STATS
             | capability::BUNDLES
+            | capability::FLOW_MONITORING
             | capability::ARP_MATCH_IP,
         actions: ACTIONS10,
         ports: ports::describe(bridge),
@@ -112,8 +114,27 @@ impl Sources<'_> {
                 StatsReply::MeterConfig(list.into_iter().map(|m| groups::meter_config(m)).collect())
             }
             StatsRequest::MeterFeatures => StatsReply::MeterFeatures(groups::meter_features()),
-            #[allow(unreachable_patterns)]
-            _ => return Err(ErrorCode::OFPBRC_BAD_STAT),
+            StatsRequest::FlowCounts(request) => {
+                self.datapath.refresh();
+                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request));
+                return Ok(Some(Cursor::FlowCounts { rules: Box::new(rules), now: self.now }));
+            }
+            StatsRequest::FlowMonitor(monitors) if monitors.is_empty() => StatsReply::FlowMonitor(Vec::new()),
+            StatsRequest::FlowMonitor(monitors) => {
+                let rules = RuleCursor::new(self.tables().clone(), RuleFilter::default());
+                return Ok(Some(Cursor::Monitored { rules: Box::new(rules), monitors }));
+            }
+            StatsRequest::QueueDesc { port, .. } => {
+                self.check_port(port)?;
+                StatsReply::QueueDesc(Vec::new())
+            }
+            StatsRequest::BundleFeatures => StatsReply::BundleFeatures(BundleFeatures {
+                capabilities: bundle_capability::ATOMIC | bundle_capability::ORDERED,
+            }),
+            StatsRequest::ControllerStatus => StatsReply::ControllerStatus(Vec::new()),
+            StatsRequest::IpfixBridge | StatsRequest::IpfixFlow => {
+                return Err(ErrorCode::NXST_NOT_CONFIGURED);
+            }
         };
         session.reply_stats(to, reply, false);
         Ok(None)

@@ -2,8 +2,9 @@
 
 use weft_openflow::ErrorCode;
 use weft_openflow::Version;
+use weft_openflow::msg::table::{TableMod, Vacancy as WireVacancy, eviction_flags};
 use weft_openflow::stats::table::TableDesc;
-use weft_pipeline::{ALL_TABLES, FlowModOutcome, TableMiss, TableSet};
+use weft_pipeline::{ALL_TABLES, FlowModOutcome, TableMiss, TableSet, Vacancy};
 
 /// What a miss does (OpenFlow 1.1 and 1.2): two bits.
 const MISS_MASK: u32 = 3;
@@ -18,10 +19,11 @@ const VACANCY_EVENTS: u32 = 1 << 3;
 /// There is no such table.
 pub(super) fn modify(
     tables: &mut TableSet,
-    table: Option<u8>,
-    config: u32,
+    m: &TableMod,
     version: Version,
 ) -> Result<FlowModOutcome, ErrorCode> {
+    let (table, config) = (m.table, m.config);
+    let vacancy = m.vacancy.filter(|_| config & VACANCY_EVENTS != 0);
     if table.is_some_and(|t| t >= super::stats::TABLES) {
         return Err(ErrorCode::OFPTMFC_BAD_TABLE);
     }
@@ -32,7 +34,10 @@ pub(super) fn modify(
     };
     Ok(tables.configure(table.unwrap_or(ALL_TABLES), |of| match version {
         Version::V11 | Version::V12 => of.miss = miss,
-        Version::V14 | Version::V15 => of.evict = config & EVICTION != 0,
+        Version::V14 | Version::V15 => {
+            of.evict = config & EVICTION != 0;
+            of.vacancy = vacancy.map(|v| Vacancy { down: v.down, up: v.up });
+        }
         Version::V10 | Version::V13 => {}
     }))
 }
@@ -42,5 +47,11 @@ pub(super) fn describe(tables: &TableSet, table_id: u8) -> TableDesc {
     let config = tables.table_config(table_id);
     let bit = |on: bool, bit: u32| if on { bit } else { 0 };
     let bits = bit(config.evict, EVICTION) | bit(config.vacancy.is_some(), VACANCY_EVENTS);
-    TableDesc { table_id, config: bits, ..TableDesc::default() }
+    let now = tables.vacancy(table_id);
+    TableDesc {
+        table_id,
+        config: bits,
+        eviction: Some(eviction_flags::OTHER | eviction_flags::IMPORTANCE | eviction_flags::LIFETIME),
+        vacancy: config.vacancy.map(|v| WireVacancy { down: v.down, up: v.up, now }),
+    }
 }

@@ -143,3 +143,35 @@ fn packets_wait_until_flows_are_restored() {
     assert!(s.ok("ovs-ofctl dump-flows br0").contains("cookie=0x77"));
     s.ok("ovs-ofctl show tcp:127.0.0.1:16653");
 }
+
+#[test]
+fn monitors_hear_what_becomes_of_rules() {
+    for version in ["OpenFlow10", "OpenFlow13", "OpenFlow14"] {
+        let s = Switch::start();
+        s.vsctl("add-br br0");
+        s.ok("ovs-ofctl add-flow br0 cookie=0x11,table=3,ip,actions=drop");
+        let heard = s.path("monitor");
+        let file = std::fs::File::create(&heard).expect("create a file");
+        let mut monitor = std::process::Command::new("ovs-ofctl")
+            .args(["-O", version, "monitor", "br0", "watch:"])
+            .env("OVS_RUNDIR", s.dir.path())
+            .stdout(file.try_clone().expect("share a file"))
+            .stderr(file)
+            .spawn()
+            .expect("run ovs-ofctl");
+        let text = || std::fs::read_to_string(&heard).unwrap_or_default();
+        s.wait_for(&format!("{version}: the rules that are there"), || text().contains("cookie=0x11"));
+        s.ok("ovs-ofctl add-flow br0 cookie=0x22,table=3,arp,hard_timeout=1,actions=learn(table=4,cookie=0x33,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])");
+        s.wait_for(&format!("{version}: an addition {}", text()), || text().contains("cookie=0x22"));
+        let frame = "ffffffffffff02000000000a0806000108000604000102000000000a0a0100630000000000000a010002";
+        s.ok(&format!("ovs-ofctl packet-out br0 'in_port=LOCAL,packet={frame},actions=resubmit(,3)'"));
+        s.wait_for(&format!("{version}: a learned rule"), || text().contains("event=ADDED table=4"));
+        s.wait_for(&format!("{version}: a rule that times out"), || text().contains("reason=hard"));
+        s.ok("ovs-ofctl mod-flows br0 table=3,ip,actions=normal");
+        s.wait_for(&format!("{version}: a change"), || text().contains("event=MODIFIED"));
+        s.ok("ovs-ofctl del-flows br0 table=3");
+        s.wait_for(&format!("{version}: a deletion"), || text().contains("event=DELETED reason=delete"));
+        monitor.kill().expect("end the monitor");
+        monitor.wait().expect("end the monitor");
+    }
+}
