@@ -18,8 +18,10 @@ const ALONE: u32 = 64;
 /// What sources have had, and what the slow path may have.
 #[derive(Default)]
 pub(crate) struct Fairness {
-    /// Ticks that each source had, by index.
+    /// Ticks that each source had, by index; as many as `floor` for a source that had less while it had no frames.
     had: Vec<u64>,
+    /// The least that any source with frames had. It only grows.
+    floor: u64,
     /// Ticks that the slow path may still have; may be negative.
     credit: i64,
     /// Ticks in the slow path since the turn began.
@@ -31,18 +33,20 @@ pub(crate) struct Fairness {
 }
 
 impl Fairness {
-    /// A source has frames: it does not make up for the time in which it had none.
-    pub(crate) fn joined(&mut self, source: usize, ready: &[usize]) {
-        let least = self.least(ready);
+    /// A source has frames: it does not make up for the time in which it had none, nor does it pay for the time in
+    /// which others had none.
+    pub(crate) fn joined(&mut self, source: usize) {
         if self.had.len() <= source {
             self.had.resize(source + 1, 0);
         }
-        self.had[source] = self.had[source].max(least);
+        self.had[source] = self.had[source].max(self.floor);
     }
 
-    /// What the source that had the least among these had.
-    pub(crate) fn least(&self, ready: &[usize]) -> u64 {
-        ready.iter().filter_map(|source| self.had.get(*source)).min().copied().unwrap_or(0)
+    /// A round over these sources begins. Returns what the one that had the least had.
+    pub(crate) fn round(&mut self, ready: &[usize]) -> u64 {
+        let least = ready.iter().filter_map(|source| self.had.get(*source)).min().copied();
+        self.floor = self.floor.max(least.unwrap_or(0));
+        self.floor
     }
 
     /// Whether it is the source's turn, when the others had at least `least`.
@@ -92,21 +96,22 @@ mod tests {
     #[test]
     fn sources_take_turns() {
         let mut fair = Fairness::default();
-        for source in [0, 1] {
-            fair.joined(source, &[0, 1]);
-        }
+        (0..2).for_each(|source| fair.joined(source));
         fair.had = vec![10 + AHEAD + 1, 10];
-        let least = fair.least(&[0, 1]);
+        let least = fair.round(&[0, 1]);
         assert!(!fair.may(0, least) && fair.may(1, least));
-        assert!(fair.may(0, fair.least(&[0])), "alone it is always its turn");
-        fair.joined(2, &[0, 1]);
-        assert_eq!(fair.had[2], 10, "who was away has no claim on the past");
+        let alone = fair.round(&[0]);
+        assert!(fair.may(0, alone), "alone it is always its turn");
+        // Who joins has no claim on the past, and whoever was busy then is not made to wait for it.
+        fair.joined(2);
+        let least = fair.round(&[0, 2]);
+        assert!(fair.had[2] == fair.had[0] && fair.may(0, least) && fair.may(2, least));
     }
 
     #[test]
     fn the_slow_path_has_its_share() {
         let mut fair = Fairness::default();
-        fair.joined(0, &[]);
+        fair.joined(0);
         fair.hits(1);
         let turn = |fair: &mut Fairness, slow: u64, fast: u64| {
             fair.slow = slow;

@@ -109,7 +109,7 @@ impl Lane {
     /// One round over the ready sources.
     fn poll_sources(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
-        let least = self.fair.least(&ready);
+        let least = self.fair.round(&ready);
         ready.retain(|index| {
             let Some(source) = self.sources.get_mut(*index).and_then(Option::as_mut) else { return false };
             if !self.fair.may(*index, least) {
@@ -224,7 +224,7 @@ impl Lane {
                 token => {
                     let index = token as usize;
                     if !self.ready.contains(&index) {
-                        self.fair.joined(index, &self.ready);
+                        self.fair.joined(index);
                         self.ready.push(index);
                     }
                 }
@@ -248,7 +248,7 @@ impl Lane {
         };
         if watched.is_ok() {
             self.sources[index] = Some(source);
-            self.fair.joined(index, &self.ready);
+            self.fair.joined(index);
             self.ready.push(index);
         }
     }

@@ -178,7 +178,9 @@ fn a_vtep_takes_only_what_it_should() {
     assert!(fails());
     assert!(switch.drops(DropReason::TunnelWrongPeer) > 0, "{}", switch.why());
     set("192.168.1.1", 1000);
-    assert!(ping(&nodes[0].workload, "10.0.0.2"), "{}", switch.why());
+    // The kernel may just be giving up on the address that did not answer so far.
+    let reaches = || ping(&nodes[0].workload, "10.0.0.2");
+    assert!(reaches() || reaches(), "{}", switch.why());
     // The last port of a listener takes its socket along.
     switch.datapath.del_port(port).unwrap();
     switch.change(|bridge| bridge.ports.retain(|p| p.ofport != OfPort(port.0)));
