@@ -165,7 +165,7 @@ fn action_sets() {
         (
             "actions=write_actions(output:2,set_field:02:00:00:00:00:07->eth_dst,push_vlan:0x8100)",
             PLAIN,
-            "push0,EthDst(02:00:00:00:00:07),102",
+            "EthDst(02:00:00:00:00:07),push0,102",
         ),
         ("actions=write_actions(output:2),goto_table:1", PLAIN, "102"),
         ("actions=write_actions(output:2),goto_table:1\ntable=1,actset_output=2,actions=3", PLAIN, "103,102"),
@@ -204,7 +204,7 @@ fn patch_cables() {
     check("201,103");
     flows(&pipeline, 1, "actions=load:7->NXM_NX_REG0[],set_field:02:00:00:00:00:07->eth_src,2,3");
     flows(&pipeline, 2, "in_port=2,reg0=0,actions=mod_vlan_vid:9,1");
-    check("(push9,EthSrc(02:00:00:00:00:07),201),EthSrc(02:00:00:00:00:07),103");
+    check("(EthSrc(02:00:00:00:00:07),push9,201),EthSrc(02:00:00:00:00:07),103");
     flows(&pipeline, 1, "actions=mod_vlan_vid:9,2");
     flows(&pipeline, 2, "in_port=2,dl_vlan=9,actions=strip_vlan,1,3");
     flows(&pipeline, 3, "actions=in_port");

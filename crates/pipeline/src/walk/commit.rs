@@ -60,20 +60,19 @@ impl Bits for Mac {
 impl Packet {
     /// Emits what the packet's changes since the last commit come to.
     pub(super) fn commit(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        if self.dirty != PacketKey::default() {
+            self.commit_fields(mask, out);
+            self.dirty = PacketKey::default();
+        }
         self.commit_tags(mask, out);
         let wanted = (self.key.pipeline.pkt_mark, self.key.pipeline.skb_priority);
-        if wanted.0 != self.told.0 {
-            out.push(DpAction::Set(SetField::Mark(wanted.0)));
-        }
         if wanted.1 != self.told.1 {
             out.push(DpAction::Set(SetField::Priority(wanted.1)));
         }
-        self.told = wanted;
-        if self.dirty == PacketKey::default() {
-            return;
+        if wanted.0 != self.told.0 {
+            out.push(DpAction::Set(SetField::Mark(wanted.0)));
         }
-        self.commit_fields(mask, out);
-        self.dirty = PacketKey::default();
+        self.told = wanted;
     }
 
     fn commit_fields(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
