@@ -28,7 +28,7 @@ const WILDCARDS10: u32 = (1 << 22) - 1;
 /// Every field, action and wildcard of the fixed structure of OpenFlow 1.1.
 const FIELDS11: u32 = 0x3ff;
 /// Actions of OpenFlow 1.1 and 1.2 that rules may use, a bit per number.
-const ACTIONS: u32 = 0x039e_1fff;
+const ACTIONS: u32 = 0x03ff_ffff;
 /// Fields of OpenFlow 1.2: numbers 0 to 35.
 const FIELDS12: u64 = (1 << 36) - 1;
 /// Instructions: goto, metadata, write, apply, clear.

@@ -76,10 +76,10 @@ pub struct TableFeatures {
     pub properties: Vec<TableProperty>,
 }
 
-/// Actions that rules may use in OpenFlow 1.3, by number: output, VLAN, MPLS TTL, TTL, set-field.
-const ACTIONS: [u16; 7] = [0, 15, 17, 18, 23, 24, 25];
-/// Instructions: goto, metadata, write, apply, clear.
-const INSTRUCTIONS: [u16; 5] = [1, 2, 3, 4, 5];
+/// Actions that rules may use in OpenFlow 1.3, by number: output, copying TTLs, MPLS, VLAN, queue, group, TTL, set-field.
+const ACTIONS: [u16; 14] = [0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25];
+/// Instructions: goto, metadata, write, apply, clear, meter.
+const INSTRUCTIONS: [u16; 6] = [1, 2, 3, 4, 5, 6];
 
 impl TableFeatures {
     /// A table that can do everything this crate can write, of `tables` tables.
@@ -98,7 +98,8 @@ impl TableFeatures {
         };
         let mut actions = ACTIONS.to_vec();
         if version >= Version::V15 {
-            actions.push(28);
+            // Copy-field and meter.
+            actions.extend([28, 29]);
         }
         let next: Vec<u16> = (u16::from(table_id) + 1..u16::from(tables)).collect();
         let properties = vec![
