@@ -1,7 +1,5 @@
 //! What is kept of a connection?
 
-use weft_wire::IpProto;
-
 use crate::key::{Key, state};
 use crate::sequence::Shift;
 use crate::tcp::Tcp;
@@ -62,9 +60,5 @@ impl Conn {
     /// How packets of a direction are named once they are translated.
     pub(crate) fn outcome(&self, reply: bool) -> Key {
         if reply { self.orig.reversed() } else { self.reply.reversed() }
-    }
-
-    pub(crate) fn is_udp(&self) -> bool {
-        IpProto(self.orig.proto) == IpProto::UDP
     }
 }

@@ -29,7 +29,26 @@ const NAMES: [&str; 16] = [
 ];
 
 /// What Open vSwitch's user-space tracker takes without a policy.
-const DEFAULTS: [u32; NAMES.len()] = [30, 30, 86_400, 45, 900, 30, 45, 30, 30, 30, 30, 60, 60, 30, 60, 30];
+const DEFAULTS: [u32; NAMES.len()] = [30, 30, 86_400, 900, 900, 45, 30, 30, 30, 30, 30, 60, 60, 30, 60, 30];
+
+/// Where a timeout of TCP stands; the compiler finds it.
+const fn index(name: &str) -> usize {
+    let mut at = 0;
+    while at < NAMES.len() {
+        let (a, b) = (NAMES[at].as_bytes(), name.as_bytes());
+        let mut same = a.len() == b.len();
+        let mut i = 0;
+        while same && i < a.len() {
+            same = a[i] == b[i];
+            i += 1;
+        }
+        if same {
+            return at;
+        }
+        at += 1;
+    }
+    0
+}
 
 /// A name that is no timeout's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,25 +83,24 @@ impl TimeoutPolicy {
     }
 
     /// Milliseconds that a connection in this state may be silent.
-    pub(crate) fn lifetime_ms(&self, proto: &Proto, is_udp: bool) -> u64 {
+    pub(crate) fn lifetime_ms(&self, proto: &Proto) -> u64 {
         let at = match proto {
             Proto::Tcp(tcp) => {
                 let [a, b] = tcp.peers.map(|p| p.state);
-                if a >= TcpState::FinWait2 && b >= TcpState::FinWait2 {
-                    7
-                } else if a >= TcpState::Closing && b >= TcpState::Closing {
-                    3
-                } else if a < TcpState::Established || b < TcpState::Established {
-                    0
-                } else if a >= TcpState::Closing || b >= TcpState::Closing {
-                    4
-                } else {
-                    2
+                let (early, late) = (a.min(b), a.max(b));
+                match (early, late) {
+                    (_, TcpState::TimeWait) => const { index("tcp_close") },
+                    (TcpState::FinWait2, _) => const { index("tcp_time_wait") },
+                    (TcpState::Closing, _) => const { index("tcp_last_ack") },
+                    (TcpState::Closed, _) => const { index("tcp_syn_sent") },
+                    (TcpState::SynSent, _) => const { index("tcp_syn_recv") },
+                    (_, TcpState::FinWait2) => const { index("tcp_close_wait") },
+                    (_, TcpState::Closing) => const { index("tcp_fin_wait") },
+                    _ => const { index("tcp_established") },
                 }
             }
             Proto::Icmp { answered: false } => 14,
             Proto::Icmp { answered: true } => 15,
-            Proto::Other { answered: true, .. } if !is_udp => 13,
             Proto::Other { answered: true, .. } => 13,
             Proto::Other { many: true, .. } => 12,
             Proto::Other { .. } => 11,
@@ -94,13 +112,38 @@ impl TimeoutPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::Tcp;
 
     #[test]
     fn timeouts_are_set_by_name() {
         let mut policy = TimeoutPolicy::default();
         assert_eq!(policy.get("tcp_established"), Some(86_400));
         policy.set("udp_first", 7).unwrap();
-        assert_eq!(policy.lifetime_ms(&Proto::Other { answered: false, many: false }, true), 7000);
+        assert_eq!(policy.lifetime_ms(&Proto::Other { answered: false, many: false }), 7000);
+        let tcp = |a, b| {
+            let mut tcp = Tcp::default();
+            (tcp.peers[0].state, tcp.peers[1].state) = (a, b);
+            policy.lifetime_ms(&Proto::Tcp(tcp)) / 1000
+        };
+        use TcpState::{Closed, Closing, Established, FinWait2, SynSent, TimeWait};
+        assert_eq!(tcp(Established, Established), 86_400);
+        assert_eq!(tcp(Established, FinWait2), 900);
+        for (a, b, name) in [
+            (SynSent, Closed, "tcp_syn_sent"),
+            (Established, SynSent, "tcp_syn_recv"),
+            (Closing, Established, "tcp_fin_wait"),
+            (FinWait2, Established, "tcp_close_wait"),
+            (FinWait2, Closing, "tcp_last_ack"),
+            (FinWait2, FinWait2, "tcp_time_wait"),
+            (TimeWait, TimeWait, "tcp_close"),
+        ] {
+            assert_eq!(Some(tcp(a, b)), policy.get(name).map(u64::from), "{name}");
+            let mut other = TimeoutPolicy { seconds: [1; NAMES.len()] };
+            other.set(name, 77).unwrap();
+            let mut state = Tcp::default();
+            (state.peers[0].state, state.peers[1].state) = (a, b);
+            assert_eq!(other.lifetime_ms(&Proto::Tcp(state)), 77_000, "{name}");
+        }
         assert_eq!(policy.set("tcp_nap", 1), Err(UnknownTimeout("tcp_nap".to_owned())));
     }
 }

@@ -312,7 +312,7 @@ impl Conntrack {
         if matches!(fit, Fit::Invalid | Fit::Reopens) {
             return out;
         }
-        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto, conn.is_udp());
+        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto);
         out.bits = if established { state::EST } else { state::NEW };
         if reply {
             out.bits |= state::RPL;

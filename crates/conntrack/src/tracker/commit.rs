@@ -142,7 +142,7 @@ impl Conntrack {
         set_marks(&mut conn, spec);
         let helped = extra.alg != 0 || extra.master.is_some();
         conn.extra = helped.then(|| Box::new(extra));
-        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto, conn.is_udp());
+        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto);
         describe(ct, &conn, seen);
         if let Some(reply) = self.translation(&seen.key, spec, expected.as_ref(), now_ms) {
             match reply {
