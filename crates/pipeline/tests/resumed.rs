@@ -151,3 +151,40 @@ fn queues_and_marks() {
         "Priority(5),102,Priority(7),103,Priority(0),104,Mark(1),105"
     );
 }
+
+#[test]
+fn tunnel_options() {
+    use weft_flow::{EXTRA_TUN_METADATA, EXTRA_TUNNEL, TlvMapping, TlvTable, TunnelKind};
+    let tunnel = common::tunnel(1, 7, TunnelKind::Geneve, "2.2.2.2", |_| ());
+    let pipeline = pipeline(vec![bridge(1, vec![device(1, 1), device(1, 2), tunnel])]);
+    let mapping = TlvMapping { class: 0x102, kind: 0x80, len: 4, index: 0 };
+    let table = TlvTable::new().with(&[mapping]).unwrap();
+    pipeline
+        .update(|s| {
+            s.set_tlv_table(1, table.clone());
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+    let options = |verdict: &weft_flow::Verdict| match &verdict.actions[0] {
+        DpAction::SetTunnel(tunnel) => tunnel.options.clone(),
+        other => panic!("{other:?}"),
+    };
+    flows(
+        &pipeline,
+        1,
+        "in_port=1,actions=set_field:0x12345678->tun_metadata0,7
+        in_port=2,actions=7,delete_field:tun_metadata0,7",
+    );
+    let set = [1, 2, 0x80, 1, 0x12, 0x34, 0x56, 0x78];
+    assert_eq!(options(&pipeline.walk(&tcp(), 0)), set);
+    // Options that the packet came with go on, and are looked at; removed ones do not.
+    let mut key = tcp();
+    key.packet.in_port = 102;
+    key.packet.extras = EXTRA_TUNNEL | EXTRA_TUN_METADATA;
+    table.set(0, &mut key.tun_metadata, &[9, 9, 9, 9], &[0xff; 4]);
+    let verdict = pipeline.walk(&key, 0);
+    assert_eq!(options(&verdict), [1, 2, 0x80, 1, 9, 9, 9, 9]);
+    assert_eq!(table.get(0, &verdict.mask.0.tun_metadata), Some(vec![0xff; 4]));
+    let [_, _, DpAction::SetTunnel(last), _] = &verdict.actions[..] else { panic!("{:?}", verdict.actions) };
+    assert!(last.options.is_empty());
+}

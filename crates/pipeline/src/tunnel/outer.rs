@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use weft_flow::{EncapHeader, FlowKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, TunnelKind};
+use weft_flow::{
+    EncapHeader, FlowKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TlvTable, TunnelKey, TunnelKind,
+};
 use weft_wire::geneve::GeneveRepr;
 use weft_wire::gre::GreRepr;
 use weft_wire::ipv4::{Ipv4Frag, Ipv4Repr};
@@ -12,15 +14,20 @@ use weft_wire::{EtherType, IpProto, Mac, Vni, ethernet, ipv4, ipv6, udp};
 
 use crate::config::TunnelConfig;
 
-/// Longest header: Ethernet, IPv6, UDP, Geneve.
-const ROOM: usize = 128;
+/// Longest header: Ethernet, IPv6, UDP, Geneve with options.
+const ROOM: usize = 128 + weft_wire::geneve::MAX_OPTIONS_LEN;
 /// In the UDP checksum of a header: to be filled in for each packet.
 const CHECKSUM_WANTED: [u8; 2] = [0xff; 2];
 
 /// The outer headers for a tunnel. Lengths, the UDP source port, GRE sequence number and checksums are zero, and for
 /// the datapath to fill in; a UDP checksum only where its field is 0xffff (over IPv6 it is needed unless turned off by
-/// `csum=false`, RFC 6935 §5). `None`: the key does not fit the kind.
-pub(crate) fn build(config: &TunnelConfig, key: &TunnelKey, src: Mac, dst: Mac) -> Option<EncapHeader> {
+/// `csum=false`, RFC 6935 §5). `options` are for Geneve. `None`: the key does not fit the kind.
+pub(crate) fn build(
+    config: &TunnelConfig,
+    key: &TunnelKey,
+    options: &[u8],
+    (src, dst): (Mac, Mac),
+) -> Option<EncapHeader> {
     let mut bytes = vec![0; ROOM];
     let ip_offset = ethernet::HEADER_LEN;
     let proto = if config.kind == TunnelKind::Gre { IpProto::GRE } else { IpProto::UDP };
@@ -36,7 +43,7 @@ pub(crate) fn build(config: &TunnelConfig, key: &TunnelKey, src: Mac, dst: Mac) 
         }
         at += udp::HEADER_LEN;
     }
-    at += tunnel(config, key, bytes.get_mut(at..)?)?;
+    at += tunnel(config, key, options, bytes.get_mut(at..)?)?;
     bytes.truncate(at);
     Some(EncapHeader { bytes, kind: config.kind, ip_offset })
 }
@@ -71,7 +78,7 @@ fn network(key: &TunnelKey, proto: IpProto, out: &mut [u8]) -> Option<(EtherType
 }
 
 /// The header of the tunnel itself. Returns its length.
-fn tunnel(config: &TunnelConfig, key: &TunnelKey, out: &mut [u8]) -> Option<usize> {
+fn tunnel(config: &TunnelConfig, key: &TunnelKey, options: &[u8], out: &mut [u8]) -> Option<usize> {
     let vni = || Vni::new(u32::try_from(key.id).ok()?);
     match config.kind {
         TunnelKind::Vxlan => {
@@ -80,7 +87,8 @@ fn tunnel(config: &TunnelConfig, key: &TunnelKey, out: &mut [u8]) -> Option<usiz
         }
         TunnelKind::Geneve => {
             let control = key.flags & TUN_OAM != 0;
-            GeneveRepr { control, ..GeneveRepr::ethernet(vni()?) }.emit(out).ok()
+            let critical = TlvTable::has_critical(options);
+            GeneveRepr { control, critical, options, ..GeneveRepr::ethernet(vni()?) }.emit(out).ok()
         }
         TunnelKind::Gre => {
             let key_field = (key.flags & TUN_KEY != 0).then(|| u32::try_from(key.id));
@@ -135,7 +143,7 @@ mod tests {
     #[test]
     fn vxlan_over_ipv4() {
         let key = TunnelKey { tp_dst: 4789, ..tunnel_key(false) };
-        let header = build(&config(TunnelKind::Vxlan), &key, SRC, DST).unwrap();
+        let header = build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST)).unwrap();
         assert_eq!((header.bytes.len(), header.ip_offset), (50, 14));
         assert_eq!(header.bytes[..14], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
         let ip = [0x45, 0x20, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 1, 10, 192, 168, 1, 20];
@@ -147,7 +155,7 @@ mod tests {
     #[test]
     fn geneve_over_ipv6_with_checksum() {
         let key = TunnelKey { tp_dst: 6081, flags: TUN_KEY | TUN_CSUM, ..tunnel_key(true) };
-        let header = build(&config(TunnelKind::Geneve), &key, SRC, DST).unwrap();
+        let header = build(&config(TunnelKind::Geneve), &key, &[], (SRC, DST)).unwrap();
         assert_eq!(header.bytes.len(), 14 + 40 + 8 + 8);
         assert_eq!(header.bytes[14..22], [0x62, 0, 0, 0, 0, 0, 17, 64]);
         assert_eq!(header.bytes[54..62], [0, 0, 0x17, 0xc1, 0, 0, 0xff, 0xff]);
@@ -157,20 +165,20 @@ mod tests {
     #[test]
     fn gre_has_what_is_asked_for() {
         let bare = TunnelKey { flags: 0, ..tunnel_key(false) };
-        let header = build(&config(TunnelKind::Gre), &bare, SRC, DST).unwrap();
+        let header = build(&config(TunnelKind::Gre), &bare, &[], (SRC, DST)).unwrap();
         assert_eq!(header.bytes[34..], [0, 0, 0x65, 0x58]);
         let full = TunnelKey { flags: TUN_KEY | TUN_CSUM, ..tunnel_key(false) };
         let seq = TunnelConfig { seq: true, ..config(TunnelKind::Gre) };
-        let header = build(&seq, &full, SRC, DST).unwrap();
+        let header = build(&seq, &full, &[], (SRC, DST)).unwrap();
         assert_eq!(header.bytes[34..], [0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 3, 0xe8, 0, 0, 0, 0]);
     }
 
     #[test]
     fn keys_that_do_not_fit_are_refused() {
         let key = TunnelKey { id: 1 << 24, ..tunnel_key(false) };
-        assert_eq!(build(&config(TunnelKind::Vxlan), &key, SRC, DST), None);
-        assert!(build(&config(TunnelKind::Gre), &key, SRC, DST).is_some());
+        assert_eq!(build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST)), None);
+        assert!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST)).is_some());
         let key = TunnelKey { id: 1 << 32, ..key };
-        assert_eq!(build(&config(TunnelKind::Gre), &key, SRC, DST), None);
+        assert_eq!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST)), None);
     }
 }

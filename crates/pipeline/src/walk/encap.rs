@@ -176,7 +176,8 @@ impl<'a> Walk<'a> {
             self.resolves.push(resolve);
             return self.blame(DropReason::TunnelNeighbourPending);
         };
-        let Some(header) = outer::build(config, &key, local.mac, mac) else {
+        let options = if config.kind == TunnelKind::Geneve { self.options() } else { Vec::new() };
+        let Some(header) = outer::build(config, &key, &options, (local.mac, mac)) else {
             return self.blame(DropReason::BadAction);
         };
         if self.depth >= MAX_DEPTH {

@@ -179,6 +179,7 @@ impl Packet {
         let all = all_ones();
         (self.key.tunnel, self.settled.0.tunnel) = (Default::default(), all.tunnel);
         (self.key.tun_metadata, self.settled.0.tun_metadata) = (Default::default(), all.tun_metadata);
+        self.options_written |= self.key.packet.extras & EXTRA_TUN_METADATA != 0;
         (self.key.ct, self.settled.0.ct) = (Default::default(), all.ct);
     }
 
