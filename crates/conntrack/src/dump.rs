@@ -130,11 +130,13 @@ impl fmt::Display for Entry {
             write!(f, ",labels={:#x}", self.label)?;
         }
         if let Some((a, b)) = self.tcp {
-            if a == b {
-                write!(f, ",protoinfo=(state={})", a.name())?;
-            } else {
-                write!(f, ",protoinfo=(state_orig={},state_reply={})", a.name(), b.name())?;
-            }
+            // One state for both ends, the later, and what a kernel would call it.
+            let state = match a.max(b) {
+                TcpState::FinWait2 => TcpState::TimeWait,
+                TcpState::SynRecv => TcpState::Established,
+                state => state,
+            };
+            write!(f, ",protoinfo=(state={})", state.name())?;
         }
         match self.helper {
             0 => {}

@@ -71,6 +71,11 @@ impl Shard {
         self.slab.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)?.as_mut()
     }
 
+    /// Some of the connections; `None` behind the last.
+    pub(crate) fn chunk(&self, number: usize) -> Option<&[Option<Conn>]> {
+        self.slab.get(number).map(Vec::as_slice)
+    }
+
     /// All connections.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Conn)> {
         let numbered = |(i, chunk)| {

@@ -86,6 +86,16 @@ fn a_tcp_connection_from_beginning_to_end() {
         let (key, outcome) = track(&ct, &frame, &commit(1), 10 * i as u64);
         assert_eq!(key.state, expected | state::TRK, "step {i}");
         assert!(edits(outcome).is_empty());
+        let line = std::cell::OnceCell::new();
+        ct.each(&Filter::default(), 10 * i as u64, |e| line.set(e.to_string()).is_ok());
+        let name = match i {
+            0 | 13 => "SYN_SENT",
+            1..=8 => "ESTABLISHED",
+            9 => "CLOSING",
+            _ => "TIME_WAIT",
+        };
+        let line = line.into_inner().unwrap();
+        assert!(line.ends_with(&format!(",zone=1,protoinfo=(state={name})")), "step {i}: {line}");
     }
     assert_eq!(ct.count(), 1);
 }

@@ -102,13 +102,19 @@ impl Conntrack {
         self.shards.iter().map(|s| s.lock().iter().count()).collect()
     }
 
-    /// Shows each connection that the filter lets through, until `show` returns false. A part of the table is locked
-    /// meanwhile.
+    /// Shows each connection that the filter lets through, until `show` returns false. Nothing is locked meanwhile:
+    /// what comes or goes while others are shown may be shown or not.
     pub fn each(&self, filter: &Filter, now_ms: u64, mut show: impl FnMut(Entry) -> bool) {
+        let mut some = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock();
-            for (_, conn) in shard.iter().filter(|(_, c)| c.expires_ms > now_ms && filter.takes(c)) {
-                if !show(Entry::of(conn, now_ms)) {
+            for chunk in 0.. {
+                {
+                    let shard = shard.lock();
+                    let Some(conns) = shard.chunk(chunk) else { break };
+                    let shown = conns.iter().flatten().filter(|c| c.expires_ms > now_ms && filter.takes(c));
+                    some.extend(shown.map(|conn| Entry::of(conn, now_ms)));
+                }
+                if !some.drain(..).all(&mut show) {
                     return;
                 }
             }
