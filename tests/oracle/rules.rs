@@ -89,6 +89,7 @@ impl Class {
 struct Maker<'a> {
     dice: &'a mut Dice,
     table: u64,
+    priority: u64,
     class: Class,
     /// Tags that the packet is known to have.
     tags: u8,
@@ -111,10 +112,13 @@ pub(crate) fn generate(dice: &mut Dice) -> Tables {
         out.groups.push(group);
     }
     for table in 0..TABLES {
-        for _ in 0..3 + dice.below(8) {
+        // Priorities differ: which of two rules of the same priority matches is nobody's promise.
+        let base = dice.below(50);
+        for n in 0..3 + dice.below(8) {
+            let priority = base + 37 * (n + 1) % 101;
             let tags = u8::from(dice.once_in(4));
             let class = if dice.once_in(12) { Mpls } else { *dice.pick(&CLASSES) };
-            let mut maker = Maker { dice, table, class, tags, depth: 0, groups, meters };
+            let mut maker = Maker { dice, table, priority, class, tags, depth: 0, groups, meters };
             let flow = maker.rule();
             out.flows.push(flow);
         }
@@ -169,9 +173,8 @@ fn conjunction(dice: &mut Dice, table: u64, id: u64, out: &mut Vec<String>) {
 
 impl Maker<'_> {
     fn rule(&mut self) -> String {
-        let priority = self.dice.below(8) * 10;
         let cookie = self.dice.below(1 << 16);
-        let mut parts = vec![format!("table={},priority={priority},cookie={cookie:#x}", self.table)];
+        let mut parts = vec![format!("table={},priority={},cookie={cookie:#x}", self.table, self.priority)];
         let word = self.class.keyword();
         if !word.is_empty() {
             parts.push(word.to_owned());
