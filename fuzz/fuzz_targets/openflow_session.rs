@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use weft_openflow::ErrorCode;
 use weft_openflow::session::{ControllerSession, Event, Options, Request, SwitchSession};
+use weft_openflow::stats::{StatsReply, StatsRequest};
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, stream)) = data.split_first_chunk::<2>() else { return };
@@ -25,11 +26,17 @@ fuzz_target!(|data: &[u8]| {
                     switch.set_role(role.role);
                     switch.reply_role(&to, 1);
                 }
+                Request::Stats(StatsRequest::FlowMonitor(list)) => {
+                    // A message has room for so many at most.
+                    assert!(list.len() <= 4096);
+                    switch.reply_stats(&to, StatsReply::FlowMonitor(Vec::new()), false);
+                }
                 _ => switch.refuse(&to, ErrorCode::OFPBRC_EPERM),
             }
         }
         controller.receive(chunk, now as u64);
-        // Nothing that is said makes more than an error of 84 bytes, or an echo of itself.
-        assert!(switch.backlog() <= 64 + 12 * bytes.len());
+        // Nothing that is said makes more than an error of 84 bytes, an echo of itself, or the 136 bytes that say which
+        // asynchronous messages are wanted.
+        assert!(switch.backlog() <= 64 + 17 * bytes.len());
     }
 });
