@@ -193,7 +193,10 @@ impl Control {
         let now = now_ms();
         let facts = Static::read(&parts.db.database().schema().version);
         Control {
-            openflow: OpenFlow::new(parts.paths.rundir.clone()),
+            openflow: OpenFlow::new(
+                parts.paths.rundir.clone(),
+                parts.paths.db.parent().unwrap_or(&parts.paths.rundir).to_owned(),
+            ),
             paths: parts.paths,
             vlog: parts.vlog,
             streams: parts.streams,
@@ -461,6 +464,7 @@ impl Control {
         }
         self.db.pump();
         self.openflow.tell_learned(&self.pipeline, now_ms());
+        self.openflow.keep_journals(&self.world, &self.pipeline);
         self.openflow.flush(&*self.datapath, &self.pipeline);
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weft_openflow::Message;
 use weft_openflow::msg::flow_removed::removed_reason;
 use weft_openflow::msg::monitor::{FlowEvent, FlowUpdate};
 use weft_openflow::msg::table::{TableReason, TableStatus};
@@ -19,6 +20,8 @@ pub(super) struct Done {
     pub(super) outcome: FlowModOutcome,
     /// The connection that asked for it, and the transaction; `None`: packets or time did it.
     pub(super) by: Option<(ConnId, u32)>,
+    /// The message that changed groups, meters or tunnel options, which are more than rules.
+    pub(super) message: Option<Box<Message>>,
 }
 
 /// The number by which controllers know why a rule went.
@@ -69,7 +72,8 @@ fn updates(outcome: &FlowModOutcome) -> Vec<FlowUpdate> {
 impl OpenFlow {
     /// Tells controllers what was done.
     pub(super) fn tell(&mut self, done: &Done, pipeline: &Pipeline, now: u64) {
-        let Done { bridge, outcome, by } = done;
+        let Done { bridge, outcome, by, message } = done;
+        self.keep(*bridge, outcome, message.as_deref());
         self.tell_removed(*bridge, &outcome.removed, now);
         let watched = self.sessions_of(*bridge).any(|session| session.has_monitors());
         if watched {
@@ -99,7 +103,7 @@ impl OpenFlow {
     /// Tells controllers what packets did to flow tables.
     pub(crate) fn tell_learned(&mut self, pipeline: &Pipeline, now: u64) {
         for (bridge, outcome) in pipeline.take_learned() {
-            self.tell(&Done { bridge, outcome, by: None }, pipeline, now);
+            self.tell(&Done { bridge, outcome, by: None, message: None }, pipeline, now);
         }
     }
 

@@ -142,6 +142,9 @@ impl OpenFlow {
         let gone: Vec<u32> = self.bridges.keys().copied().filter(|id| world.by_id(*id).is_none()).collect();
         for id in gone {
             if let Some(bridge) = self.bridges.remove(&id) {
+                if let Some(journal) = &bridge.journal {
+                    let _ = std::fs::remove_file(journal.path());
+                }
                 bridge.endpoints.close(streams);
             }
             self.connections.retain(|_, c| c.bridge != id);
@@ -156,6 +159,7 @@ impl OpenFlow {
                 config_flags: 0,
                 generation: None,
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
+                journal: None,
             });
             bridge.versions = versions(&live.wanted.protocols);
             let wanted: &[_] = if world.restoring { &[] } else { &live.wanted.controllers };

@@ -10,7 +10,7 @@ use weft_openflow::msg::handshake::SwitchConfig;
 use weft_openflow::msg::notify::{RoleStatus, role_reason};
 use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{BundleCommit, ReplyTo, Request};
-use weft_pipeline::{Pipeline, Snapshot};
+use weft_pipeline::{FlowModOutcome, Pipeline, Snapshot};
 
 use super::changes::Done;
 use super::dump::Dump;
@@ -142,7 +142,7 @@ impl OpenFlow {
                 let snapshot = draft.open(target.pipeline);
                 let tables = snapshot.tables_mut(bridge).ok_or(ErrorCode::OFPTMFC_EPERM)?;
                 let outcome = tables::modify(tables, &m, version)?;
-                draft.done.push(Done { bridge, outcome, by: Some((conn, to.xid)) });
+                draft.done.push(Done { bridge, outcome, by: Some((conn, to.xid)), message: None });
                 Ok(())
             }
             Request::SetConfig(config) => {
@@ -218,7 +218,7 @@ impl OpenFlow {
         let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?)?;
         let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
         let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
-        draft.done.push(Done { bridge, outcome, by: Some(by) });
+        draft.done.push(Done { bridge, outcome, by: Some(by), message: None });
         Ok(())
     }
 
@@ -233,7 +233,8 @@ impl OpenFlow {
         let snapshot = draft.open(target.pipeline);
         let outcome =
             snapshot.group_mod(bridge, &groups::group_mod(m), target.now).map_err(groups::group_error)?;
-        draft.done.push(Done { bridge, outcome, by: Some(by) });
+        let message = Some(Box::new(Message::GroupMod(Box::new(m.clone()))));
+        draft.done.push(Done { bridge, outcome, by: Some(by), message });
         Ok(())
     }
 
@@ -342,7 +343,8 @@ fn meter_mod(
     let change = groups::meter_mod(m)?;
     let snapshot = draft.open(target.pipeline);
     let outcome = snapshot.meter_mod(bridge, &change, target.now).map_err(groups::meter_error)?;
-    draft.done.push(Done { bridge, outcome, by: Some(by) });
+    let message = Some(Box::new(Message::MeterMod(Box::new(m.clone()))));
+    draft.done.push(Done { bridge, outcome, by: Some(by), message });
     Ok(())
 }
 
@@ -356,5 +358,7 @@ fn tlv_mod(
     let old = snapshot.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?.tlv.clone();
     let table = tlv::change(&old, m)?;
     snapshot.set_tlv_table(bridge, table);
+    let message = Some(Box::new(Message::TlvTableMod(m.clone())));
+    draft.done.push(Done { bridge, outcome: FlowModOutcome::default(), by: None, message });
     Ok(())
 }

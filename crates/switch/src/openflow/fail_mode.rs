@@ -52,6 +52,20 @@ impl OpenFlow {
     pub(crate) fn apply_fail_modes(&mut self, snapshot: &mut Snapshot, world: &World, now: u64) -> bool {
         let mut changed = false;
         for live in world.bridges.values() {
+            let fresh = self.bridges.get(&live.id).is_some_and(|b| b.fail_mode.fresh);
+            if fresh && live.wanted.persist_flows {
+                if let Some(tables) = snapshot.tables_mut(live.id) {
+                    let all =
+                        FlowMod::new(FlowModCommand::Delete { strict: false }, ALL_TABLES, 0, Match::any());
+                    let _ = tables.apply(&all, now);
+                }
+                let restored = self.restore(&live.name, live.id, snapshot, now);
+                let state = self.bridges.get_mut(&live.id).map(|b| &mut b.fail_mode);
+                if let Some(state) = state.filter(|_| restored) {
+                    (state.fresh, state.restored) = (false, true);
+                    changed = true;
+                }
+            }
             let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
             let state = &mut bridge.fail_mode;
             let secure = live.wanted.fail_mode == FailMode::Secure;
@@ -60,9 +74,17 @@ impl OpenFlow {
             let probes = primaries().map(|c| c.probe.filter(|p| !p.is_zero()).unwrap_or(DEFAULT_PROBE));
             let patience = PATIENCE * probes.max().unwrap_or(DEFAULT_PROBE).as_millis() as u64;
             let Some(tables) = snapshot.tables_mut(live.id) else { continue };
+            let journal = &mut bridge.journal;
             let mut apply = |flow_mod: FlowMod| {
-                if let Err(e) = tables.apply(&flow_mod, now) {
-                    tracing::error!("{e}");
+                match tables.apply(&flow_mod, now) {
+                    // The rule of last resort does not outlive the silence of controllers.
+                    Ok(outcome) if flow_mod.cookie != COOKIE && flow_mod.cookie_match != COOKIE => {
+                        if let Some(journal) = journal {
+                            journal.append_outcome(&outcome);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(e) => tracing::error!("{e}"),
                 }
                 changed = true;
             };

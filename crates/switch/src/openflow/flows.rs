@@ -105,6 +105,7 @@ pub(super) fn stats(rule: &Rule, now: u64) -> FlowStats {
         hard_age: (rule.modified_ms != rule.created_ms).then(|| age(rule.modified_ms)),
         matching: rule.matching.expand(),
         instructions: (*rule.instructions).clone(),
+        ..FlowStats::default()
     }
 }
 
@@ -140,7 +141,7 @@ impl OpenFlow {
             let bridges: Vec<u32> = snapshot.bridges().filter(due).map(|b| b.config.id).collect();
             for id in bridges {
                 if let Some(tables) = snapshot.tables_mut(id) {
-                    gone.push(Done { bridge: id, outcome: tables.expire(now), by: None });
+                    gone.push(Done { bridge: id, outcome: tables.expire(now), by: None, message: None });
                 }
             }
             // Rules that traffic kept alive are due later now, which is worth remembering.

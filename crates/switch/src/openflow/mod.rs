@@ -13,8 +13,10 @@ mod execute;
 mod fail_mode;
 mod flows;
 mod groups;
+mod journal;
 pub(crate) mod packet_ins;
 mod packets;
+mod persist;
 mod ports;
 mod resume;
 mod stats;
@@ -47,6 +49,8 @@ const DEFAULT_PROBE: Duration = Duration::from_secs(5);
 /// Every OpenFlow connection of the switch.
 pub(crate) struct OpenFlow {
     rundir: PathBuf,
+    /// Where journals of flows are.
+    journals: PathBuf,
     bridges: BTreeMap<u32, Bridge>,
     connections: HashMap<ConnId, Connection>,
     pending: Vec<(ConnId, ReplyTo, Request)>,
@@ -70,13 +74,16 @@ struct Bridge {
     config_flags: u16,
     generation: Option<u64>,
     fail_mode: fail_mode::State,
+    /// Where its flows are kept, if they are.
+    journal: Option<journal::Journal>,
 }
 
 impl OpenFlow {
     /// No bridges yet.
-    pub(crate) fn new(rundir: PathBuf) -> OpenFlow {
+    pub(crate) fn new(rundir: PathBuf, journals: PathBuf) -> OpenFlow {
         OpenFlow {
             rundir,
+            journals,
             bridges: BTreeMap::new(),
             connections: HashMap::new(),
             pending: Vec::new(),
@@ -231,6 +238,7 @@ impl OpenFlow {
     /// Sends what sessions have to say. Before a barrier's answer leaves, the datapath has taken in what it promises.
     pub(crate) fn flush(&mut self, datapath: &dyn Datapath, pipeline: &Pipeline) {
         self.resume_monitors(pipeline, crate::clock::now_ms());
+        self.write_journals();
         if std::mem::take(&mut self.barrier) && std::mem::take(&mut self.unsynced) {
             datapath.sync();
         }

@@ -42,6 +42,8 @@ pub(crate) struct Bridge {
     pub forward_bpdu: bool,
     /// VLANs without learning.
     pub flood_vlans: VlanSet,
+    /// `other_config:weft-persist-flows`: flow tables outlive the process.
+    pub persist_flows: bool,
 }
 
 /// A row of the Controller table.
@@ -96,6 +98,7 @@ impl Bridge {
             mac_table_size: size,
             forward_bpdu: flag(row, "forward-bpdu"),
             flood_vlans: VlanSet::of(&floods),
+            persist_flows: flag(row, "weft-persist-flows"),
         }
     }
 }

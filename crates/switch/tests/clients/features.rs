@@ -175,3 +175,48 @@ fn monitors_hear_what_becomes_of_rules() {
         monitor.wait().expect("end the monitor");
     }
 }
+
+#[test]
+fn flows_outlive_the_process_when_asked() {
+    let mut s = Switch::start();
+    s.vsctl("add-br br0 -- set bridge br0 other_config:weft-persist-flows=true");
+    let (a, _b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl("add-port br0 a -- add-port br0 b");
+    s.ok("ovs-ofctl -OOpenFlow15 del-flows br0");
+    s.ok("ovs-ofctl -OOpenFlow15 add-meter br0 meter=5,kbps,burst,stats,band=type=drop,rate=100000,burst_size=50000");
+    s.ok("ovs-ofctl -OOpenFlow15 add-group br0 'group_id=7,type=select,selection_method=hash,fields(ip_src),bucket=bucket_id:1,weight:1,actions=resubmit(,9)'");
+    s.ok("ovs-ofctl add-tlv-map br0 {class=0x102,type=0x80,len=4}->tun_metadata0");
+    s.ok("ovs-ofctl -OOpenFlow15 add-flow br0 cookie=0x77,importance=3,ip,actions=meter:5,group:7");
+    s.ok("ovs-ofctl -OOpenFlow15 add-flow br0 arp,actions=resubmit(,9)");
+    s.ok("ovs-ofctl add-flow br0 table=9,actions=learn(table=10,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15]),normal");
+    s.ok("ovs-ofctl add-flow br0 table=11,actions=drop");
+    s.ok("ovs-ofctl del-flows br0 table=11");
+    assert!(s.pings(&a, "10.1.0.2"));
+    let rules = |s: &Switch| {
+        let mut lines: Vec<String> = s
+            .ok("ovs-ofctl -OOpenFlow15 --no-stats dump-flows br0")
+            .lines()
+            .skip(1)
+            .map(|l| l.trim().to_owned())
+            .collect();
+        lines.sort();
+        lines
+    };
+    let before = rules(&s);
+    assert!(before.iter().any(|l| l.contains("table=10")), "{before:?}");
+    s.kill();
+    s.spawn();
+    s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0").code == 0);
+    assert_eq!(rules(&s), before);
+    assert!(s.ok("ovs-ofctl -OOpenFlow15 dump-groups br0").contains("selection_method=hash"));
+    assert!(s.ok("ovs-ofctl -OOpenFlow15 dump-meters br0").contains("burst_size=50000"));
+    assert!(s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
+    assert!(s.pings(&a, "10.1.0.2"));
+    // Without the wish nothing is kept.
+    s.vsctl("remove bridge br0 other_config weft-persist-flows");
+    s.wait_for("the journal is gone", || !s.path("weft-flows-br0.journal").exists());
+    s.kill();
+    s.spawn();
+    s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0").code == 0);
+    assert!(s.ok("ovs-ofctl dump-flows br0").contains("actions=NORMAL"));
+}
