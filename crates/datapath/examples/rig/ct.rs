@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use weft_datapath::{Datapath, PcapSpec, PortKind, PortSpec};
 use weft_flow::{CtSpec, DpAction, EXTRA_CT, FlowMask, Match, Opaque, Recirc};
 use weft_pipeline::Pipeline;
+use weft_wire::build::Frame;
 
-use crate::{IN, OUT, Rig, cpu_time, flows, key_of, port_match};
+use crate::{A, B, IN, OUT, Rig, cpu_time, flows, key_of, port_match};
 
 /// Connections of the measurement of new ones.
 const NEW: u32 = 400_000;
@@ -57,12 +58,9 @@ pub(crate) fn run() {
 
 /// Frames of that many connections.
 fn distinct(n: u32) -> Vec<Vec<u8>> {
-    let mut frames = vec![flows(1).remove(0); n as usize];
-    for (i, frame) in frames.iter_mut().enumerate() {
-        // Source address and port; no checksum over them.
-        frame[26..30].copy_from_slice(&(0x0a00_0000 + i as u32 / 16).to_be_bytes());
-        frame[34..36].copy_from_slice(&(1024 + i as u16 % 16).to_be_bytes());
-        frame[40..42].fill(0);
-    }
-    frames
+    let frame = |i: u32| {
+        let src = (0x0a00_0000 + i / 16).to_be_bytes();
+        Frame::eth(A, B).ipv4(src, [10, 1, 0, 1]).udp(1024 + (i % 16) as u16, 53).payload([0; 18]).build()
+    };
+    (0..n).map(frame).collect()
 }
