@@ -48,6 +48,7 @@ const GROUPS: &[&[Command]] = &[
     database::COMMANDS,
     datapath::COMMANDS,
     explain::COMMANDS,
+    explain::COMMANDS,
     general::COMMANDS,
     log::COMMANDS,
     trace::COMMANDS,
