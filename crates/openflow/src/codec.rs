@@ -331,8 +331,10 @@ impl Codec {
             m.encode11(self.version, out);
             return Some(ofpt::FLOW_MOD);
         }
-        let plain =
-            self.flow_format == FlowFormat::OpenFlow10 && m.cookie_mask == 0 && fits_match10(&m.matching);
+        let plain = self.flow_format == FlowFormat::OpenFlow10
+            && m.cookie_mask == 0
+            && m.options.is_empty()
+            && fits_match10(&m.matching);
         plain.then(|| m.encode10(self.table_ids, out))?;
         Some(ofpt::FLOW_MOD)
     }

@@ -29,5 +29,6 @@ pub use actions::ActionKind;
 pub use codec::{Codec, EncodeError};
 pub use error::{ERROR_DATA, ErrorCode, ErrorKind, ErrorMessage, NICIRA, ONF, WireError};
 pub use frame::{FrameError, Framer, HEADER_LEN, Header, MAX_MESSAGE};
+pub use matches::{match_with_options, options_of};
 pub use message::Message;
 pub use version::{Version, VersionSet};

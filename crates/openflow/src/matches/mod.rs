@@ -5,14 +5,17 @@
 
 mod of10;
 mod of11;
+mod options;
 mod oxm;
 mod tlv;
 
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
-pub(crate) use oxm::{Dialect, decode_tlvs, encode_tlvs};
+pub(crate) use options::encode_options;
+pub use options::{match_with_options, options_of};
+pub(crate) use oxm::{Dialect, decode_tlvs, decode_with_options, encode_tlvs};
 pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv, write_tlv_bytes};
 
-use weft_flow::Match;
+use weft_flow::{Match, OptionValue};
 
 use crate::bytes::{Put, Reader, round8};
 use crate::{ErrorCode, Version};
@@ -24,6 +27,15 @@ const OFPMT_OXM: u16 = 1;
 
 /// Reads an `ofp_match` of OpenFlow 1.1 or later and the padding after it.
 pub(crate) fn decode_match(version: Version, r: &mut Reader<'_>) -> Result<Match, ErrorCode> {
+    let (m, options) = decode_match_options(version, r)?;
+    if options.is_empty() { Ok(m) } else { Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD) }
+}
+
+/// As [`decode_match`], with the tunnel options that are matched besides.
+pub(crate) fn decode_match_options(
+    version: Version,
+    r: &mut Reader<'_>,
+) -> Result<(Match, Vec<OptionValue>), ErrorCode> {
     let (kind, length) = (r.u16()?, usize::from(r.u16()?));
     let body = length.checked_sub(4).ok_or(ErrorCode::OFPBMC_BAD_LEN)?;
     match kind {
@@ -31,7 +43,7 @@ pub(crate) fn decode_match(version: Version, r: &mut Reader<'_>) -> Result<Match
             if length != of11::LENGTH || r.len() < body {
                 return Err(ErrorCode::OFPBMC_BAD_LEN);
             }
-            of11::decode_match11(&mut r.sub(body)?)
+            Ok((of11::decode_match11(&mut r.sub(body)?)?, Vec::new()))
         }
         OFPMT_OXM if version >= Version::V12 => {
             if r.len() < round8(length) - 4 {
@@ -39,7 +51,7 @@ pub(crate) fn decode_match(version: Version, r: &mut Reader<'_>) -> Result<Match
             }
             let tlvs = r.take(body)?;
             r.skip(round8(length) - length)?;
-            decode_tlvs(tlvs, None, true)
+            decode_with_options(tlvs, None, true)
         }
         _ => Err(ErrorCode::OFPBMC_BAD_TYPE),
     }
@@ -47,6 +59,11 @@ pub(crate) fn decode_match(version: Version, r: &mut Reader<'_>) -> Result<Match
 
 /// Appends an `ofp_match` of OpenFlow 1.1 or later with its padding. What 1.1 cannot say is left out.
 pub(crate) fn encode_match(version: Version, m: &Match, out: &mut Vec<u8>) {
+    encode_match_options(version, m, &[], out);
+}
+
+/// As [`encode_match`], with tunnel options besides.
+pub(crate) fn encode_match_options(version: Version, m: &Match, options: &[OptionValue], out: &mut Vec<u8>) {
     if version == Version::V11 {
         return of11::encode_match11(m, out);
     }
@@ -54,6 +71,7 @@ pub(crate) fn encode_match(version: Version, m: &Match, out: &mut Vec<u8>) {
     out.u16(OFPMT_OXM);
     out.u16(0);
     encode_tlvs(Dialect::Oxm(version), m, None, out);
+    encode_options(Dialect::Oxm(version), options, out);
     out.patch_u16(start + 2, out.len() - start);
     out.align8(start);
 }

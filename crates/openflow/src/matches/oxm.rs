@@ -1,7 +1,8 @@
 //! How is a match written as a list of OXM or NXM fields (OpenFlow 1.3 §7.2.3, `ovs-fields(7)`)?
 
-use weft_flow::{Field, Match, OfPort};
+use weft_flow::{Field, Match, OfPort, OptionValue};
 
+use super::options::decode_option;
 use super::{TlvHeader, read_header, write_tlv};
 use crate::bytes::{Put, Reader};
 use crate::{ErrorCode, Version};
@@ -22,9 +23,21 @@ const NXM_NX_COOKIE: (u16, u8, usize) = (1, 30, 8);
 /// Unknown fields are an error if `strict`, else skipped.
 pub(crate) fn decode_tlvs(
     bytes: &[u8],
-    mut cookie: Option<&mut (u64, u64)>,
+    cookie: Option<&mut (u64, u64)>,
     strict: bool,
 ) -> Result<Match, ErrorCode> {
+    let (m, options) = decode_with_options(bytes, cookie, strict)?;
+    // Without room for them, they belong to no table.
+    if strict && !options.is_empty() { Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD) } else { Ok(m) }
+}
+
+/// As [`decode_tlvs`], with the tunnel options that are matched besides.
+pub(crate) fn decode_with_options(
+    bytes: &[u8],
+    mut cookie: Option<&mut (u64, u64)>,
+    strict: bool,
+) -> Result<(Match, Vec<OptionValue>), ErrorCode> {
+    let mut options: Vec<OptionValue> = Vec::new();
     let mut m = Match::any();
     let mut r = Reader::new(bytes, ErrorCode::OFPBMC_BAD_LEN);
     while !r.is_empty() {
@@ -45,12 +58,18 @@ pub(crate) fn decode_tlvs(
             continue;
         }
         match header.field() {
+            Some(field) if field.tun_metadata_index().is_some() => {
+                if options.iter().any(|option| option.field == field) {
+                    return Err(ErrorCode::OFPBMC_DUP_FIELD);
+                }
+                options.push(decode_option(field, &header, &mut body)?);
+            }
             Some(field) => add_field(&mut m, field, &header, &mut body)?,
             None if strict => return Err(ErrorCode::OFPBMC_BAD_FIELD),
             None => {}
         }
     }
-    Ok(m)
+    Ok((m, options))
 }
 
 /// Whether a value has no bits but those of the mask that follows it.
@@ -72,10 +91,6 @@ fn add_field(
     body: &mut Reader<'_>,
 ) -> Result<(), ErrorCode> {
     let bytes = usize::from(field.bytes());
-    // Tunnel options are matched where a switch maps them, which nothing here does.
-    if bytes > 16 {
-        return Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD);
-    }
     if header.body != if header.has_mask { 2 * bytes } else { bytes } {
         return Err(ErrorCode::OFPBMC_BAD_FIELD);
     }

@@ -1,13 +1,14 @@
 //! A controller changes the flow tables: `OFPT_FLOW_MOD` and Nicira's `NXT_FLOW_MOD`.
 
-use weft_flow::{Instructions, Match, OfPort};
+use weft_flow::{Instructions, Match, OfPort, OptionValue};
 
 use super::packet_in::{buffer_id, put_buffer_id};
 use crate::actions::Refusal;
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
-    Dialect, decode_match, decode_match10, decode_tlvs, encode_match, encode_match10, encode_tlvs,
+    Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_options, encode_match10,
+    encode_options, encode_tlvs,
 };
 use crate::{ErrorCode, Version, actions};
 
@@ -91,6 +92,8 @@ pub struct FlowMod {
     pub importance: u16,
     /// What the rule matches.
     pub matching: Match,
+    /// Tunnel options that it matches besides (`tun_metadata`); see [`crate::match_with_options`].
+    pub options: Vec<OptionValue>,
     /// What it does.
     pub instructions: Instructions,
 }
@@ -112,6 +115,7 @@ impl Default for FlowMod {
             flags: 0,
             importance: 0,
             matching: Match::any(),
+            options: Vec::new(),
             instructions: Instructions::default(),
         }
     }
@@ -200,7 +204,7 @@ impl FlowMod {
         let match_len = usize::from(r.u16()?);
         r.skip(6)?;
         let mut filter = (0, 0);
-        f.matching = decode_tlvs(r.take(match_len)?, Some(&mut filter), true)?;
+        (f.matching, f.options) = decode_with_options(r.take(match_len)?, Some(&mut filter), true)?;
         (f.cookie, f.cookie_mask) = filter;
         if f.cookie_mask != 0 && f.command == FlowCommand::Add {
             return Err(ErrorCode::NXBRC_NXM_INVALID.into());
@@ -240,7 +244,7 @@ impl FlowMod {
         if version >= Version::V14 {
             f.importance = importance;
         }
-        f.matching = decode_match(version, &mut r)?;
+        (f.matching, f.options) = decode_match_options(version, &mut r)?;
         f.instructions = decode_instructions(version, r.rest())?;
         if f.table.is_none() && !f.deletes() {
             return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID.into());
@@ -292,6 +296,7 @@ impl FlowMod {
         out.zeros(8);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.matching, Some((self.cookie, self.cookie_mask)), out);
+        encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
         encode_instructions(Version::V10, &self.matching, &self.instructions, out);
@@ -312,7 +317,7 @@ impl FlowMod {
         out.u32(self.out_group);
         out.u16(self.flags & Self::flag_mask(version));
         out.u16(if version >= Version::V14 { self.importance } else { 0 });
-        encode_match(version, &self.matching, out);
+        encode_match_options(version, &self.matching, &self.options, out);
         encode_instructions(version, &self.matching, &self.instructions, out);
     }
 }

@@ -2,14 +2,15 @@
 
 use core::time::Duration;
 
-use weft_flow::{Instructions, Match, OfPort};
+use weft_flow::{Instructions, Match, OfPort, OptionValue};
 
 use super::entry;
 use super::oxs::{Oxs, decode_oxs, encode_oxs};
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
-    Dialect, decode_match, decode_match10, decode_tlvs, encode_match, encode_match10, encode_tlvs,
+    Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_options, encode_match10,
+    encode_options, encode_tlvs,
 };
 use crate::msg::flow::{GROUP_ANY, table};
 use crate::msg::flow_removed::{duration, put_duration};
@@ -30,6 +31,8 @@ pub struct FlowStatsRequest {
     pub cookie_mask: u64,
     /// Only rules at least as specific.
     pub matching: Match,
+    /// Tunnel options besides; see [`crate::match_with_options`].
+    pub options: Vec<OptionValue>,
 }
 
 impl Default for FlowStatsRequest {
@@ -41,6 +44,7 @@ impl Default for FlowStatsRequest {
             cookie: 0,
             cookie_mask: 0,
             matching: Match::any(),
+            options: Vec::new(),
         }
     }
 }
@@ -61,7 +65,7 @@ impl FlowStatsRequest {
         r.skip(4)?;
         (f.cookie, f.cookie_mask) = (r.u64()?, r.u64()?);
         f.cookie &= f.cookie_mask;
-        f.matching = decode_match(version, r)?;
+        (f.matching, f.options) = decode_match_options(version, r)?;
         Ok(f)
     }
 
@@ -81,7 +85,7 @@ impl FlowStatsRequest {
         out.zeros(4);
         out.u64(self.cookie);
         out.u64(self.cookie_mask);
-        encode_match(version, &self.matching, out);
+        encode_match_options(version, &self.matching, &self.options, out);
     }
 
     /// Reads Nicira's form.
@@ -91,7 +95,7 @@ impl FlowStatsRequest {
         f.table = table(r.u8()?);
         r.skip(3)?;
         let mut cookie = (0, 0);
-        f.matching = decode_tlvs(r.take(match_len)?, Some(&mut cookie), true)?;
+        (f.matching, f.options) = decode_with_options(r.take(match_len)?, Some(&mut cookie), true)?;
         (f.cookie, f.cookie_mask) = cookie;
         Ok(f)
     }
@@ -104,6 +108,7 @@ impl FlowStatsRequest {
         out.zeros(3);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.matching, Some((self.cookie, self.cookie_mask)), out);
+        encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
     }
@@ -138,6 +143,8 @@ pub struct FlowStats {
     pub hard_age: Option<u16>,
     /// What it matches.
     pub matching: Match,
+    /// Tunnel options that it matches besides; see [`crate::options_of`].
+    pub options: Vec<OptionValue>,
     /// What it does.
     pub instructions: Instructions,
 }
@@ -167,7 +174,7 @@ impl FlowStats {
                 r.skip(1)?;
                 (f.priority, f.idle_timeout, f.hard_timeout) = (r.u16()?, r.u16()?, r.u16()?);
                 (f.flags, f.importance, f.cookie) = (r.u16()?, r.u16()?, r.u64()?);
-                f.matching = decode_match(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(version, &mut r)?;
                 let oxs = decode_oxs(&mut r)?;
                 (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
                 f.idle_age = oxs.idle.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX));
@@ -182,7 +189,7 @@ impl FlowStats {
                 f.flags = if version >= Version::V13 { flags } else { 0 };
                 f.importance = if version >= Version::V14 { importance } else { 0 };
                 (f.cookie, f.packets, f.bytes) = (r.u64()?, r.u64()?, r.u64()?);
-                f.matching = decode_match(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(version, &mut r)?;
             }
         }
         f.instructions = decode_instructions(version, r.rest())?;
@@ -198,7 +205,7 @@ impl FlowStats {
         let match_len = usize::from(r.u16()?);
         (f.idle_age, f.hard_age) = (r.u16()?.checked_sub(1), r.u16()?.checked_sub(1));
         (f.cookie, f.packets, f.bytes) = (r.u64()?, r.u64()?, r.u64()?);
-        f.matching = decode_tlvs(r.take(match_len)?, None, true)?;
+        (f.matching, f.options) = decode_with_options(r.take(match_len)?, None, true)?;
         r.skip(round8(match_len) - match_len)?;
         f.instructions = decode_instructions(Version::V10, r.rest())?;
         Ok(f)
@@ -226,7 +233,7 @@ impl FlowStats {
         let mut f = FlowStats { table_id: r.u8()?, ..FlowStats::default() };
         r.skip(1)?;
         f.priority = r.u16()?;
-        f.matching = decode_match(Version::V15, &mut r)?;
+        (f.matching, f.options) = decode_match_options(Version::V15, &mut r)?;
         let oxs = decode_oxs(&mut r)?;
         (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
         f.idle_age = oxs.idle.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX));
@@ -240,7 +247,7 @@ impl FlowStats {
         out.u8(self.table_id);
         out.u8(0);
         out.u16(self.priority);
-        encode_match(Version::V15, &self.matching, out);
+        encode_match_options(Version::V15, &self.matching, &self.options, out);
         encode_oxs(&self.oxs(), out);
         out.patch_u16(start, out.len() - start);
     }
@@ -283,6 +290,7 @@ impl FlowStats {
         self.counts(out);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.matching, None, out);
+        encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
     }
@@ -296,7 +304,7 @@ impl FlowStats {
         out.u16(if version >= Version::V14 { self.importance } else { 0 });
         out.u16(0);
         self.counts(out);
-        encode_match(version, &self.matching, out);
+        encode_match_options(version, &self.matching, &self.options, out);
     }
 
     fn encode15(&self, out: &mut Vec<u8>) {
@@ -307,7 +315,7 @@ impl FlowStats {
         out.u16(self.flags);
         out.u16(self.importance);
         out.u64(self.cookie);
-        encode_match(Version::V15, &self.matching, out);
+        encode_match_options(Version::V15, &self.matching, &self.options, out);
         encode_oxs(&self.oxs(), out);
     }
 }

@@ -157,7 +157,28 @@ fn sample() -> impl Strategy<Value = Action> {
     })
 }
 
+/// Tunnel options that are matched: each once, where matches are lists.
+pub(crate) fn options(version: Version) -> impl Strategy<Value = Vec<OptionValue>> + Clone {
+    let most = if version >= Version::V12 { 3 } else { 0 };
+    prop::collection::vec(option_value(), 0..=most).prop_map(|mut list| {
+        list.sort_by_key(|option| option.field);
+        list.dedup_by_key(|option| option.field);
+        // A switch has room for 256 bytes of them.
+        let mut room = 256;
+        list.retain(|option| {
+            let fits = option.value.len().next_multiple_of(4) <= room;
+            room -= if fits { option.value.len().next_multiple_of(4) } else { 0 };
+            fits
+        });
+        list
+    })
+}
+
 fn option() -> impl Strategy<Value = Action> {
+    option_value().prop_map(|option| Action::SetOption(Box::new(option)))
+}
+
+fn option_value() -> impl Strategy<Value = OptionValue> + Clone {
     let part = (1usize..120).prop_flat_map(|n| prop::collection::vec(any::<(u8, u8)>(), n));
     let part = part.prop_map(|bytes| {
         let mut mask: Vec<u8> = bytes.iter().map(|b| b.1).collect();
@@ -167,7 +188,7 @@ fn option() -> impl Strategy<Value = Action> {
     let whole = prop::collection::vec(any::<u8>(), 124).prop_map(|value| (value, vec![0xff; 124]));
     (0usize..64, prop_oneof![part, whole]).prop_map(|(n, (value, mask))| {
         let field = Field::tun_metadata(n).unwrap();
-        Action::SetOption(Box::new(OptionValue { field, value, mask }))
+        OptionValue { field, value, mask }
     })
 }
 

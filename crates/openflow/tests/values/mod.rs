@@ -252,8 +252,9 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
         prop::collection::vec(stable_action(version), 0..6),
         prop::sample::select(commands),
     );
-    (parts, any::<[u64; 3]>(), numbers, prop::option::of(0u8..200), any::<bool>()).prop_map(
-        move |((matching, apply, command), [cookie, mask, new], n, table, full)| {
+    let options = extension::options(version);
+    (parts, any::<[u64; 3]>(), numbers, prop::option::of(0u8..200), any::<bool>(), options).prop_map(
+        move |((matching, apply, command), [cookie, mask, new], n, table, full, options)| {
             let adds = command == FlowCommand::Add;
             let modifies = matches!(command, FlowCommand::Modify | FlowCommand::ModifyStrict);
             let mask = if adds || full { 0 } else { mask };
@@ -274,6 +275,7 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
                 flags: n[3] & if version >= Version::V13 { 0x1f } else { 3 },
                 importance: if version >= Version::V14 { n[0] ^ n[1] } else { 0 },
                 matching,
+                options,
                 instructions: Instructions {
                     apply,
                     metadata: (later && !full).then_some((cookie & mask, mask)),

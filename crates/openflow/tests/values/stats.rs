@@ -12,11 +12,12 @@ use weft_openflow::stats::table::{TableDesc, TableStats};
 use weft_openflow::stats::table_features::TableFeatures;
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest, SwitchDesc};
 
+use super::extension::options;
 use super::{matching, port_desc, wild_action};
 
 pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartRequest> {
-    let flow =
-        (matching(version), prop::option::of(0u8..255), any::<[u64; 2]>()).prop_map(move |(m, table, w)| {
+    let flow = (matching(version), prop::option::of(0u8..255), any::<[u64; 2]>(), options(version)).prop_map(
+        move |(m, table, w, options)| {
             let masked = version != Version::V10;
             Box::new(FlowStatsRequest {
                 table,
@@ -25,8 +26,10 @@ pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartReques
                 cookie: if masked { w[0] & w[1] } else { 0 },
                 cookie_mask: if masked { w[1] } else { 0 },
                 matching: m,
+                options,
             })
-        });
+        },
+    );
     // OpenFlow 1.0 asks in Nicira's form for what its own has no room for.
     let nicira = version == Version::V10;
     let body = prop_oneof![
@@ -43,8 +46,8 @@ pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartReques
 
 fn flow_stats(version: Version) -> impl Strategy<Value = FlowStats> {
     let actions = prop::collection::vec(wild_action(version), 0..4);
-    (matching(version), actions, any::<[u64; 3]>(), any::<[u16; 4]>(), any::<u32>()).prop_map(
-        move |(matching, apply, w, n, sec)| FlowStats {
+    (matching(version), actions, any::<[u64; 3]>(), any::<[u16; 4]>(), any::<u32>(), options(version))
+        .prop_map(move |(matching, apply, w, n, sec, options)| FlowStats {
             table_id: 9,
             priority: n[0],
             duration: Duration::new(sec.into(), 1),
@@ -58,9 +61,9 @@ fn flow_stats(version: Version) -> impl Strategy<Value = FlowStats> {
             idle_age: matches!(version, Version::V10 | Version::V15).then_some(5),
             hard_age: (version == Version::V10).then_some(6),
             matching,
+            options,
             instructions: Instructions::apply(apply),
-        },
-    )
+        })
 }
 
 pub(crate) fn reply(version: Version) -> impl Strategy<Value = MultipartReply> {
