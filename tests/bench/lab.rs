@@ -27,6 +27,14 @@ impl Lab {
         Ofp::connect(&path)
     }
 
+    /// What `dpctl/dump-flows` prints.
+    pub(crate) fn dump_flows(&self, who: Who) -> Result<String, String> {
+        match who {
+            Who::Ovs => ovs::appctl(&self.world, "sw", "dpctl/dump-flows"),
+            Who::Weft => ovs::tool(&self.world, "sw", "ovs-appctl", "dpctl/dump-flows"),
+        }
+    }
+
     /// Replaces all rules by these lines.
     pub(crate) fn rules(&self, lines: &[String]) -> Result<(), String> {
         let file = self.world.dir.join("flows");
@@ -42,12 +50,16 @@ fn start(world: &mut World, who: Who, build: Build) -> Result<u32, String> {
         Who::Weft => weft::start(world, "sw"),
         Who::Ovs => {
             ovs::start(world, "sw", build)?;
-            let pidfile = world.dir.join("sw").join("ovs-vswitchd.pid");
-            let text =
-                std::fs::read_to_string(&pidfile).map_err(|e| format!("{}: {e}", pidfile.display()))?;
-            text.trim().parse().map_err(|e| format!("{text}: {e}"))
+            ovs_pid(world)
         }
     }
+}
+
+/// The pid of ovs-vswitchd in namespace `sw`.
+pub(crate) fn ovs_pid(world: &World) -> Result<u32, String> {
+    let pidfile = world.dir.join("sw").join("ovs-vswitchd.pid");
+    let text = std::fs::read_to_string(&pidfile).map_err(|e| format!("{}: {e}", pidfile.display()))?;
+    text.trim().parse().map_err(|e| format!("{text}: {e}"))
 }
 
 /// A bridge without ports.
@@ -96,11 +108,11 @@ pub(crate) fn replay(who: Who, label: &str) -> Result<Lab, String> {
     Ok(Lab { world, pid })
 }
 
-/// Adds port 1, which plays a pcap file once.
-pub(crate) fn source(lab: &Lab, who: Who, pcap: &std::path::Path) -> Result<(), String> {
+/// Adds port 1, which plays a pcap file once; `time` counts them, as a DPDK device is not made twice.
+pub(crate) fn source(lab: &Lab, who: Who, pcap: &std::path::Path, time: u32) -> Result<(), String> {
     let settings = match who {
         Who::Ovs => {
-            format!("type=dpdk options:dpdk-devargs='\"net_pcap1,rx_pcap={}\"'", pcap.display())
+            format!("type=dpdk options:dpdk-devargs='\"net_pcap{time},rx_pcap={}\"'", pcap.display())
         }
         Who::Weft => format!("type=pcap options:file={}", pcap.display()),
     };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::cycles::{self, Case, Way, udp};
 use crate::lab;
-use crate::ovs;
 use crate::replay::play;
 use crate::report::Table;
 use crate::rules::churn;
@@ -43,6 +42,9 @@ fn misses(who: Who, sheet: &mut Sheet, scale: &Scale) -> Result<(), String> {
     sheet.put(who, "slow-path misses", "packets/s", Better::More, played.rate);
     sheet.put(who, "slow-path misses, by CPU time", "packets/CPU s", Better::More, played.per_cpu);
     sheet.put(who, "share forwarded of those", "of 1", Better::More, played.share);
+    if !played.lost.is_empty() {
+        sheet.note(format!("Weft dropped of the misses: {}", played.lost));
+    }
     Ok(())
 }
 
@@ -79,7 +81,7 @@ fn explosion(who: Who, sheet: &mut Sheet, scale: &Scale) -> Result<(), String> {
         forwarded[i] = packets / (c1 - c0);
         sheet.put(who, &format!("{what}, by CPU time"), "packets/CPU s", Better::More, forwarded[i]);
         if attack != 0 {
-            let flows = ovs::appctl(&lab.world, "sw", "dpctl/dump-flows")?.lines().count();
+            let flows = lab.dump_flows(who)?.lines().count();
             sheet.put(who, "cached flows under attack", "flows", Better::Less, flows as f64);
         }
         lab.world.wait(flood, 10.0);

@@ -54,6 +54,13 @@ impl Sheet {
         self.rows[at].samples[who as usize].push(value);
     }
 
+    /// Adds a line under the table, once.
+    pub(crate) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Runs every step for both switches, round by round; what fails is noted once.
     pub(crate) fn rounds(&mut self, rounds: usize, steps: &[(&str, Step)], scale: &Scale) {
         for round in 1..=rounds {
@@ -61,10 +68,7 @@ impl Sheet {
                 for who in Who::BOTH {
                     eprint!("\r\x1b[K{}: round {round}/{rounds}: {name}, {who:?}", self.title);
                     if let Err(e) = step(who, self, scale) {
-                        let note = format!("{name} ({who:?}) failed: {}", last_lines(&e));
-                        if !self.notes.contains(&note) {
-                            self.notes.push(note);
-                        }
+                        self.note(format!("{name} ({who:?}) failed: {}", last_lines(&e)));
                     }
                 }
             }

@@ -37,6 +37,9 @@ fn new(who: Who, sheet: &mut Sheet, scale: &Scale, protocol: &str) -> Result<(),
     put("", "connections/s", played.rate);
     put(", by CPU time", "connections/CPU s", played.per_cpu);
     put(", share forwarded", "of 1", played.share);
+    if !played.lost.is_empty() {
+        sheet.note(format!("Weft dropped of the {protocol} connections: {}", played.lost));
+    }
     let name = format!("resident memory, {} {protocol} connections", scale.packets);
     sheet.put(who, &name, "bytes/connection", Better::Less, played.bytes);
     Ok(())

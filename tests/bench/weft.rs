@@ -31,8 +31,16 @@ fn pid_of_switch(world: &World, ns: &str) -> Option<u32> {
 
 /// CPU seconds by the scheduler's nanosecond clock, summed over threads.
 pub(crate) fn cpu_exact(pid: u32) -> Option<f64> {
+    cpu_of(pid, "")
+}
+
+/// As [`cpu_exact`], of the threads whose name begins so.
+pub(crate) fn cpu_of(pid: u32, name: &str) -> Option<f64> {
     let mut total = 0.0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        if !std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name)) {
+            continue;
+        }
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         total += text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9;
     }
