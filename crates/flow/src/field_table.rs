@@ -87,7 +87,8 @@ fields! {
     // Identifiers of a walk.
     ConjId "conj_id" [] 32/4 Dec whole None ro num!(u32, pipeline.conj_id); [("NXM_NX_CONJ_ID", 37, 0, "2.4")],
     RecircId "recirc_id" [] 32/4 Hex whole None ro num!(u32, packet.recirc_id); [("NXM_NX_RECIRC_ID", 36, 0, "2.2")],
-    DpHash "dp_hash" [] 32/4 Hex mask None ro num!(u32, ct.dp_hash); [("NXM_NX_DP_HASH", 35, 0, "2.2")],
+    DpHash "dp_hash" [] 32/4 Hex mask None ro num!(u32, ct.dp_hash);
+        [("NXM_NX_DP_HASH", 35, 0, "2.2"), ("NXOXM_ET_DP_HASH", 0, 0, "2.4")],
     // Tunnels.
     TunId "tun_id" ["tunnel_id"] 64/8 Hex mask None rw num!(u64, tunnel.id);
         [("OXM_OF_TUNNEL_ID", 38, 4, "1.10"), ("NXM_NX_TUN_ID", 16, 0, "1.1")],

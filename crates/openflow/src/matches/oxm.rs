@@ -108,7 +108,9 @@ fn add_field(
     if !m.meets(field.prereq()) {
         return Err(ErrorCode::OFPBMC_BAD_PREREQ);
     }
-    if field.mask_of(&m.mask) != 0 {
+    // Whoever matches headers of a frame has said that it is Ethernet.
+    let said = field == Field::PacketType && m.mask.0.packet.words().iter().any(|w| *w != 0);
+    if said || field.mask_of(&m.mask) != 0 {
         return Err(ErrorCode::OFPBMC_DUP_FIELD);
     }
     if mask & full != 0 {
