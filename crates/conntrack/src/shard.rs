@@ -44,9 +44,10 @@ pub(crate) struct Shard {
     cursor: u32,
 }
 
-/// The shard of a hash.
+/// The shard of a hash. Not by its highest bits: of those the hash table makes its tags, which would then be the same
+/// for all of a shard, nor by its lowest, which are the place in the table.
 pub(crate) fn shard_of(hash: u64) -> usize {
-    (hash >> 58) as usize & (SHARDS - 1)
+    (hash >> 40) as usize & (SHARDS - 1)
 }
 
 fn at(slab: &[Vec<Option<Conn>>], slot: u32) -> Option<&Conn> {
