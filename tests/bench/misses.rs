@@ -82,7 +82,7 @@ fn explosion(who: Who, sheet: &mut Sheet, scale: &Scale) -> Result<(), String> {
         sheet.put(who, &format!("{what}, by CPU time"), "packets/CPU s", Better::More, forwarded[i]);
         if attack != 0 {
             let flows = lab.dump_flows(who)?.lines().count();
-            sheet.put(who, "cached flows under attack", "flows", Better::Less, flows as f64);
+            sheet.put(who, "cached flows under attack", "flows", Better::Neither, flows as f64);
         }
         lab.world.wait(flood, 10.0);
     }

@@ -23,6 +23,8 @@ pub(crate) enum Better {
     More,
     /// Times and sizes.
     Less,
+    /// Neither: there is no ratio.
+    Neither,
 }
 
 struct Row {
@@ -83,8 +85,15 @@ impl Sheet {
             let ratio = match row.better {
                 Better::More => o.zip(w).map(|(o, w)| w / o),
                 Better::Less => o.zip(w).map(|(o, w)| o / w),
+                Better::Neither => None,
             };
-            vec![row.name.clone(), row.unit.to_owned(), figure(o), figure(w), cell(ratio) + " ×"]
+            vec![
+                row.name.clone(),
+                row.unit.to_owned(),
+                figure(o),
+                figure(w),
+                ratio.map_or_else(String::new, |r| cell(Some(r)) + " ×"),
+            ]
         });
         let head = ["row", "unit", "OVS", "Weft", "Weft is better by"];
         Table {
