@@ -115,9 +115,9 @@ impl Connection {
             }
             let Some(dump) = &mut self.dump else { break };
             if dump.next_part(&mut self.session) {
+                // Its last part goes now: nothing else may come to send it.
                 self.dump = None;
                 resumed = true;
-                break;
             }
         }
         let full = self.is_congested() || self.dump.is_some() || self.waiting.len() > MAX_WAITING;
