@@ -11,6 +11,7 @@ mod explain;
 mod general;
 mod log;
 mod trace;
+mod why;
 
 use std::collections::HashMap;
 
@@ -48,10 +49,10 @@ const GROUPS: &[&[Command]] = &[
     database::COMMANDS,
     datapath::COMMANDS,
     explain::COMMANDS,
-    explain::COMMANDS,
     general::COMMANDS,
     log::COMMANDS,
     trace::COMMANDS,
+    why::COMMANDS,
 ];
 
 /// What one peer asked for.
