@@ -440,7 +440,7 @@ impl Control {
             pipeline: &self.pipeline,
             datapath: &*self.datapath,
             world: &mut self.world,
-            links: &self.links,
+            links: &mut self.links,
             now: now_ms(),
         });
         self.todo.world |= self.openflow.take_port_changes();

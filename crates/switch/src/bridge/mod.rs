@@ -231,6 +231,12 @@ impl Iface {
         }
     }
 
+    /// Whether the switch made the device behind it.
+    pub(crate) fn is_ours(&self) -> bool {
+        use wanted::IfaceKind::{Internal, Tap};
+        matches!(self.wanted.kind, Ok(Internal | Tap)) && self.state.ifindex != 0
+    }
+
     /// Whether there is a device of the kernel behind it.
     pub(crate) fn has_device(&self) -> bool {
         use wanted::IfaceKind::{Device, Internal, Tap};

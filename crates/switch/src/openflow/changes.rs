@@ -73,7 +73,7 @@ impl OpenFlow {
     /// Tells controllers what was done.
     pub(super) fn tell(&mut self, done: &Done, pipeline: &Pipeline, now: u64) {
         let Done { bridge, outcome, by, message } = done;
-        self.keep(*bridge, outcome, message.as_deref());
+        self.keep(*bridge, outcome, message.as_deref(), pipeline);
         self.tell_removed(*bridge, &outcome.removed, now);
         let watched = self.sessions_of(*bridge).any(|session| session.has_monitors());
         if watched {

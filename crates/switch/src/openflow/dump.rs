@@ -1,5 +1,8 @@
 //! How is a long answer given without being built? Part by part, as the peer reads.
 
+use std::sync::Arc;
+
+use weft_flow::TlvTable;
 use weft_openflow::Version;
 use weft_openflow::msg::monitor::{FlowEvent, MonitorRequest};
 use weft_openflow::session::{ReplyTo, SwitchSession, initial_update};
@@ -28,6 +31,8 @@ pub(super) enum Cursor {
         rules: Box<RuleCursor>,
         /// When it was asked.
         now: u64,
+        /// Which tunnel options are fields.
+        tlv: Arc<TlvTable>,
     },
     /// Rules without what they do.
     FlowCounts {
@@ -35,6 +40,8 @@ pub(super) enum Cursor {
         rules: Box<RuleCursor>,
         /// When it was asked.
         now: u64,
+        /// Which tunnel options are fields.
+        tlv: Arc<TlvTable>,
     },
     /// Rules that monitors watch, as they begin.
     Monitored {
@@ -51,18 +58,18 @@ impl Dump {
     /// Gives the next part to the session. True: it was the last.
     pub(super) fn next_part(&mut self, session: &mut SwitchSession) -> bool {
         let (body, done) = match &mut self.cursor {
-            Cursor::Flows { rules, now } => {
+            Cursor::Flows { rules, now, tlv } => {
                 let page = rules.next_page(RULES_AT_ONCE);
                 let done = rules.is_done();
                 if page.is_empty() && !done {
                     return false;
                 }
-                (StatsReply::Flow(page.iter().map(|rule| flows::stats(rule, *now)).collect()), done)
+                (StatsReply::Flow(page.iter().map(|rule| flows::stats(rule, *now, tlv)).collect()), done)
             }
-            Cursor::FlowCounts { rules, now } => {
+            Cursor::FlowCounts { rules, now, tlv } => {
                 let page = rules.next_page(RULES_AT_ONCE);
                 (
-                    StatsReply::FlowCounts(page.iter().map(|rule| flows::stats(rule, *now)).collect()),
+                    StatsReply::FlowCounts(page.iter().map(|rule| flows::stats(rule, *now, tlv)).collect()),
                     rules.is_done(),
                 )
             }

@@ -29,7 +29,7 @@ pub(crate) struct Target<'a> {
     /// What there is.
     pub world: &'a mut World,
     /// The host's network.
-    pub links: &'a Links,
+    pub links: &'a mut Links,
     /// The time.
     pub now: u64,
 }
@@ -215,7 +215,9 @@ impl OpenFlow {
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
         let version = self.connections.get(&by.0).map(|c| c.session.version_or_oldest());
-        let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?)?;
+        let snapshot = draft.open(target.pipeline);
+        let tlv = snapshot.bridge(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?.tlv.clone();
+        let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?, &tlv)?;
         let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
         let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
         draft.done.push(Done { bridge, outcome, by: Some(by), message: None });
@@ -240,7 +242,19 @@ impl OpenFlow {
 
     fn port_mod(&mut self, bridge: u32, change: &PortMod, target: &mut Target<'_>) -> Result<(), ErrorCode> {
         let live = target.world.by_id_mut(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?;
-        self.ports_changed |= ports::modify(live, change)?;
+        let changed = ports::modify(live, change)?;
+        self.ports_changed |= changed;
+        // Whoever is behind a device of ours is to see that its link is down.
+        if let Some(iface) = live.by_ofport(change.port_no).filter(|i| changed && i.is_ours()) {
+            let up = !iface.flags.down;
+            if let Err(e) = target.links.netlink().set_up(iface.state.ifindex, up) {
+                tracing::warn!(
+                    "{}: set the device {}: {e}",
+                    iface.wanted.name,
+                    if up { "up" } else { "down" }
+                );
+            }
+        }
         Ok(())
     }
 

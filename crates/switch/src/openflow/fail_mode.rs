@@ -73,6 +73,7 @@ impl OpenFlow {
             let has = primaries().next().is_some();
             let probes = primaries().map(|c| c.probe.filter(|p| !p.is_zero()).unwrap_or(DEFAULT_PROBE));
             let patience = PATIENCE * probes.max().unwrap_or(DEFAULT_PROBE).as_millis() as u64;
+            let tlv = snapshot.bridge(live.id).map(|b| b.tlv.clone()).unwrap_or_default();
             let Some(tables) = snapshot.tables_mut(live.id) else { continue };
             let journal = &mut bridge.journal;
             let mut apply = |flow_mod: FlowMod| {
@@ -80,7 +81,7 @@ impl OpenFlow {
                     // The rule of last resort does not outlive the silence of controllers.
                     Ok(outcome) if flow_mod.cookie != COOKIE && flow_mod.cookie_match != COOKIE => {
                         if let Some(journal) = journal {
-                            journal.append_outcome(&outcome);
+                            journal.append_outcome(&outcome, &tlv);
                         }
                     }
                     Ok(_) => {}

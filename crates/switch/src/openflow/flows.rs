@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use weft_flow::TlvTable;
 use weft_openflow::msg::flow::{FlowCommand, flow_flags};
 use weft_openflow::msg::flow_removed::FlowRemoved;
 use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
-use weft_openflow::{ErrorCode, Version, msg};
+use weft_openflow::{ErrorCode, Version, match_with_options, msg, options_of};
 use weft_pipeline::{
     ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, Rule, RuleFilter,
 };
@@ -18,7 +19,11 @@ use super::changes::Done;
 ///
 /// # Errors
 /// What the message names does not exist.
-pub(super) fn flow_mod(m: &msg::flow::FlowMod, version: Version) -> Result<FlowMod, ErrorCode> {
+pub(super) fn flow_mod(
+    m: &msg::flow::FlowMod,
+    version: Version,
+    tlv: &TlvTable,
+) -> Result<FlowMod, ErrorCode> {
     if m.buffer_id.is_some() {
         return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
     }
@@ -36,7 +41,7 @@ pub(super) fn flow_mod(m: &msg::flow::FlowMod, version: Version) -> Result<FlowM
         command,
         table: m.table.unwrap_or(if add { 0 } else { ALL_TABLES }),
         priority: m.priority,
-        matching: m.matching,
+        matching: match_with_options(&m.matching, &m.options, tlv)?,
         cookie: m.new_cookie.unwrap_or(if add { 0 } else { u64::MAX }),
         cookie_match: m.cookie,
         cookie_mask: if add { 0 } else { m.cookie_mask },
@@ -68,15 +73,18 @@ pub(super) fn error_code(error: FlowModError) -> ErrorCode {
 }
 
 /// The rules that a question is about.
-pub(super) fn filter(request: &FlowStatsRequest) -> RuleFilter {
-    RuleFilter {
+///
+/// # Errors
+/// It names a tunnel option that is no field.
+pub(super) fn filter(request: &FlowStatsRequest, tlv: &TlvTable) -> Result<RuleFilter, ErrorCode> {
+    Ok(RuleFilter {
         table: request.table,
-        matching: request.matching,
+        matching: match_with_options(&request.matching, &request.options, tlv)?,
         cookie: request.cookie,
         cookie_mask: request.cookie_mask,
         out_port: request.out_port,
         out_group: request.out_group,
-    }
+    })
 }
 
 fn bits(flags: FlowFlags) -> u16 {
@@ -87,9 +95,10 @@ fn bits(flags: FlowFlags) -> u16 {
 }
 
 /// A rule, as an answer tells of it.
-pub(super) fn stats(rule: &Rule, now: u64) -> FlowStats {
+pub(super) fn stats(rule: &Rule, now: u64, tlv: &TlvTable) -> FlowStats {
     let age = |since: u64| u16::try_from(now.saturating_sub(since) / 1000).unwrap_or(u16::MAX);
     let used = rule.stats.used_ms.load(Relaxed).max(rule.created_ms);
+    let matching = rule.matching.expand();
     FlowStats {
         table_id: rule.table,
         priority: rule.priority,
@@ -103,9 +112,9 @@ pub(super) fn stats(rule: &Rule, now: u64) -> FlowStats {
         bytes: rule.stats.bytes.load(Relaxed),
         idle_age: Some(age(used)),
         hard_age: (rule.modified_ms != rule.created_ms).then(|| age(rule.modified_ms)),
-        matching: rule.matching.expand(),
+        options: options_of(&matching, tlv),
+        matching,
         instructions: (*rule.instructions).clone(),
-        ..FlowStats::default()
     }
 }
 

@@ -9,11 +9,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use weft_flow::TlvTable;
 use weft_openflow::msg::flow::{FlowCommand, FlowMod, flow_flags};
 use weft_openflow::msg::group as wire;
 use weft_openflow::msg::meter as wire_meter;
 use weft_openflow::msg::tlv::{TlvCommand, TlvTableMod};
-use weft_openflow::{Codec, Message, Version};
+use weft_openflow::{Codec, Message, Version, options_of};
 use weft_pipeline::{Bridge, FlowModOutcome, Rule, RuleCursor, RuleFilter};
 
 use super::{flows, groups, tlv};
@@ -128,7 +129,7 @@ impl Journal {
         let mut rules = RuleCursor::new(bridge.tables.clone(), RuleFilter::default());
         while !rules.is_done() {
             for rule in rules.next_page(AT_ONCE) {
-                self.append(&added(&rule));
+                self.append(&added(&rule, &bridge.tlv));
             }
             if self.buffer.len() > PIECE {
                 self.flush()?;
@@ -153,11 +154,11 @@ impl Journal {
     }
 
     /// Notes what became of rules.
-    pub(super) fn append_outcome(&mut self, outcome: &FlowModOutcome) {
-        outcome.removed.iter().for_each(|removed| self.append(&deleted(&removed.rule)));
+    pub(super) fn append_outcome(&mut self, outcome: &FlowModOutcome, tlv: &TlvTable) {
+        outcome.removed.iter().for_each(|removed| self.append(&deleted(&removed.rule, tlv)));
         let modified = outcome.modified.iter().map(|m| &m.rule);
         for rule in outcome.added.iter().chain(modified) {
-            self.append(&added(rule));
+            self.append(&added(rule, tlv));
         }
     }
 
@@ -187,8 +188,8 @@ impl Journal {
 }
 
 /// The message that adds a rule.
-fn added(rule: &Rule) -> Message {
-    let stats = flows::stats(rule, 0);
+fn added(rule: &Rule, tlv: &TlvTable) -> Message {
+    let stats = flows::stats(rule, 0, tlv);
     Message::FlowMod(Box::new(FlowMod {
         command: FlowCommand::Add,
         table: Some(rule.table),
@@ -199,18 +200,21 @@ fn added(rule: &Rule) -> Message {
         flags: stats.flags & flow_flags::KEPT,
         importance: rule.importance,
         matching: stats.matching,
+        options: stats.options,
         instructions: stats.instructions,
         ..FlowMod::default()
     }))
 }
 
 /// The message that deletes a rule.
-fn deleted(rule: &Rule) -> Message {
+fn deleted(rule: &Rule, tlv: &TlvTable) -> Message {
+    let matching = rule.matching.expand();
     Message::FlowMod(Box::new(FlowMod {
         command: FlowCommand::DeleteStrict,
         table: Some(rule.table),
         priority: rule.priority,
-        matching: rule.matching.expand(),
+        options: options_of(&matching, tlv),
+        matching,
         ..FlowMod::default()
     }))
 }
@@ -237,8 +241,8 @@ mod tests {
         let path = path(dir.path(), "br0");
         let mut journal = Journal::create(path.clone(), &bridge(3)).expect("a journal");
         let rule = bridge(10).tables.rules(&RuleFilter::default())[0].clone();
-        journal.append(&added(&rule));
-        journal.append(&deleted(&rule));
+        journal.append(&added(&rule, &TlvTable::new()));
+        journal.append(&deleted(&rule, &TlvTable::new()));
         journal.flush().expect("written");
         let whole = std::fs::read(&path).expect("the file");
         assert_eq!(read(&path).expect("messages").len(), 5);

@@ -55,13 +55,20 @@ impl OpenFlow {
     }
 
     /// Notes what was done to the tables of a bridge, and the message that changed more than rules.
-    pub(super) fn keep(&mut self, bridge: u32, outcome: &FlowModOutcome, message: Option<&Message>) {
+    pub(super) fn keep(
+        &mut self,
+        bridge: u32,
+        outcome: &FlowModOutcome,
+        message: Option<&Message>,
+        pipeline: &Pipeline,
+    ) {
         let Some(state) = self.bridges.get_mut(&bridge) else { return };
         let Some(journal) = &mut state.journal else { return };
         if let Some(message) = message {
             journal.append(message);
         }
-        journal.append_outcome(outcome);
+        let tlv = pipeline.snapshot().bridge(bridge).map(|b| b.tlv.clone()).unwrap_or_default();
+        journal.append_outcome(outcome, &tlv);
     }
 
     /// Writes what was noted. A journal that cannot be written is given up, and begun again later.
@@ -79,7 +86,8 @@ fn apply(message: &Message, bridge: u32, snapshot: &mut Snapshot, now: u64) -> R
     let text = |e: &dyn std::fmt::Display| e.to_string();
     match message {
         Message::FlowMod(m) => {
-            let change = flows::flow_mod(m, Version::V15).map_err(|e| text(&e))?;
+            let tlv = snapshot.bridge(bridge).ok_or("no such bridge")?.tlv.clone();
+            let change = flows::flow_mod(m, Version::V15, &tlv).map_err(|e| text(&e))?;
             let tables = snapshot.tables_mut(bridge).ok_or("no such bridge")?;
             tables.apply(&change, now).map(drop).map_err(|e| text(&e))
         }

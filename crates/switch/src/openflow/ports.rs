@@ -28,7 +28,8 @@ fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
     while name.len() > MAX_NAME {
         name.pop();
     }
-    let state = if iface.state.link_up { port_state::LIVE } else { port_state::LINK_DOWN };
+    let up = iface.state.link_up && !iface.flags.down;
+    let state = if up { port_state::LIVE } else { port_state::LINK_DOWN };
     let kbps = iface.state.speed_mbps.unwrap_or(0).saturating_mul(1000);
     Some(PortDesc {
         port_no: iface.ofport?,

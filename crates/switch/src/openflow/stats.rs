@@ -74,10 +74,14 @@ impl Sources<'_> {
             StatsRequest::Desc => StatsReply::Desc(self.description()),
             StatsRequest::Flow(request) => {
                 self.datapath.refresh();
-                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request));
-                return Ok(Some(Cursor::Flows { rules: Box::new(rules), now: self.now }));
+                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request, &self.flow.tlv)?);
+                return Ok(Some(Cursor::Flows {
+                    rules: Box::new(rules),
+                    now: self.now,
+                    tlv: self.flow.tlv.clone(),
+                }));
             }
-            StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)),
+            StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)?),
             StatsRequest::Table => StatsReply::Table(self.table_stats()),
             StatsRequest::TableFeatures(wanted) if wanted.is_empty() => {
                 return Ok(Some(Cursor::TableFeatures(0)));
@@ -116,8 +120,12 @@ impl Sources<'_> {
             StatsRequest::MeterFeatures => StatsReply::MeterFeatures(groups::meter_features()),
             StatsRequest::FlowCounts(request) => {
                 self.datapath.refresh();
-                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request));
-                return Ok(Some(Cursor::FlowCounts { rules: Box::new(rules), now: self.now }));
+                let rules = RuleCursor::new(self.tables().clone(), flows::filter(&request, &self.flow.tlv)?);
+                return Ok(Some(Cursor::FlowCounts {
+                    rules: Box::new(rules),
+                    now: self.now,
+                    tlv: self.flow.tlv.clone(),
+                }));
             }
             StatsRequest::FlowMonitor(monitors) if monitors.is_empty() => StatsReply::FlowMonitor(Vec::new()),
             StatsRequest::FlowMonitor(monitors) => {
@@ -168,10 +176,10 @@ impl Sources<'_> {
         }
     }
 
-    fn aggregate(&self, request: &FlowStatsRequest) -> AggregateStats {
+    fn aggregate(&self, request: &FlowStatsRequest) -> Result<AggregateStats, ErrorCode> {
         self.datapath.refresh();
         let mut sum = AggregateStats::default();
-        let mut rules = RuleCursor::new(self.tables().clone(), flows::filter(request));
+        let mut rules = RuleCursor::new(self.tables().clone(), flows::filter(request, &self.flow.tlv)?);
         while !rules.is_done() {
             for rule in rules.next_page(RULES_AT_ONCE) {
                 sum.packets += rule.stats.packets.load(Relaxed);
@@ -179,7 +187,7 @@ impl Sources<'_> {
                 sum.flows += 1;
             }
         }
-        sum
+        Ok(sum)
     }
 
     fn table_stats(&self) -> Vec<TableStats> {

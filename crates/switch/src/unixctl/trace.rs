@@ -1,8 +1,8 @@
 //! What would happen to a packet?
 
-use weft_flow::text::{Syntax, parse_key};
+use weft_flow::text::{Syntax, parse_actions, parse_key};
 use weft_flow::{CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, OfPort};
-use weft_pipeline::TraceFrom;
+use weft_pipeline::{PacketOut, TraceFrom};
 
 use super::{Answer, Command, SWITCH};
 use crate::clock::now_ms;
@@ -15,6 +15,13 @@ pub(super) const COMMANDS: &[Command] = &[
         usage: "bridge br_flow [packet] [--names] [--ct-next STATE]...",
         arguments: (1, usize::MAX),
         run: trace,
+    },
+    Command {
+        daemons: SWITCH,
+        name: "ofproto/trace-packet-out",
+        usage: "bridge br_flow [packet] actions",
+        arguments: (3, usize::MAX),
+        run: trace_packet_out,
     },
     Command {
         daemons: SWITCH,
@@ -70,6 +77,30 @@ fn trace(control: &mut Control, args: &[String]) -> Answer {
     let recorded = record(control, bridge, flow, packet.as_deref(), &states)?;
     let named = args.iter().any(|a| a == "--names");
     Ok(if named { format!("{recorded:#}") } else { recorded.to_string() })
+}
+
+/// What would become of a packet-out: the actions are the last argument.
+fn trace_packet_out(control: &mut Control, args: &[String]) -> Answer {
+    let (args, states) = ct_next(args)?;
+    let positional: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
+    let [bridge, flow, rest @ .., actions] = &positional[..] else {
+        return Err("a bridge, a flow and actions are needed".into());
+    };
+    let found =
+        control.world.bridges.get(bridge.as_str()).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
+    let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
+    let syntax = Syntax::reading(&by_name);
+    let mut key: FlowKey =
+        parse_key(flow, &syntax).map_err(|e| format!("Bad openflow flow syntax: {flow}: {e}"))?;
+    let actions = parse_actions(actions, &syntax).map_err(|e| format!("bad actions: {actions}: {e}"))?;
+    let in_port = OfPort(key.pipeline.in_port);
+    let dp_port = found.by_ofport(in_port).and_then(|i| i.dp_port).map_or(u32::MAX, |p| p.0);
+    if let Some(hex) = rest.first() {
+        weft_flow::extract_packet(&bytes(hex)?, dp_port, &mut key.packet)
+            .map_err(|reason| reason.describe().to_owned())?;
+    }
+    let out = PacketOut { bridge: found.id, in_port, actions: &actions };
+    Ok(control.pipeline.trace_through(TraceFrom::PacketOut(out), &key, &states, now_ms()).1.to_string())
 }
 
 /// The bytes of a frame that is written in hexadecimal digits.

@@ -36,6 +36,8 @@ fn commands_answer_or_say_why_not() {
         ("dpctl/dump-flows nodp", 2, "datapath not found (Invalid argument)"),
         ("ofproto/list", 0, "br0\n"),
         ("ofproto/trace br0 in_port=LOCAL", 0, "Datapath actions: "),
+        ("ofproto/trace-packet-out br0 in_port=LOCAL output:LOCAL", 0, "Datapath actions: "),
+        ("ofproto/trace-packet-out br0 in_port=LOCAL", 2, "requires at least 3 arguments"),
         ("ofproto/trace nobr in_port=1", 2, "nobr: unknown bridge"),
         ("ofproto/trace br0 in_port=LOCAL 0102", 2, "too short"),
         ("ofproto/trace br0 inport=1", 2, "Bad openflow flow syntax: inport=1"),

@@ -44,6 +44,11 @@ fn tunnel_options_are_fields() {
     assert!(s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
     let said = s.run("ovs-ofctl add-tlv-map br0 {class=0x102,type=0x80,len=4}->tun_metadata1");
     assert!(said.err.contains("NXTTMFC_DUP_ENTRY"), "{said:?}");
+    s.ok("ovs-ofctl add-flow br0 tun_metadata0=0x1234,actions=drop");
+    assert!(s.ok("ovs-ofctl dump-flows br0").contains("tun_metadata0=0x1234"));
+    assert!(s.ok("ovs-ofctl dump-aggregate br0 tun_metadata0=0x1234").contains("flow_count=1"));
+    s.ok("ovs-ofctl del-flows br0 tun_metadata0=0x1234");
+    assert!(!s.ok("ovs-ofctl dump-flows br0").contains("tun_metadata0"));
     s.ok("ovs-ofctl del-tlv-map br0");
     assert!(!s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
 }
