@@ -235,7 +235,7 @@ mod tests {
         }
         // Other packets than those sent by rules have a bucket of their own.
         assert!(matches!(packets.admit(Kind::Miss, OfPort(1), 0, 0), Admitted::Send(0)));
-        let first: Vec<u32> = (0..60).filter_map(|now| packets.next(now)).collect();
+        let first: Vec<u32> = (0..80).filter_map(|now| packets.next(now)).collect();
         assert_eq!(first.iter().filter(|p| **p >= 5000).count(), 3, "{first:?}");
         assert_eq!(packets.dropped(), 1003 - 1 - 20);
     }
