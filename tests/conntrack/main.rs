@@ -32,10 +32,6 @@ impl Family {
     pub(crate) fn ip(self) -> &'static str {
         if self.v6 { "ipv6" } else { "ip" }
     }
-    /// What rules call the destination address.
-    pub(crate) fn dst(self) -> &'static str {
-        if self.v6 { "ipv6_dst" } else { "nw_dst" }
-    }
 }
 
 /// What must pass whatever the rules for connections say: ARP and neighbour discovery.

@@ -89,7 +89,7 @@ pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, String> {
         let text = std::str::from_utf8(pair).map_err(|e| e.to_string())?;
         u8::from_str_radix(text, 16).map_err(|e| format!("{text}: {e}"))
     };
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("half a byte".to_owned());
     }
     digits.chunks(2).map(byte).collect()

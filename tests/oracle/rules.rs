@@ -422,7 +422,7 @@ impl Maker<'_> {
             return format!("set_field:{}->{l4}_{end}", d.pick(&L4));
         }
         match self.class {
-            Arp if choice % 2 == 0 => {
+            Arp if choice.is_multiple_of(2) => {
                 "load:2->NXM_OF_ARP_OP[],move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]".to_owned()
             }
             Arp => format!("set_field:{}->arp_spa", d.pick(&IPS)),

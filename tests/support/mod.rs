@@ -16,6 +16,9 @@ use weft_host::netns::NetNs;
 /// How long something that will happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a call of a command says when the switch is gone.
+pub(crate) const DIED: &str = "the control socket was closed";
+
 /// What switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -206,7 +209,9 @@ impl Switch {
         let mut buf = [0u8; 65536];
         loop {
             let n = stream.read(&mut buf).expect("an answer");
-            assert!(n > 0, "{:?} closed the control socket at {method} {params:?}", self.kind);
+            if n == 0 {
+                return Err(DIED.to_owned());
+            }
             answer.extend_from_slice(&buf[..n]);
             // Only a `}` can end it: most pieces need no look.
             if answer.trim_ascii_end().ends_with(b"}")
