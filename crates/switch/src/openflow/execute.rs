@@ -218,6 +218,7 @@ impl OpenFlow {
         let snapshot = draft.open(target.pipeline);
         let tlv = snapshot.bridge(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?.tlv.clone();
         let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?, &tlv)?;
+        flows::check_references(&change, snapshot.bridge(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?)?;
         let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
         let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
         draft.done.push(Done { bridge, outcome, by: Some(by), message: None });

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use weft_flow::TlvTable;
+use weft_flow::{Action, TlvTable};
 use weft_openflow::msg::flow::{FlowCommand, flow_flags};
 use weft_openflow::msg::flow_removed::FlowRemoved;
 use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
@@ -60,6 +60,32 @@ pub(super) fn flow_mod(
         out_port: m.out_port,
         out_group: m.out_group,
     })
+}
+
+/// Whether the groups and meters that a rule is to use exist, and its match is one that controllers may make.
+pub(super) fn check_references(change: &FlowMod, bridge: &weft_pipeline::Bridge) -> Result<(), ErrorCode> {
+    if change.matching.mask.0.ct.dp_hash != 0 {
+        return Err(ErrorCode::OFPBRC_EPERM);
+    }
+    if matches!(change.command, FlowModCommand::Delete { .. }) {
+        return Ok(());
+    }
+    let meters = |id: u32| bridge.meters.get(id).map(drop).ok_or(ErrorCode::OFPMMFC_INVALID_METER);
+    change.instructions.meter.map_or(Ok(()), meters)?;
+    let mut lists = vec![&change.instructions.apply, &change.instructions.write];
+    while let Some(list) = lists.pop() {
+        for action in list {
+            match action {
+                Action::Group(id) if bridge.groups.get(*id).is_none() => {
+                    return Err(ErrorCode::OFPBAC_BAD_OUT_GROUP);
+                }
+                Action::Meter(id) => meters(*id)?,
+                Action::Clone(inner) => lists.push(inner),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn error_code(error: FlowModError) -> ErrorCode {
