@@ -1,7 +1,7 @@
 //! A stateful firewall: host 1 may begin conversations with host 2, which may only answer.
 
 use crate::hosts::Site;
-use crate::{FAMILIES, NEIGHBOURS, fetches, site, web};
+use crate::{FAMILIES, NEIGHBOURS, fetches, site, told_of_refusal, web};
 
 /// New connections from port 1, answers and related errors from either side.
 fn rules(zone: u16) -> String {
@@ -61,16 +61,7 @@ fn fragments_are_put_together_before_they_are_looked_up() {
 fn errors_about_a_connection_are_related_to_it() {
     let site = walled();
     for family in FAMILIES {
-        // Nobody listens there: host 2's kernel says so by ICMP, and only a connection's own socket hears it.
-        let script = format!(
-            "import socket; s = socket.socket(socket.{}, socket.SOCK_DGRAM); s.settimeout(2); s.connect((\"{}\", 9)); s.send(b\"x\"); s.recv(9)",
-            if family.v6 { "AF_INET6" } else { "AF_INET" },
-            family.addr(2)
-        );
-        let refused = |_: &crate::support::Switch| {
-            site.try_on(1, &format!("python3 -c '{script}'")).err.contains("ConnectionRefusedError")
-        };
-        site.switch.wait_for("the socket is told", refused);
+        told_of_refusal(&site, family);
     }
 }
 

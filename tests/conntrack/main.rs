@@ -61,6 +61,19 @@ pub(crate) fn fetches(site: &Site, n: usize, url: &str) -> bool {
     site.try_on(n, &format!("curl -gsS -m 2 -o /dev/null {url}")).code == 0
 }
 
+/// Waits until a datagram from host 1 to a port of host 2 where nobody listens is refused: host 2's kernel says so by
+/// ICMP, and only a connection's own socket hears it.
+pub(crate) fn told_of_refusal(site: &Site, family: Family) {
+    let script = format!(
+        "import socket; s = socket.socket(socket.{}, socket.SOCK_DGRAM); s.settimeout(2); s.connect((\"{}\", 9)); s.send(b\"x\"); s.recv(9)",
+        if family.v6 { "AF_INET6" } else { "AF_INET" },
+        family.addr(2)
+    );
+    site.switch.wait_for("the socket is told", |_| {
+        site.try_on(1, &format!("python3 -c '{script}'")).err.contains("ConnectionRefusedError")
+    });
+}
+
 /// A web server on host `n`, of both families, that answers.
 pub(crate) fn web(site: &Site, n: usize, port: u16) -> hosts::Service {
     let service = site.serve(n, &format!("python3 -u -m http.server {port} --bind ::"));

@@ -1,6 +1,6 @@
 //! Translation of addresses and ports: source, destination, both for a host that talks to itself.
 
-use crate::{FAMILIES, Family, NEIGHBOURS, fetches, neighbour, site, web};
+use crate::{FAMILIES, Family, NEIGHBOURS, fetches, neighbour, site, told_of_refusal, web};
 
 /// Everything from port 1 leaves with another source; what comes back is translated back.
 fn masquerade(family: Family, zone: u16, to: &str) -> String {
@@ -52,15 +52,7 @@ fn errors_are_translated_back() {
     for family in FAMILIES {
         neighbour(&site, 2, &family.addr(100), 1);
         site.rules(&masquerade(family, 13, &family.addr(100)));
-        let script = format!(
-            "import socket; s = socket.socket(socket.{}, socket.SOCK_DGRAM); s.settimeout(2); s.connect((\"{}\", 9)); s.send(b\"x\"); s.recv(9)",
-            if family.v6 { "AF_INET6" } else { "AF_INET" },
-            family.addr(2)
-        );
-        let refused = |_: &crate::support::Switch| {
-            site.try_on(1, &format!("python3 -c '{script}'")).err.contains("ConnectionRefusedError")
-        };
-        site.switch.wait_for("the socket is told", refused);
+        told_of_refusal(&site, family);
     }
 }
 

@@ -1,10 +1,13 @@
 //! How does an answer look: a table for people, JSON for programs?
 
+use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+use weft_switch::{Daemon, call};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,6 +19,25 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// Prints what a command of the running switch answers, which takes `--json` for programs.
+    pub(crate) fn relay(
+        self,
+        rundir: &Path,
+        method: &str,
+        mut params: Vec<&str>,
+    ) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Json => {
+                params.push("--json");
+                let value: serde_json::Value =
+                    serde_json::from_str(&call(rundir, Daemon::Vswitchd, method, &params)?)?;
+                self.print(&value, |_| String::new())?;
+            }
+            Self::Table => self.print(&call(rundir, Daemon::Vswitchd, method, &params)?, String::clone)?,
+        }
+        Ok(())
+    }
+
     /// Prints `value` as JSON, or as the text that `human` makes of it.
     pub(crate) fn print<T: Serialize>(self, value: &T, human: impl FnOnce(&T) -> String) -> io::Result<()> {
         let text = match self {

@@ -1,4 +1,4 @@
-//! Does `weft switch` behave on the command line, and do `weft trace`, `weft drops` and `weft completions`?
+//! Does `weft switch` behave on the command line, and do `weft trace`, `drops`, `why`, `metrics` and `completions`?
 
 use std::process::{Command, Output};
 
@@ -106,6 +106,48 @@ fn traces_and_counts() {
     assert_eq!(trace["drop"], "no-other-port");
     let said = place.weft("trace nobr in_port=1");
     assert!(String::from_utf8_lossy(&said.stderr).contains("nobr: unknown bridge"), "{said:?}");
+}
+
+#[test]
+fn tells_which_rule_decides_and_counts_for_prometheus() {
+    let place = Place::new("why");
+    place.ok("switch --detach -vconsole:off");
+    let run = |line: &str| {
+        let said = place.run(&line.split(' ').collect::<Vec<_>>());
+        assert!(said.status.success(), "{line}: {said:?}");
+    };
+    run("ovs-vsctl --timeout=5 add-br br0");
+    run("ip addr add 10.0.0.1/24 dev br0");
+    run("ip link set br0 up");
+    run("ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev br0");
+    run("ovs-ofctl add-flow br0 cookie=0x77,priority=9,icmp,nw_dst=10.0.0.2,actions=drop");
+    assert!(!place.run(&["ping", "-c3", "-i0.2", "-W1", "10.0.0.2"]).status.success());
+    let why = place.ok("why icmp,nw_dst=10.0.0.2");
+    assert!(why.contains("from br0/br0") && why.contains("dropped: rule-drop"), "{why}");
+    assert!(why.contains("cookie 0x77"), "{why}");
+    let list: serde_json::Value =
+        serde_json::from_str(&place.ok("why -o json --bridge br0 icmp")).expect("JSON");
+    assert_eq!(list[0]["drop"], "rule-drop", "{list}");
+    assert!(place.ok("why tcp,nw_dst=10.0.0.9").contains("no live flow"));
+    assert!(!place.weft("why nonsense=1").status.success());
+    let metrics = place.ok("metrics");
+    let count = |start: &str| {
+        let line =
+            metrics.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}: {metrics}"));
+        line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    assert_eq!(count("weft_drops_total{reason=\"rule-drop\"}"), 3);
+    assert_eq!(count("weft_rule_packets_total{bridge=\"br0\",table=\"0\",priority=\"9\",cookie=\"0x77\""), 3);
+    // Served over HTTP too.
+    run("ip link set lo up");
+    let weft = env!("CARGO_BIN_EXE_weft");
+    let script = format!(
+        "{weft} metrics --listen 127.0.0.1:9477 >/dev/null & for i in 1 2 3 4 5 6 7 8 9; do \
+         curl -sS http://127.0.0.1:9477/metrics && break; sleep 0.2; done; kill $!"
+    );
+    let served = place.run(&["sh", "-c", &script]);
+    let served = String::from_utf8_lossy(&served.stdout).into_owned();
+    assert!(served.contains("weft_rule_packets_total"), "{served}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ mod client;
 mod conntrack;
 mod database;
 mod datapath;
-mod explain;
 mod general;
 mod log;
 mod trace;
@@ -48,7 +47,6 @@ const GROUPS: &[&[Command]] = &[
     conntrack::COMMANDS,
     database::COMMANDS,
     datapath::COMMANDS,
-    explain::COMMANDS,
     general::COMMANDS,
     log::COMMANDS,
     trace::COMMANDS,

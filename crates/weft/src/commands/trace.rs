@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_switch::{Daemon, Paths, call};
+use weft_switch::Paths;
 
 use super::Outcome;
 use crate::output::Format;
@@ -32,17 +32,7 @@ pub(crate) struct Args {
 /// Runs `weft trace`.
 pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let paths = Paths::resolve(args.rundir.as_deref(), None);
-    let mut params = vec![args.bridge.as_str(), args.flow.as_str()];
-    if format == Format::Json {
-        params.push("--json");
-    }
-    let answer = call(&paths.rundir, Daemon::Vswitchd, "weft/trace", &params)?;
-    match format {
-        Format::Table => println!("{}", answer.trim_end()),
-        Format::Json => {
-            let value: serde_json::Value = serde_json::from_str(&answer)?;
-            println!("{}", serde_json::to_string_pretty(&value)?);
-        }
-    }
+    let params = vec![args.bridge.as_str(), args.flow.as_str()];
+    format.relay(&paths.rundir, "weft/trace", params)?;
     Ok(ExitCode::SUCCESS)
 }

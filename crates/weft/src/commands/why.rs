@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_switch::{Daemon, Paths, call};
+use weft_switch::Paths;
 
 use super::Outcome;
 use crate::output::Format;
@@ -35,16 +35,6 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let paths = Paths::resolve(args.rundir.as_deref(), None);
     let mut params: Vec<&str> = args.bridge.as_deref().into_iter().collect();
     params.push(&args.flow);
-    if format == Format::Json {
-        params.push("--json");
-    }
-    let answer = call(&paths.rundir, Daemon::Vswitchd, "weft/why", &params)?;
-    match format {
-        Format::Table => println!("{}", answer.trim_end()),
-        Format::Json => {
-            let value: serde_json::Value = serde_json::from_str(&answer)?;
-            println!("{}", serde_json::to_string_pretty(&value)?);
-        }
-    }
+    format.relay(&paths.rundir, "weft/why", params)?;
     Ok(ExitCode::SUCCESS)
 }
