@@ -176,7 +176,9 @@ fn a_vtep_takes_only_what_it_should() {
     };
     set("192.168.1.77", 1000);
     assert!(fails());
-    assert!(switch.drops(DropReason::TunnelWrongPeer) > 0, "{}", switch.why());
+    // The kernel may just be giving up on an address that did not answer, and send nothing.
+    let named = || switch.drops(DropReason::TunnelWrongPeer) > 0;
+    assert!((0..10).any(|_| named() || (fails() && named())), "{}", switch.why());
     set("192.168.1.1", 1000);
     // The kernel may just be giving up on the address that did not answer so far.
     let reaches = || ping(&nodes[0].workload, "10.0.0.2");
