@@ -170,12 +170,12 @@ impl Frame {
 
     /// A VXLAN header.
     pub fn vxlan(self, vni: Vni) -> Self {
-        self.push(Layer::Vxlan(VxlanRepr { vni, gbp: None }))
+        self.push(Layer::Vxlan(VxlanRepr::plain(vni)))
     }
 
     /// A VXLAN header with group policy.
     pub fn vxlan_gbp(self, vni: Vni, gbp: Gbp) -> Self {
-        self.push(Layer::Vxlan(VxlanRepr { vni, gbp: Some(gbp) }))
+        self.push(Layer::Vxlan(VxlanRepr { gbp: Some(gbp), ..VxlanRepr::plain(vni) }))
     }
 
     /// A Geneve header with options, given as bytes.

@@ -5,7 +5,7 @@
 //! bytes (`emit(parse(bytes)) == bytes` for every canonical header). Offsets are named once, in
 //! the `field` module of the protocol, and used by everyone else under that name.
 //!
-//! - link and tunnels: [`ethernet`], [`vlan`], [`mpls`], [`vxlan`], [`geneve`], [`gre`]
+//! - link and tunnels: [`ethernet`], [`vlan`], [`mpls`], [`vxlan`], [`geneve`], [`gre`], [`nsh`]
 //! - network: [`arp`], [`ipv4`], [`ipv6`], [`ipv6_ext`], [`icmpv4`], [`icmpv6`], [`ndp`], [`igmp`]
 //! - transport: [`tcp`], [`tcp_option`], [`udp`], [`sctp`]
 //! - work on frames: [`checksum`], [`vnet`], [`segment`], [`merge`], [`fragment`], [`icmp_error`],
@@ -39,6 +39,7 @@ pub mod merge;
 pub mod mpls;
 pub mod ndp;
 pub mod ndp_option;
+pub mod nsh;
 pub mod sctp;
 pub mod segment;
 pub mod tcp;

@@ -1,4 +1,5 @@
-//! How is a VXLAN header laid out? (RFC 7348 §5; group policy: draft-smith-vxlan-group-policy-05)
+//! How is a VXLAN header laid out? (RFC 7348 §5; group policy: draft-smith-vxlan-group-policy-05;
+//! generic protocol extension: draft-ietf-nvo3-vxlan-gpe)
 
 use crate::bytes::{array, be16, be32, head, head_mut, put, put16};
 use crate::{Error, Result, Vni};
@@ -16,6 +17,8 @@ pub mod field {
     pub const GBP_FLAGS: usize = 1;
     /// Group policy identifier, 2 bytes.
     pub const GBP_ID: usize = 2;
+    /// Next protocol of the generic protocol extension, 1 byte; part of the place of the policy's identifier.
+    pub const NEXT: usize = 3;
     /// Virtual network identifier, 3 bytes.
     pub const VNI: usize = 4;
     /// Reserved, 1 byte.
@@ -30,6 +33,20 @@ pub mod flag {
     pub const G: u8 = 0x80;
     /// The generic protocol extension is present (draft-ietf-nvo3-vxlan-gpe).
     pub const P: u8 = 0x04;
+}
+
+/// Next protocols of the generic protocol extension (draft-ietf-nvo3-vxlan-gpe §3.2).
+pub mod next {
+    /// IPv4.
+    pub const IPV4: u8 = 1;
+    /// IPv6.
+    pub const IPV6: u8 = 2;
+    /// Ethernet.
+    pub const ETHERNET: u8 = 3;
+    /// Network service header (RFC 8300).
+    pub const NSH: u8 = 4;
+    /// MPLS.
+    pub const MPLS: u8 = 5;
 }
 
 /// Bits of the group policy byte.
@@ -101,7 +118,14 @@ impl<'a> VxlanView<'a> {
             .then(|| Gbp { id: be16(self.head, field::GBP_ID), flags: self.head[field::GBP_FLAGS] })
     }
 
-    /// The inner Ethernet frame.
+    /// The next protocol, when flag P says it is there; not beside a group policy, which has the same place.
+    #[inline]
+    #[must_use]
+    pub fn next(&self) -> Option<u8> {
+        (self.flags() & (flag::P | flag::G) == flag::P).then(|| self.head[field::NEXT])
+    }
+
+    /// The inner frame, or packet when there is a next protocol.
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
@@ -116,14 +140,23 @@ pub struct VxlanRepr {
     pub vni: Vni,
     /// Group policy extension, when used.
     pub gbp: Option<Gbp>,
+    /// Next protocol of the generic protocol extension, when used; not beside a group policy.
+    pub next: Option<u8>,
 }
 
 impl VxlanRepr {
+    /// An identifier and nothing else, before an Ethernet frame.
+    #[inline]
+    #[must_use]
+    pub const fn plain(vni: Vni) -> Self {
+        Self { vni, gbp: None, next: None }
+    }
+
     /// Reads the fields of a view.
     #[inline]
     #[must_use]
     pub fn parse(view: &VxlanView<'_>) -> Self {
-        Self { vni: view.vni(), gbp: view.gbp() }
+        Self { vni: view.vni(), gbp: view.gbp(), next: view.next() }
     }
 
     /// Writes the header at the start of `buf` and returns its length.
@@ -140,6 +173,9 @@ impl VxlanRepr {
             head[field::FLAGS] |= flag::G;
             head[field::GBP_FLAGS] = gbp.flags;
             put16(head, field::GBP_ID, gbp.id);
+        } else if let Some(next) = self.next {
+            head[field::FLAGS] |= flag::P;
+            head[field::NEXT] = next;
         }
         Ok(HEADER_LEN)
     }
@@ -152,13 +188,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(vni in 0u32..1 << 24, gbp in prop::option::of(any::<(u16, u8)>())) {
-            let repr = VxlanRepr { vni: Vni::new(vni).unwrap(), gbp: gbp.map(|(id, flags)| Gbp { id, flags }) };
+        fn round_trip(
+            vni in 0u32..1 << 24, gbp in prop::option::of(any::<(u16, u8)>()), next in prop::option::of(any::<u8>()),
+        ) {
+            let gbp = gbp.map(|(id, flags)| Gbp { id, flags });
+            let next = next.filter(|_| gbp.is_none());
+            let repr = VxlanRepr { vni: Vni::new(vni).unwrap(), gbp, next };
             let mut buf = [0xff; HEADER_LEN + 1];
             repr.emit(&mut buf).unwrap();
             let view = VxlanView::parse(&buf).unwrap();
             prop_assert_eq!(VxlanRepr::parse(&view), repr);
-            prop_assert_eq!(view.is_plain(), repr.gbp.is_none());
+            prop_assert_eq!(view.is_plain(), repr.gbp.is_none() && repr.next.is_none());
             prop_assert_eq!(view.payload(), &[0xff]);
         }
     }
@@ -166,7 +206,7 @@ mod tests {
     #[test]
     fn the_header_of_rfc_7348() {
         let mut buf = [0; 8];
-        VxlanRepr { vni: Vni::new(1000).unwrap(), gbp: None }.emit(&mut buf).unwrap();
+        VxlanRepr::plain(Vni::new(1000).unwrap()).emit(&mut buf).unwrap();
         assert_eq!(buf, [8, 0, 0, 0, 0, 3, 0xe8, 0]);
         assert!(VxlanView::parse(&[0; 8]).is_err());
         assert!(VxlanView::parse(&[8; 7]).is_err());

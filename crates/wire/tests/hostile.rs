@@ -23,6 +23,9 @@ fn seeds() -> Vec<Vec<u8>> {
         inner(v4().udp(9, 6081).geneve(vni, &[0, 1, 2, 1, 9, 9, 9, 9])).build(),
         inner(v6().gre(Some(1), Some(2), true)).build(),
         eth().mpls(16).mpls(17).ipv4([1; 4], [2; 4]).udp(1, 2).build(),
+        // A network service header with a TLV, and one with four words inside it, before an Ethernet frame.
+        [&[0x0f, 0xc4, 2, 4, 0, 0, 1, 255, 1, 2, 3, 4, 9, 9, 9, 9][..], &[0x0f, 0xc6, 1, 3, 0, 0, 1, 255], &[7; 30]]
+            .concat(),
     ]
 }
 
@@ -36,7 +39,7 @@ proptest! {
 
     #[test]
     fn mutated(
-        which in 0usize..9, csum in any::<(bool, u8, u8)>(), gso in (0u8..6, 1u16..400),
+        which in 0usize..10, csum in any::<(bool, u8, u8)>(), gso in (0u8..6, 1u16..400),
         pokes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {

@@ -32,7 +32,7 @@ impl Header {
         let written = match spec.kind {
             TunnelKind::Vxlan => {
                 let gbp = (key.flags & TUN_GBP != 0).then_some(Gbp { id: key.gbp_id, flags: key.gbp_flags });
-                VxlanRepr { vni: vni()?, gbp }.emit(&mut header.bytes)
+                VxlanRepr { gbp, ..VxlanRepr::plain(vni()?) }.emit(&mut header.bytes)
             }
             TunnelKind::Geneve => {
                 let critical = GeneveOptions::new(&out.options).flatten().any(|option| option.critical);

@@ -83,7 +83,7 @@ fn tunnel(config: &TunnelConfig, key: &TunnelKey, options: &[u8], out: &mut [u8]
     match config.kind {
         TunnelKind::Vxlan => {
             let gbp = (key.flags & TUN_GBP != 0).then_some(Gbp { id: key.gbp_id, flags: key.gbp_flags });
-            VxlanRepr { vni: vni()?, gbp }.emit(out).ok()
+            VxlanRepr { gbp, ..VxlanRepr::plain(vni()?) }.emit(out).ok()
         }
         TunnelKind::Geneve => {
             let control = key.flags & TUN_OAM != 0;

@@ -79,6 +79,7 @@ fn headers(data: &[u8]) {
 }
 
 fn tunnels(data: &[u8]) {
+    services(data);
     assert!(mpls::MplsStack::new(data).count() <= data.len() / 4 + 1);
     if let Ok(view) = vxlan::VxlanView::parse(data) {
         let repr = vxlan::VxlanRepr::parse(&view);
@@ -98,6 +99,22 @@ fn tunnels(data: &[u8]) {
         let repr = gre::GreRepr::parse(&view);
         round_trip!(repr, view.header_len(), |b| gre::GreRepr::parse(&gre::GreView::parse(b).unwrap()));
         let _ = (view.checksum_ok(), gre::NvgreRepr::parse(&repr));
+    }
+}
+
+/// Network service headers, one inside another.
+fn services(mut data: &[u8]) {
+    while let Ok(view) = nsh::NshView::parse(data) {
+        let repr = nsh::NshRepr::parse(&view);
+        let mut buf = vec![0; view.header_len()];
+        assert_eq!(repr.emit(&mut buf), Ok(view.header_len()));
+        assert_eq!(nsh::NshRepr::parse(&nsh::NshView::parse(&buf).unwrap()), repr);
+        let mut out = Vec::new();
+        for tlv in view.tlvs().flatten() {
+            tlv.append(&mut out);
+        }
+        assert!(out.len() <= view.metadata().len().next_multiple_of(4));
+        data = view.payload();
     }
 }
 
