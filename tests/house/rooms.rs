@@ -15,10 +15,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("datapath", &["conntrack", "pipeline", "flow", "wire", "host"]),
     ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "conntrack", "flow", "wire", "host"]),
     ("lab", &["host"]),
+    ("services", &["wire"]),
 ];
 
 /// Rooms without effects: none of these crates may be linked into them.
-const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack"];
+const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "services"];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

@@ -1,0 +1,489 @@
+//! Who holds which address, and until when?
+//!
+//! The book of one network: pools (one per subnet) and leases, found by address and by client.
+//! Every operation costs O(log n). What must survive a crash is returned as a [`LeaseChange`];
+//! the caller stores it before it sends the reply that rests on it, and calls
+//! [`LeaseBook::revert`] when it could not. Offers are promises of seconds and are not stored
+//! (RFC 2131 §3.1 (2): a server need not reserve the address it offers).
+
+mod pool;
+
+use core::fmt;
+use core::hash::Hash;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use weft_wire::Mac;
+
+pub use pool::PoolSpec;
+use pool::Pool;
+
+/// Expiry of a lease that never expires (RFC 2131 §3.3: a lease time of 0xffff_ffff).
+pub const NEVER: u64 = u64::MAX;
+
+/// An address of either family, seen as a number.
+pub trait Address: Copy + Ord + Hash + fmt::Debug + fmt::Display {
+    /// Bits of an address.
+    const BITS: u8;
+    /// The address as a number.
+    fn number(self) -> u128;
+    /// The address of a number; higher bits are dropped.
+    fn from_number(number: u128) -> Self;
+}
+
+impl Address for Ipv4Addr {
+    const BITS: u8 = 32;
+    fn number(self) -> u128 {
+        u128::from(u32::from(self))
+    }
+    fn from_number(number: u128) -> Self {
+        Self::from(number as u32)
+    }
+}
+
+impl Address for Ipv6Addr {
+    const BITS: u8 = 128;
+    fn number(self) -> u128 {
+        u128::from(self)
+    }
+    fn from_number(number: u128) -> Self {
+        Self::from(number)
+    }
+}
+
+/// Who a lease belongs to: a tag byte and the identifier, cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client(Arc<[u8]>);
+
+impl Client {
+    const HARDWARE: u8 = 0;
+    const CLIENT_ID: u8 = 1;
+    const IA: u8 = 2;
+
+    fn tagged(tag: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
+        bytes.push(tag);
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        Self(Arc::from(&bytes[..]))
+    }
+
+    /// A client known by hardware type and address (RFC 2131 §2, `htype` and `chaddr`).
+    #[must_use]
+    pub fn hardware(htype: u8, address: &[u8]) -> Self {
+        Self::tagged(Self::HARDWARE, &[&[htype], address])
+    }
+
+    /// A client known by its Ethernet address.
+    #[must_use]
+    pub fn mac(mac: Mac) -> Self {
+        Self::hardware(1, &mac.0)
+    }
+
+    /// A client known by its client identifier (RFC 2132 §9.14).
+    #[must_use]
+    pub fn id(id: &[u8]) -> Self {
+        Self::tagged(Self::CLIENT_ID, &[id])
+    }
+
+    /// An identity association of a DHCPv6 client (RFC 8415 §12): DUID and IAID.
+    #[must_use]
+    pub fn ia(duid: &[u8], iaid: u32) -> Self {
+        Self::tagged(Self::IA, &[&iaid.to_be_bytes(), duid])
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The client of stored bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(Arc::from(bytes))
+    }
+}
+
+/// `mac 02:00:…`, `id 01:02:…` or `iaid 7 duid 00:01:…`.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |f: &mut fmt::Formatter<'_>, bytes: &[u8]| {
+            bytes.iter().enumerate().try_for_each(|(i, b)| {
+                let colon = if i == 0 { "" } else { ":" };
+                write!(f, "{colon}{b:02x}")
+            })
+        };
+        match &*self.0 {
+            [Self::HARDWARE, 1, rest @ ..] => {
+                f.write_str("mac ")?;
+                hex(f, rest)
+            }
+            [Self::HARDWARE, htype, rest @ ..] => {
+                write!(f, "hardware {htype} ")?;
+                hex(f, rest)
+            }
+            [Self::IA, a, b, c, d, rest @ ..] => {
+                write!(f, "iaid {} duid ", u32::from_be_bytes([*a, *b, *c, *d]))?;
+                hex(f, rest)
+            }
+            [_, rest @ ..] => {
+                f.write_str("id ")?;
+                hex(f, rest)
+            }
+            [] => f.write_str("id"),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// How far a lease has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LeaseState {
+    /// Promised for seconds, not yet taken; never stored.
+    Offered,
+    /// Held by the client until it expires.
+    Bound,
+    /// Given back; remembered, so that the client gets the same address again.
+    Released,
+    /// Found in use by another (RFC 2131 §4.3.3): nobody gets it until it expires.
+    Declined,
+}
+
+/// A lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease<A> {
+    /// The address.
+    pub address: A,
+    /// Its holder.
+    pub client: Client,
+    /// The holder's Ethernet address, where known.
+    pub mac: Option<Mac>,
+    /// The name the client gave or was given: a DNS label.
+    pub hostname: Option<Arc<str>>,
+    /// How far it has come.
+    pub state: LeaseState,
+    /// When it began, in seconds of the caller's clock.
+    pub since: u64,
+    /// When it ends, in seconds of the caller's clock; [`NEVER`] for never.
+    pub expires: u64,
+}
+
+impl<A> Lease<A> {
+    /// True while the client may use the address.
+    #[must_use]
+    pub fn is_bound(&self, now: u64) -> bool {
+        self.state == LeaseState::Bound && self.expires > now
+    }
+}
+
+/// A change of one address that must be durable before the reply is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseChange<A> {
+    /// The address.
+    pub address: A,
+    /// What stood in the book before.
+    pub before: Option<Lease<A>>,
+    /// What stands there now; store this, or delete the record when there is none.
+    pub after: Option<Lease<A>>,
+}
+
+/// The changes of one message: mostly none or one.
+pub type Changes<A> = SmallVec<[LeaseChange<A>; 1]>;
+
+/// Which pool of the book: its place in the list given to [`LeaseBook::new`].
+pub type PoolId = usize;
+
+/// In which order expired entries are taken again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Offer,
+    Dynamic,
+    Fixed,
+}
+
+/// The leases of one network.
+#[derive(Debug)]
+pub struct LeaseBook<A: Address> {
+    pools: Vec<Pool<A>>,
+    leases: HashMap<A, Lease<A>>,
+    by_client: HashMap<(PoolId, Client), A>,
+    expiry: BTreeSet<(PoolId, Class, u64, A)>,
+}
+
+impl<A: Address> LeaseBook<A> {
+    /// An empty book over these pools.
+    #[must_use]
+    pub fn new(pools: Vec<PoolSpec<A>>) -> Self {
+        Self {
+            pools: pools.into_iter().map(Pool::new).collect(),
+            leases: HashMap::new(),
+            by_client: HashMap::new(),
+            expiry: BTreeSet::new(),
+        }
+    }
+
+    /// Replaces the pools and keeps every lease that still lies in one of their subnets. The
+    /// others are returned as changes: nobody can hold them any more.
+    pub fn set_pools(&mut self, pools: Vec<PoolSpec<A>>) -> Vec<LeaseChange<A>> {
+        let mut fresh = Self::new(pools);
+        let mut lost = Vec::new();
+        for (address, lease) in core::mem::take(&mut self.leases) {
+            if fresh.pool_of(address).is_some() {
+                fresh.put(lease);
+            } else if lease.state != LeaseState::Offered {
+                lost.push(LeaseChange { address, before: Some(lease), after: None });
+            }
+        }
+        lost.sort_by_key(|change| change.address);
+        *self = fresh;
+        lost
+    }
+
+    /// Takes a stored lease back after a restart. False when it lies in no pool's subnet; it is
+    /// then not in the book.
+    pub fn load(&mut self, lease: Lease<A>) -> bool {
+        self.pool_of(lease.address).is_some() && {
+            self.put(lease);
+            true
+        }
+    }
+
+    /// The pool whose subnet holds `address`.
+    #[must_use]
+    pub fn pool_of(&self, address: A) -> Option<PoolId> {
+        self.pools.iter().position(|pool| pool.spec().contains(address))
+    }
+
+    /// What a pool was made of.
+    #[must_use]
+    pub fn pool(&self, pool: PoolId) -> Option<&PoolSpec<A>> {
+        self.pools.get(pool).map(Pool::spec)
+    }
+
+    /// Number of entries: leases of every state.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// True when there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Every entry, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Lease<A>> {
+        self.leases.values()
+    }
+
+    /// The entry of an address.
+    #[must_use]
+    pub fn get(&self, address: A) -> Option<&Lease<A>> {
+        self.leases.get(&address)
+    }
+
+    /// The entry that a client has, or last had, in a pool.
+    #[must_use]
+    pub fn find(&self, pool: PoolId, client: &Client) -> Option<&Lease<A>> {
+        // The key is a pair, and cloning a client counts a reference: no bytes are copied.
+        self.by_client.get(&(pool, client.clone())).and_then(|address| self.leases.get(address))
+    }
+
+    /// Keeps `address` for a fixed host: it is no longer given to others.
+    pub fn reserve(&mut self, address: A) {
+        let entry = self.unlink(address);
+        if let Some(pool) = self.pool_of(address).and_then(|at| self.pools.get_mut(at)) {
+            pool.reserve(address);
+        }
+        entry.map(|lease| self.put(lease));
+    }
+
+    /// Gives a reserved address back to its range.
+    pub fn unreserve(&mut self, address: A) {
+        let entry = self.unlink(address);
+        if let Some(pool) = self.pool_of(address).and_then(|at| self.pools.get_mut(at)) {
+            pool.unreserve(address);
+        }
+        entry.map(|lease| self.put(lease));
+    }
+
+    /// True when `client` may have `address` now: nobody else holds it, was promised it, or
+    /// declined it. Says nothing about ranges.
+    #[must_use]
+    pub fn is_open(&self, address: A, client: &Client, now: u64) -> bool {
+        self.leases.get(&address).is_none_or(|lease| {
+            lease.expires <= now || (lease.state != LeaseState::Declined && lease.client == *client)
+        })
+    }
+
+    /// True when `address` is one that a pool gives to anybody.
+    #[must_use]
+    pub fn is_dynamic(&self, pool: PoolId, address: A) -> bool {
+        self.pools.get(pool).is_some_and(|p| p.is_dynamic(address))
+    }
+
+    /// Chooses an address for a client (RFC 2131 §4.3.1): the one it has or had, the one it asks
+    /// for (`hint`), one that nobody had — the same every time the book is empty —, one whose
+    /// offer was not taken, and last the one whose lease ended longest ago.
+    #[must_use]
+    pub fn choose(&self, pool: PoolId, client: &Client, hint: Option<A>, now: u64) -> Option<A> {
+        let had = self.find(pool, client).map(|lease| lease.address);
+        let fits = |address: &A| self.is_dynamic(pool, *address) && self.is_open(*address, client, now);
+        if let Some(address) = had.filter(fits).or(hint.filter(fits)) {
+            return Some(address);
+        }
+        if let Some(address) = self.pools.get(pool)?.free_near(fnv(client.bytes())) {
+            return Some(address);
+        }
+        let ended = |class| {
+            let (low, high) = (A::from_number(0), A::from_number(u128::MAX));
+            self.expiry.range((pool, class, 0, low)..=(pool, class, now, high)).next()
+        };
+        ended(Class::Offer).or_else(|| ended(Class::Dynamic)).map(|&(_, _, _, address)| address)
+    }
+
+    /// Writes an entry and returns the change. The caller has checked [`Self::is_open`].
+    ///
+    /// When the client had another address in the same pool, that entry ends now, and its change
+    /// is returned too.
+    pub fn set(&mut self, lease: Lease<A>) -> Changes<A> {
+        let mut changes = Changes::new();
+        let now = lease.since;
+        if let Some(pool) = self.pool_of(lease.address) {
+            let other = self.find(pool, &lease.client).filter(|old| old.address != lease.address).cloned();
+            if let Some(old) = other.filter(|old| matches!(old.state, LeaseState::Bound | LeaseState::Offered)) {
+                let durable = old.state == LeaseState::Bound;
+                let after = durable.then(|| Lease {
+                    state: LeaseState::Released,
+                    expires: old.expires.min(now),
+                    ..old.clone()
+                });
+                match &after {
+                    Some(after) => drop(self.put(after.clone())),
+                    None => drop(self.take(old.address)),
+                }
+                if durable {
+                    changes.push(LeaseChange { address: old.address, before: Some(old), after });
+                }
+            }
+        }
+        let after = lease.clone();
+        let before = self.put(lease).filter(|old| old.state != LeaseState::Offered);
+        if after.state != LeaseState::Offered {
+            changes.push(LeaseChange { address: after.address, before, after: Some(after) });
+        }
+        changes
+    }
+
+    /// Removes the entry of an address: an administrator's wish, or a port that is gone.
+    pub fn remove(&mut self, address: A) -> Option<LeaseChange<A>> {
+        let before = self.take(address).filter(|old| old.state != LeaseState::Offered)?;
+        Some(LeaseChange { address, before: Some(before), after: None })
+    }
+
+    /// Undoes a change that could not be made durable, unless the entry changed since.
+    pub fn revert(&mut self, change: &LeaseChange<A>) {
+        if self.leases.get(&change.address) == change.after.as_ref() {
+            match &change.before {
+                Some(before) => drop(self.put(before.clone())),
+                None => drop(self.take(change.address)),
+            }
+        }
+    }
+
+    /// Forgets up to `limit` entries that ended at or before `ended`. Memory of old leases is a
+    /// courtesy: call it with a time some days ago, or when the book grows too large.
+    pub fn sweep(&mut self, ended: u64, limit: usize) -> Vec<LeaseChange<A>> {
+        let (low, high) = (A::from_number(0), A::from_number(u128::MAX));
+        let mut old = Vec::new();
+        for pool in 0..self.pools.len() {
+            for class in [Class::Offer, Class::Dynamic, Class::Fixed] {
+                let range = (pool, class, 0, low)..=(pool, class, ended, high);
+                let room = limit.saturating_sub(old.len());
+                old.extend(self.expiry.range(range).map(|entry| entry.3).take(room));
+            }
+        }
+        old.into_iter().filter_map(|address| self.remove(address)).collect()
+    }
+
+    /// Addresses of a pool's ranges: (free or ended, all).
+    #[must_use]
+    pub fn room(&self, pool: PoolId, now: u64) -> (u128, u128) {
+        let Some(p) = self.pools.get(pool) else { return (0, 0) };
+        let (low, high) = (A::from_number(0), A::from_number(u128::MAX));
+        let ended = self.expiry.range((pool, Class::Offer, 0, low)..=(pool, Class::Offer, now, high)).count()
+            + self.expiry.range((pool, Class::Dynamic, 0, low)..=(pool, Class::Dynamic, now, high)).count();
+        (p.free_len() + ended as u128, p.dynamic_len())
+    }
+
+    fn class(&self, pool: PoolId, lease: &Lease<A>) -> Class {
+        match lease.state {
+            _ if !self.is_dynamic(pool, lease.address) => Class::Fixed,
+            LeaseState::Offered => Class::Offer,
+            _ => Class::Dynamic,
+        }
+    }
+
+    fn put(&mut self, lease: Lease<A>) -> Option<Lease<A>> {
+        let address = lease.address;
+        let old = self.unlink(address);
+        if let Some(pool) = self.pool_of(address) {
+            let class = self.class(pool, &lease);
+            if let Some(p) = self.pools.get_mut(pool) {
+                p.occupy(address);
+            }
+            if lease.expires != NEVER {
+                self.expiry.insert((pool, class, lease.expires, address));
+            }
+            // A declined address is nobody's: its client shall find another.
+            if lease.state != LeaseState::Declined {
+                self.by_client.insert((pool, lease.client.clone()), address);
+            }
+        }
+        self.leases.insert(address, lease);
+        old
+    }
+
+    fn take(&mut self, address: A) -> Option<Lease<A>> {
+        let old = self.unlink(address);
+        if let Some(pool) = self.pool_of(address).and_then(|at| self.pools.get_mut(at)) {
+            pool.vacate(address);
+        }
+        old
+    }
+
+    /// Takes an entry out of every index; the pool's intervals are left as they are.
+    fn unlink(&mut self, address: A) -> Option<Lease<A>> {
+        let old = self.leases.remove(&address)?;
+        if let Some(pool) = self.pool_of(address) {
+            for class in [Class::Offer, Class::Dynamic, Class::Fixed] {
+                self.expiry.remove(&(pool, class, old.expires, address));
+            }
+            let key = (pool, old.client.clone());
+            if self.by_client.get(&key) == Some(&address) {
+                self.by_client.remove(&key);
+            }
+        }
+        Some(old)
+    }
+}
+
+/// FNV-1a: where in a range a client's search begins. It spreads, it protects nothing.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests;
