@@ -4,18 +4,17 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Opaque, Verdict};
 use weft_wire::Mac;
 
 use crate::changes::{ChangeHub, Changed, Changes};
 use crate::effect::Effect;
-use crate::fdb::{FdbEntry, FdbStats};
+use crate::fdb::{Fdb, FdbEntry, FdbStats};
 use crate::frozen::{Frozen, FrozenTable};
 use crate::retrace;
-use crate::snapshot::Snapshot;
-use crate::table::FlowModOutcome;
+use crate::snapshot::{Bridge, Snapshot};
+use crate::table::{FlowMod, FlowModError, FlowModOutcome};
 use crate::trace::Trace;
 use crate::tunnel;
 use crate::walk::{self, Mode, Outcome, View};
@@ -65,7 +64,8 @@ pub enum TraceFrom<'a> {
 /// Decides about packets. Shared by all lanes and the switch.
 #[derive(Debug, Default)]
 pub struct Pipeline {
-    snapshot: ArcSwap<Snapshot>,
+    /// Locked while a walk reads it; for writing only as long as one flow-mod takes, or a pointer.
+    snapshot: RwLock<Arc<Snapshot>>,
     /// Held by whoever makes the next snapshot.
     writer: Mutex<()>,
     hub: ChangeHub,
@@ -84,8 +84,15 @@ impl Pipeline {
     }
 
     /// What is published.
+    ///
+    /// Whoever keeps it makes flow-mods copy what they change.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.snapshot.read().clone()
+    }
+
+    /// Shows a bridge as it is published; `None`: there is none. Walks wait for nothing, flow-mods for `look`.
+    pub fn with_bridge<T>(&self, bridge: u32, look: impl FnOnce(&Bridge) -> T) -> Option<T> {
+        self.snapshot.read().bridge(bridge).map(|b| look(b))
     }
 
     /// Publishes a snapshot. When it was copied from what is published and only its flow tables were changed since,
@@ -98,7 +105,7 @@ impl Pipeline {
 
     /// [`Pipeline::publish`], by who holds the lock.
     fn publish_next(&self, mut snapshot: Snapshot) {
-        let old = self.snapshot.load();
+        let old = self.snapshot();
         let base = snapshot.version();
         if base != old.version() {
             for (_, effect, now_ms) in self.done.lock().iter().filter(|(version, ..)| *version > base) {
@@ -113,7 +120,7 @@ impl Pipeline {
                 bridge.fdb.retain_ports(|port| bridge.port(port).is_some());
             }
         }
-        self.snapshot.store(Arc::new(snapshot));
+        *self.snapshot.write() = Arc::new(snapshot);
         match tags {
             Some(tags) => self.announce(tags),
             None => self.hub.announce(Changed { tables: true, tags: DepTags::default() }),
@@ -127,23 +134,50 @@ impl Pipeline {
     /// Those of `change`.
     pub fn update<T, E>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, E>) -> Result<T, E> {
         let _writer = self.writer.lock();
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let mut snapshot = Snapshot::clone(&self.snapshot());
         let result = change(&mut snapshot)?;
         self.publish_next(snapshot);
         Ok(result)
+    }
+
+    /// Executes a flow-mod on what is published, in place: walks see it at once, and nothing is copied that nobody else
+    /// holds. Cached flows learn of it by [`Pipeline::announce_flow_mods`], to be called after the last of a burst.
+    /// `None`: it may take long, or there is no such bridge; nothing was done, and it is for [`Pipeline::update`].
+    ///
+    /// A snapshot that was copied before must not be published after.
+    pub fn flow_mod(
+        &self,
+        bridge: u32,
+        flow_mod: &FlowMod,
+        now_ms: u64,
+    ) -> Option<Result<FlowModOutcome, FlowModError>> {
+        let _writer = self.writer.lock();
+        let mut published = self.snapshot.write();
+        if !published.bridge(bridge)?.tables.is_quick(flow_mod) {
+            return None;
+        }
+        let tables = Arc::make_mut(&mut published).tables_in_place(bridge)?;
+        Some(tables.apply(flow_mod, now_ms))
+    }
+
+    /// Tells lanes of the flow-mods since the last call.
+    pub fn announce_flow_mods(&self) {
+        let _writer = self.writer.lock();
+        let tags = Arc::make_mut(&mut self.snapshot.write()).take_changed();
+        self.announce(tags);
     }
 
     /// Learns (`Some`) or forgets the link-layer address of an underlay neighbour. Only flows that rest on it are
     /// walked again.
     pub fn set_neighbour(&self, bridge: u32, addr: IpAddr, mac: Option<Mac>) {
         let _writer = self.writer.lock();
-        let old = self.snapshot.load();
+        let old = self.snapshot();
         if old.underlay().neighbour(bridge, addr) == mac {
             return;
         }
         let mut snapshot = Snapshot::clone(&old);
         snapshot.underlay_mut().set_neighbour(bridge, addr, mac);
-        self.snapshot.store(Arc::new(snapshot));
+        *self.snapshot.write() = Arc::new(snapshot);
         self.announce(DepTags::of(tunnel::neighbour_tag(bridge, addr)));
     }
 
@@ -167,15 +201,14 @@ impl Pipeline {
     /// neighbours noted for [`Pipeline::take_resolves`]. Statistics are for the caller to credit, to the rules and
     /// counters of the verdict.
     pub fn walk(&self, key: &FlowKey, now_ms: u64) -> Verdict {
-        let snapshot = self.snapshot.load();
-        let outcome = walk::received(&self.view(&snapshot), key, now_ms, Mode::Learn);
+        let outcome = walk::received(&self.view(&self.snapshot.read()), key, now_ms, Mode::Learn);
         self.settle(outcome, now_ms)
     }
 
     /// The verdict on a cached flow as of now, without learning. Where a packet would be learned from,
     /// [`Verdict::cacheable`] is false: the flow is to be removed, so that its next packet walks.
     pub fn revalidate(&self, key: &FlowKey, now_ms: u64) -> Verdict {
-        walk::received(&self.view(&self.snapshot.load()), key, now_ms, Mode::DryRun).verdict
+        walk::received(&self.view(&self.snapshot.read()), key, now_ms, Mode::DryRun).verdict
     }
 
     /// The verdict on a packet, without learning, and how it came about.
@@ -203,7 +236,7 @@ impl Pipeline {
         ct_next: &[u16],
         now_ms: u64,
     ) -> (Verdict, Trace) {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.snapshot();
         let view = self.view(&snapshot);
         let outcome = match from {
             TraceFrom::DpPort => walk::received(&view, key, now_ms, Mode::Trace),
@@ -219,16 +252,14 @@ impl Pipeline {
 
     /// What to do with a packet-out. `key` holds the packet's headers; its `in_port` is set here.
     pub fn packet_out(&self, out: &PacketOut<'_>, key: &FlowKey, now_ms: u64) -> Verdict {
-        let snapshot = self.snapshot.load();
-        let outcome = walk::packet_out(&self.view(&snapshot), out, key, now_ms, Mode::Learn);
+        let outcome = walk::packet_out(&self.view(&self.snapshot.read()), out, key, now_ms, Mode::Learn);
         self.settle(outcome, now_ms)
     }
 
     /// Goes on with a walk that was paused, for a controller that resumes it. `key` holds the packet's headers, tunnel
     /// and connection, and in its `pipeline` section the registers and the like as the controller gave them back.
     pub fn resume(&self, frozen: &Frozen, key: &FlowKey, now_ms: u64) -> Verdict {
-        let snapshot = self.snapshot.load();
-        let outcome = walk::resumed(&self.view(&snapshot), frozen, key, now_ms, Mode::Learn);
+        let outcome = walk::resumed(&self.view(&self.snapshot.read()), frozen, key, now_ms, Mode::Learn);
         self.settle(outcome, now_ms)
     }
 
@@ -254,11 +285,12 @@ impl Pipeline {
     /// Keeps a learned address alive (or moves it back) because a cached flow was used. `used_ms` is when its last
     /// packet came.
     pub fn refresh(&self, fdb: &FdbRef, used_ms: u64) {
-        let snapshot = self.snapshot.load();
-        if let Some(bridge) = snapshot.bridge(fdb.bridge)
-            && bridge.port(fdb.port).is_some()
-        {
-            self.announce(bridge.fdb.report(fdb.vlan, fdb.mac, fdb.port, used_ms));
+        let report = |bridge: &Bridge| {
+            let known = bridge.port(fdb.port).is_some();
+            known.then(|| bridge.fdb.report(fdb.vlan, fdb.mac, fdb.port, used_ms))
+        };
+        if let Some(tags) = self.with_bridge(fdb.bridge, report).flatten() {
+            self.announce(tags);
         }
     }
 
@@ -276,11 +308,11 @@ impl Pipeline {
             return;
         }
         let due = |snapshot: &Snapshot| effects.iter().any(|e| e.is_due(snapshot, now_ms));
-        if !due(&self.snapshot.load()) {
+        if !due(&self.snapshot.read()) {
             return;
         }
         let _writer = self.writer.lock();
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let mut snapshot = Snapshot::clone(&self.snapshot());
         let changes = |e: &Arc<Effect>| Some((e.bridge(), e.apply(&mut snapshot, now_ms)?));
         let outcomes: Vec<_> = effects.iter().filter_map(changes).collect();
         if outcomes.is_empty() {
@@ -295,7 +327,7 @@ impl Pipeline {
 
     /// Keeps what was done for snapshots that were copied before it and will be published after.
     fn remember(&self, effects: &[Arc<Effect>], now_ms: u64) {
-        let version = self.snapshot.load().version();
+        let version = self.snapshot.read().version();
         let mut done = self.done.lock();
         done.extend(effects.iter().map(|effect| (version, effect.clone(), now_ms)));
         while done.len() > MAX_DONE {
@@ -308,49 +340,53 @@ impl Pipeline {
         std::mem::take(&mut *self.learned.lock())
     }
 
+    fn fdb(&self, bridge: u32) -> Option<Arc<Fdb>> {
+        self.with_bridge(bridge, |b| b.fdb.clone())
+    }
+
     /// The MAC table of a bridge, by VLAN and address.
     pub fn fdb_entries(&self, bridge: u32, now_ms: u64) -> Vec<FdbEntry> {
-        self.snapshot.load().bridge(bridge).map(|b| b.fdb.entries(now_ms)).unwrap_or_default()
+        self.fdb(bridge).map(|fdb| fdb.entries(now_ms)).unwrap_or_default()
     }
 
     /// Counters of the MAC table of a bridge.
     pub fn fdb_stats(&self, bridge: u32) -> FdbStats {
-        self.snapshot.load().bridge(bridge).map(|b| b.fdb.stats()).unwrap_or_default()
+        self.fdb(bridge).map(|fdb| fdb.stats()).unwrap_or_default()
     }
 
     /// Forgets what a bridge learned.
     pub fn fdb_flush(&self, bridge: u32) {
-        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
-            self.announce(bridge.fdb.flush(None));
+        if let Some(fdb) = self.fdb(bridge) {
+            self.announce(fdb.flush(None));
         }
     }
 
     /// Forgets what a bridge learned from one port, for instance because its link went down.
     pub fn fdb_flush_port(&self, bridge: u32, port: OfPort) {
-        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
-            self.announce(bridge.fdb.flush(Some(port)));
+        if let Some(fdb) = self.fdb(bridge) {
+            self.announce(fdb.flush(Some(port)));
         }
     }
 
     /// Configures an entry of a MAC table, which then neither ages nor moves. False: there is no such bridge.
     pub fn fdb_add_static(&self, bridge: u32, vlan: u16, mac: Mac, port: OfPort) -> bool {
-        let snapshot = self.snapshot.load();
-        let Some(bridge) = snapshot.bridge(bridge) else { return false };
-        self.announce(bridge.fdb.set_static(vlan, mac, port));
+        let Some(fdb) = self.fdb(bridge) else { return false };
+        self.announce(fdb.set_static(vlan, mac, port));
         true
     }
 
     /// Removes an entry of a MAC table, configured or learned.
     pub fn fdb_remove(&self, bridge: u32, vlan: u16, mac: Mac) {
-        if let Some(bridge) = self.snapshot.load().bridge(bridge) {
-            self.announce(bridge.fdb.remove(vlan, mac));
+        if let Some(fdb) = self.fdb(bridge) {
+            self.announce(fdb.remove(vlan, mac));
         }
     }
 
     /// Lets MAC table entries age; to be called about once a second.
     pub fn age(&self, now_ms: u64) {
-        for bridge in self.snapshot.load().bridges() {
-            self.announce(bridge.fdb.age(now_ms));
+        let fdbs: Vec<Arc<Fdb>> = self.snapshot.read().bridges().map(|b| b.fdb.clone()).collect();
+        for fdb in fdbs {
+            self.announce(fdb.age(now_ms));
         }
     }
 }

@@ -120,6 +120,26 @@ impl Snapshot {
     pub fn tables_mut(&mut self, bridge: u32) -> Option<&mut TableSet> {
         Some(&mut Arc::make_mut(self.bridges.get_mut(&bridge)?).tables)
     }
+    /// [`Snapshot::tables_mut`] of what is published: another version, which nobody has to be told of as a whole.
+    pub(crate) fn tables_in_place(&mut self, bridge: u32) -> Option<&mut TableSet> {
+        self.version += 1;
+        self.tables_mut(bridge)
+    }
+    /// Tags of cached flows that changes of flow tables since the last call may concern.
+    pub(crate) fn take_changed(&mut self) -> DepTags {
+        let mut tags = DepTags::default();
+        for (id, bridge) in self.bridges.iter_mut().filter(|(_, b)| b.tables.changed() != 0) {
+            tags.0 |= tags_on(*id, bridge.tables.changed());
+            Arc::make_mut(bridge).tables.published();
+        }
+        tags
+    }
+    /// The same without rules: for who asks of ports and tunnels only, so that rules need not be kept for him.
+    pub fn without_rules(&self) -> Snapshot {
+        let bare = |bridge: &Arc<Bridge>| Bridge { tables: TableSet::new(), ..Bridge::clone(bridge) };
+        let bridges = self.bridges.iter().map(|(id, bridge)| (*id, Arc::new(bare(bridge)))).collect();
+        Snapshot { bridges, ..self.clone() }
+    }
     /// The groups of a bridge, to change. What refers to a group that goes is for the caller to remove:
     /// [`Snapshot::group_mod`] does.
     pub fn groups_mut(&mut self, bridge: u32) -> Option<&mut GroupSet> {

@@ -37,7 +37,8 @@ impl Known {
 
 /// A lane's way to [`Snapshot::tunnel_demux`].
 pub(crate) struct Demux {
-    snapshot: Arc<Snapshot>,
+    /// Without rules, which would be kept for as long as ports do not change.
+    snapshot: Snapshot,
     known: Box<[Option<Known>; MEMORY]>,
     /// The last answer given.
     last: Option<Known>,
@@ -46,12 +47,17 @@ pub(crate) struct Demux {
 
 impl Demux {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Demux { snapshot, known: Box::new([None; MEMORY]), last: None, listener: None }
+        Demux {
+            snapshot: snapshot.without_rules(),
+            known: Box::new([None; MEMORY]),
+            last: None,
+            listener: None,
+        }
     }
 
     /// Asks another snapshot from now on.
     pub(crate) fn renew(&mut self, snapshot: Arc<Snapshot>) {
-        self.snapshot = snapshot;
+        self.snapshot = snapshot.without_rules();
         self.known.fill(None);
         self.last = None;
         self.listener = None;

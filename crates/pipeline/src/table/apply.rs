@@ -47,6 +47,17 @@ impl TableSet {
         }
     }
 
+    /// Whether a flow-mod takes a short time, however many rules there are.
+    pub(crate) fn is_quick(&self, flow_mod: &FlowMod) -> bool {
+        match flow_mod.command {
+            FlowModCommand::Add => {
+                let full = self.len_of(flow_mod.table) >= self.table_config(flow_mod.table).max_rules;
+                !flow_mod.flags.check_overlap && !full
+            }
+            FlowModCommand::Modify { strict, .. } | FlowModCommand::Delete { strict } => strict,
+        }
+    }
+
     /// Executes flow-mods in order: all of them, or none.
     ///
     /// # Errors

@@ -34,14 +34,46 @@ pub(crate) struct Target<'a> {
     pub now: u64,
 }
 
-/// Flow tables being changed: a copy of what is published, until something needs to be seen by packets.
+/// Flow tables being changed: a copy of what is published, until something needs to be seen by packets. While there is
+/// none, flow-mods change what is published.
 #[derive(Default)]
 struct Draft {
     snapshot: Option<Snapshot>,
+    /// Flow-mods changed what is published, and lanes were not told.
+    in_place: bool,
     done: Vec<Done>,
 }
 
 impl Draft {
+    /// The bridge with the changes so far.
+    fn with_bridge<T>(
+        &self,
+        pipeline: &Pipeline,
+        bridge: u32,
+        look: impl FnOnce(&weft_pipeline::Bridge) -> T,
+    ) -> Option<T> {
+        match &self.snapshot {
+            Some(snapshot) => snapshot.bridge(bridge).map(|b| look(b)),
+            None => pipeline.with_bridge(bridge, look),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        bridge: u32,
+        change: &weft_pipeline::FlowMod,
+        target: &Target<'_>,
+    ) -> Result<FlowModOutcome, ErrorCode> {
+        if self.snapshot.is_none()
+            && let Some(result) = target.pipeline.flow_mod(bridge, change, target.now)
+        {
+            self.in_place = true;
+            return result.map_err(flows::error_code);
+        }
+        let tables = self.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
+        tables.apply(change, target.now).map_err(flows::error_code)
+    }
+
     fn open(&mut self, pipeline: &Pipeline) -> &mut Snapshot {
         self.snapshot.get_or_insert_with(|| Snapshot::clone(&pipeline.snapshot()))
     }
@@ -80,6 +112,10 @@ impl OpenFlow {
     fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
         if let Some(snapshot) = draft.snapshot.take() {
             target.pipeline.publish(snapshot);
+            self.unsynced = true;
+        }
+        if std::mem::take(&mut draft.in_place) {
+            target.pipeline.announce_flow_mods();
             self.unsynced = true;
         }
         for done in draft.done.drain(..) {
@@ -215,12 +251,13 @@ impl OpenFlow {
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
         let version = self.connections.get(&by.0).map(|c| c.session.version_or_oldest());
-        let snapshot = draft.open(target.pipeline);
-        let tlv = snapshot.bridge(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?.tlv.clone();
-        let change = flows::flow_mod(m, version.ok_or(ErrorCode::OFPBRC_EPERM)?, &tlv)?;
-        flows::check_references(&change, snapshot.bridge(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?)?;
-        let tables = draft.open(target.pipeline).tables_mut(bridge).ok_or(ErrorCode::OFPFMFC_EPERM)?;
-        let outcome = tables.apply(&change, target.now).map_err(flows::error_code)?;
+        let version = version.ok_or(ErrorCode::OFPBRC_EPERM)?;
+        let change = draft.with_bridge(target.pipeline, bridge, |live| {
+            let change = flows::flow_mod(m, version, &live.tlv)?;
+            flows::check_references(&change, live)?;
+            Ok::<_, ErrorCode>(change)
+        });
+        let outcome = draft.apply(bridge, &change.ok_or(ErrorCode::OFPFMFC_EPERM)??, target)?;
         draft.done.push(Done { bridge, outcome, by: Some(by), message: None });
         Ok(())
     }
@@ -274,6 +311,8 @@ impl OpenFlow {
         draft: &mut Draft,
         target: &mut Target<'_>,
     ) {
+        // A bundle is seen whole or not at all, so it changes a copy.
+        draft.open(target.pipeline);
         let before = (draft.snapshot.clone(), draft.done.len());
         let mut failed = None;
         let mut later = Vec::new();
