@@ -42,6 +42,8 @@ pub struct Entry {
     pub label: u128,
     /// States of the ends of a TCP connection.
     pub tcp: Option<(TcpState, TcpState)>,
+    /// Window scales of the ends of a TCP connection, as far as they are known (RFC 7323 §2.2).
+    pub scales: (Option<u8>, Option<u8>),
     /// Seconds until it ends if nothing comes.
     pub timeout: u64,
     /// Helper: 21 FTP, 69 TFTP, 0 none.
@@ -65,6 +67,10 @@ impl Entry {
             Proto::Tcp(tcp) => Some((tcp.peers[0].state, tcp.peers[1].state)),
             _ => None,
         };
+        let scales = match &conn.proto {
+            Proto::Tcp(tcp) => (tcp.peers[0].scale(), tcp.peers[1].scale()),
+            _ => (None, None),
+        };
         Entry {
             proto: conn.orig.proto,
             v6: conn.orig.v6,
@@ -74,6 +80,7 @@ impl Entry {
             mark: conn.mark,
             label: conn.label,
             tcp,
+            scales,
             timeout: conn.expires_ms.saturating_sub(now_ms) / 1000,
             helper: conn.extra.as_ref().map_or(0, |e| e.alg),
             master: conn.extra.as_ref().and_then(|e| e.master.as_ref().map(tuple)),
@@ -116,12 +123,47 @@ fn protocol(proto: u8) -> String {
 impl fmt::Display for Entry {
     /// A line as `ovs-appctl dpctl/dump-conntrack` prints it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, false, false)
+    }
+}
+
+/// An entry with all that is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Detailed<'a> {
+    entry: &'a Entry,
+    more: bool,
+    times: bool,
+}
+
+impl fmt::Display for Detailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entry.write(f, self.more, self.times)
+    }
+}
+
+impl Entry {
+    /// The entry with both ends of a TCP connection (`-m`), and the seconds it has left (`-s`).
+    pub fn detailed(&self, more: bool, times: bool) -> Detailed<'_> {
+        Detailed { entry: self, more, times }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, more: bool, times: bool) -> fmt::Result {
         write!(f, "{},orig=", protocol(self.proto))?;
         self.direction(f, &self.orig, false)?;
         f.write_str(",reply=")?;
         self.direction(f, &self.reply, true)?;
+        if more {
+            // Entries are known by their tuples, and have no status but what their states say.
+            f.write_str(",id=0")?;
+        }
         if self.zone != 0 {
             write!(f, ",zone={}", self.zone)?;
+        }
+        if more {
+            f.write_str(",status=0")?;
+        }
+        if times {
+            write!(f, ",timeout={}", self.timeout)?;
         }
         if self.mark != 0 {
             write!(f, ",mark={}", self.mark)?;
@@ -129,7 +171,9 @@ impl fmt::Display for Entry {
         if self.label != 0 {
             write!(f, ",labels={:#x}", self.label)?;
         }
-        if let Some((a, b)) = self.tcp {
+        if let (Some((a, b)), true) = (self.tcp, more) {
+            self.ends(f, a, b)?;
+        } else if let Some((a, b)) = self.tcp {
             // One state for both ends, the later, and what a kernel would call it.
             let state = match a.max(b) {
                 TcpState::FinWait2 => TcpState::TimeWait,
@@ -145,6 +189,23 @@ impl fmt::Display for Entry {
             other => write!(f, ",helper={other}")?,
         }
         Ok(())
+    }
+
+    /// Both ends of a TCP connection, in states `a` and `b`.
+    fn ends(&self, f: &mut fmt::Formatter<'_>, a: TcpState, b: TcpState) -> fmt::Result {
+        write!(f, ",protoinfo=(state_orig={},state_reply={}", a.name(), b.name())?;
+        let scales = [("orig", self.scales.0), ("reply", self.scales.1)];
+        for (end, scale) in scales {
+            if let Some(scale) = scale {
+                write!(f, ",wscale_{end}={scale}")?;
+            }
+        }
+        for (end, scale) in scales {
+            if scale.is_some() {
+                write!(f, ",flags_{end}=WINDOW_SCALE")?;
+            }
+        }
+        f.write_str(")")
     }
 }
 

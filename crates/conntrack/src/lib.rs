@@ -27,9 +27,9 @@ mod tcp;
 mod timeout;
 mod tracker;
 
-pub use dump::{Entry, EntryTuple, Filter, ProtocolStats};
+pub use dump::{Detailed, Entry, EntryTuple, Filter, ProtocolStats};
 pub use key::{Key, state};
-pub use reassembly::{Reassembled, Reassembly};
+pub use reassembly::{FragmentCounts, FragmentList, FragmentRules, FragmentStatus, Reassembled, Reassembly};
 pub use tcp::TcpState;
 pub use timeout::{TimeoutPolicy, UnknownTimeout};
 pub use tracker::{Conntrack, CtOutcome, CtPacket, Edits, Limits, Patch, Splice};

@@ -21,9 +21,75 @@ const PATIENCE_MS: u64 = 15_000;
 const BEFORE_FRAGMENT: [u8; 3] = [0, 43, 60];
 const FRAGMENT: u8 = 44;
 
+/// What is demanded of fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentRules {
+    /// Whether datagrams of IPv4 and of IPv6 are put together. Fragments of a family that are not are invalid.
+    pub enabled: [bool; 2],
+    /// Fragments that may wait.
+    pub most: usize,
+    /// Fewest bytes of a fragment but the last, IP header included, for IPv4 and for IPv6; 0: no matter.
+    pub least: [u16; 2],
+}
+
+impl Default for FragmentRules {
+    fn default() -> Self {
+        FragmentRules { enabled: [true; 2], most: 5_000, least: [0; 2] }
+    }
+}
+
+/// How fragments of an IP version fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentCounts {
+    /// Taken in.
+    pub accepted: u64,
+    /// Of datagrams that were completed.
+    pub completed: u64,
+    /// Of datagrams that were not complete in time.
+    pub expired: u64,
+    /// Refused because of their size.
+    pub small: u64,
+    /// Of datagrams that were given up because fragments overlap or do not fit.
+    pub overlapped: u64,
+    /// Of datagrams that were given up for want of room.
+    pub purged: u64,
+}
+
+/// What `dpctl/ipf-get-status` tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FragmentStatus {
+    /// What is demanded.
+    pub rules: FragmentRules,
+    /// Fragments that wait.
+    pub waiting: usize,
+    /// Counts of IPv4 and IPv6.
+    pub counts: [FragmentCounts; 2],
+    /// Datagrams that are not complete: addresses, identification, protocol, zone, and fragments that are there.
+    pub lists: Vec<FragmentList>,
+}
+
+/// A datagram that is not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FragmentList {
+    /// Source.
+    pub src: std::net::IpAddr,
+    /// Destination.
+    pub dst: std::net::IpAddr,
+    /// Identification.
+    pub id: u32,
+    /// Zone.
+    pub zone: u16,
+    /// Protocol; of IPv4 only.
+    pub proto: u8,
+    /// Fragments that are there.
+    pub fragments: usize,
+}
+
 /// What became of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reassembled {
+    /// It is not put together with others: it is invalid.
+    Alone,
     /// It waits for others.
     Held,
     /// With it a datagram is complete.
@@ -45,6 +111,14 @@ struct Name {
     zone: u16,
     proto: u8,
     in_port: u32,
+    v4: bool,
+}
+
+impl Name {
+    /// 0: IPv4, 1: IPv6.
+    fn family(&self) -> usize {
+        usize::from(!self.v4)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,6 +159,9 @@ struct Place {
 pub struct Reassembly {
     waiting: HashMap<Name, Datagram>,
     bytes: usize,
+    fragments: usize,
+    pub(crate) rules: FragmentRules,
+    counts: [FragmentCounts; 2],
 }
 
 impl Reassembly {
@@ -108,6 +185,10 @@ impl Reassembly {
         now_ms: u64,
     ) -> Reassembled {
         let bad = Reassembled::Dropped(DropReason::CtFragment);
+        let family = usize::from(layout.kind == L3Kind::Ipv6);
+        if !self.rules.enabled[family] {
+            return Reassembled::Alone;
+        }
         let frame = &frame[..frame.len().min(layout.end as usize)];
         let Some(place) = place(frame, layout) else { return bad };
         let v6 = layout.kind == L3Kind::Ipv6;
@@ -116,23 +197,33 @@ impl Reassembly {
         } else {
             (crate::key::mapped(key.ipv4_src), crate::key::mapped(key.ipv4_dst))
         };
-        let name = Name { src, dst, id: place.id, zone, proto: place.proto, in_port: key.in_port };
+        let name = Name { src, dst, id: place.id, zone, proto: place.proto, in_port: key.in_port, v4: !v6 };
+        let l3 = usize::from(layout.l3);
+        if place.more && frame.len() - l3 < usize::from(self.rules.least[family]) {
+            self.counts[family].small += 1;
+            return bad;
+        }
         self.make_room();
+        let counts = &mut self.counts[family];
         let entry =
             self.waiting.entry(name).or_insert_with(|| Datagram { began_ms: now_ms, ..Datagram::default() });
         if entry.began_ms + PATIENCE_MS <= now_ms {
+            counts.expired += entry.parts.len() as u64;
+            self.fragments -= entry.parts.len();
             self.bytes -= entry.held();
             *entry = Datagram { began_ms: now_ms, ..Datagram::default() };
         }
         let data = &frame[place.data..];
-        let l3 = usize::from(layout.l3);
+        counts.accepted += 1;
         if entry.has(&place, data) {
             return Reassembled::Held;
         }
         let fits = entry.add(&place, data, frame, l3, v6);
         if fits {
             self.bytes += data.len();
+            self.fragments += 1;
         } else {
+            counts.overlapped += entry.parts.len() as u64 + 1;
             self.forget(&name);
             return bad;
         }
@@ -140,6 +231,7 @@ impl Reassembly {
             return Reassembled::Held;
         }
         let whole = entry.whole();
+        counts.completed += entry.parts.len() as u64;
         self.forget(&name);
         whole.unwrap_or(bad)
     }
@@ -147,26 +239,53 @@ impl Reassembly {
     fn forget(&mut self, name: &Name) {
         if let Some(gone) = self.waiting.remove(name) {
             self.bytes = self.bytes.saturating_sub(gone.held());
+            self.fragments = self.fragments.saturating_sub(gone.parts.len());
         }
     }
 
     /// Forgets the oldest when there is too much.
     fn make_room(&mut self) {
-        while self.waiting.len() >= DATAGRAMS || self.bytes >= BYTES {
-            let oldest = self.waiting.iter().min_by_key(|(_, d)| d.began_ms).map(|(name, _)| *name);
-            match oldest {
-                Some(name) => self.forget(&name),
-                None => break,
-            }
+        while self.waiting.len() >= DATAGRAMS
+            || self.bytes >= BYTES
+            || self.fragments > 0 && self.fragments >= self.rules.most
+        {
+            let oldest = self.waiting.iter().min_by_key(|(_, d)| d.began_ms);
+            let Some((name, fragments)) = oldest.map(|(name, d)| (*name, d.parts.len())) else { break };
+            self.counts[name.family()].purged += fragments as u64;
+            self.forget(&name);
         }
     }
 
     /// Forgets datagrams that were not complete in time; returns how many.
     pub fn expire(&mut self, now_ms: u64) -> usize {
         let before = self.waiting.len();
-        self.waiting.retain(|_, d| d.began_ms + PATIENCE_MS > now_ms);
+        let counts = &mut self.counts;
+        self.waiting.retain(|name, d| {
+            let keep = d.began_ms + PATIENCE_MS > now_ms;
+            counts[name.family()].expired += if keep { 0 } else { d.parts.len() as u64 };
+            keep
+        });
         self.bytes = self.waiting.values().map(Datagram::held).sum();
+        self.fragments = self.waiting.values().map(|d| d.parts.len()).sum();
         before - self.waiting.len()
+    }
+
+    /// How fragments fare.
+    pub fn status(&self) -> FragmentStatus {
+        let list = |(name, datagram): (&Name, &Datagram)| FragmentList {
+            src: crate::key::address(&name.src, name.family() == 1),
+            dst: crate::key::address(&name.dst, name.family() == 1),
+            id: name.id,
+            zone: name.zone,
+            proto: name.proto,
+            fragments: datagram.parts.len(),
+        };
+        FragmentStatus {
+            rules: self.rules,
+            waiting: self.fragments,
+            counts: self.counts,
+            lists: self.waiting.iter().map(list).collect(),
+        }
     }
 }
 

@@ -126,6 +126,13 @@ pub(crate) struct Peer {
     pub(crate) state: TcpState,
 }
 
+impl Peer {
+    /// The scale of the windows it offers, if it said.
+    pub(crate) fn scale(&self) -> Option<u8> {
+        (self.scale & SCALE_KNOWN != 0).then_some(self.scale & SCALE)
+    }
+}
+
 /// Both ends: of the original direction, of the replies.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tcp {

@@ -149,6 +149,12 @@ impl Conntrack {
         self.reassembly.lock().add(packet.frame, packet.layout, packet.key, zone, now_ms)
     }
 
+    /// Notes that a packet of no connection was shown to `zone`.
+    pub fn refuse(ct: &mut CtKey, zone: u16) {
+        let state = state::TRK | state::INV;
+        *ct = CtKey { dp_hash: ct.dp_hash, zone, state, ..CtKey::default() };
+    }
+
     /// Tracks a packet as `spec` asks: fills in what is known of its connection, and says what becomes of it. `ct`
     /// holds what an earlier pass found out.
     pub fn execute(&self, packet: &CtPacket<'_>, ct: &mut CtKey, spec: &CtSpec, now_ms: u64) -> CtOutcome {

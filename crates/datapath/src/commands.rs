@@ -57,6 +57,11 @@ impl Lane {
                 }
                 let _ = answer.send(found.is_some());
             }
+            Command::Tune(tuning, limit, done) => {
+                self.sweeps = tuning.sweep;
+                self.flows.tune(limit, tuning.megaflows, self.now_ms);
+                let _ = done.send(());
+            }
             Command::Execute(packet, done) => {
                 self.execute(&packet);
                 let _ = done.send(());

@@ -309,6 +309,18 @@ pub struct DatapathStats {
     pub masks_looked_at: u64,
 }
 
+/// How the caches work, as `upcall/*` and `revalidator/*` change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Cached flows there may be, in all lanes together.
+    pub flow_limit: usize,
+    /// Whether a flow stands for all packets that are decided about alike; otherwise each is for one kind of packet.
+    pub megaflows: bool,
+    /// Whether cached flows are looked after while no packet hits them. Without it they neither expire nor are credited
+    /// by themselves; those that a change made wrong are still walked again before they forward anything.
+    pub sweep: bool,
+}
+
 /// A datapath, as the switch uses it. All calls may block for as long as a system call or a batch takes.
 pub trait Datapath: Send + Sync {
     /// Name, for people: `user` or `ebpf`.
@@ -338,6 +350,10 @@ pub trait Datapath: Send + Sync {
     fn put_flow(&self, matching: &Match, actions: &[DpAction]) -> Result<()>;
     /// Removes the flow with exactly this match.
     fn del_flow(&self, matching: &Match) -> Result<()>;
+    /// How the caches work.
+    fn tuning(&self) -> Tuning;
+    /// Changes how the caches work, from now on; flows that are cached stay, unless there are too many.
+    fn tune(&self, tuning: Tuning);
 
     /// Applies actions to a frame.
     fn execute(&self, packet: Execute) -> Result<()>;

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
-use weft_conntrack::{CtPacket, Edits, Reassembled};
+use weft_conntrack::{Conntrack, CtPacket, Edits, Reassembled};
 use weft_flow::{CtSpec, DpPort, DropReason, L3Kind, MAX_VLANS, PacketKey, TunnelOut, extract_into};
 use weft_wire::checksum::{self, Sum};
 use weft_wire::fragment::Fragmenter;
@@ -48,6 +48,10 @@ impl Executor {
                 CtPacket { frame: packet.data(), layout: &packet.layout, key: &key, checksums_good: true };
             match shared.conntrack.reassemble(&fragment, spec.zone, now_ms) {
                 Reassembled::Held => return Err(None),
+                Reassembled::Alone => {
+                    Conntrack::refuse(packet.meta.ct_mut(), spec.zone);
+                    return Ok(());
+                }
                 Reassembled::Dropped(reason) => return Err(Some(reason)),
                 Reassembled::Whole { frame, mru } => {
                     if !packet.become_whole(&frame, mru) {

@@ -138,6 +138,8 @@ pub(crate) struct FlowTable {
     smc: SignatureCache,
     classifier: Classifier,
     limit: usize,
+    /// Each flow is for one kind of packet.
+    exact: bool,
     /// Flows that were made narrower than they had to be.
     pub(crate) narrowed: u64,
     /// Where the next search for an old flow begins.
@@ -160,6 +162,7 @@ impl FlowTable {
             smc: SignatureCache::new(),
             classifier: Classifier::new(seed),
             limit: limit.max(1),
+            exact: false,
             narrowed: 0,
             clock: 0,
         }
@@ -280,13 +283,15 @@ impl FlowTable {
         pinned: bool,
     ) -> Installed {
         complete(&mut verdict.mask);
-        let mut number = self.classifier.table_for(key, &verdict.mask, pinned, now_ms);
+        let wide = pinned || !self.exact;
+        let mut number =
+            if wide { self.classifier.table_for(key, &verdict.mask, pinned, now_ms) } else { None };
         if number.is_none() {
             // What is right for many packets is right for those alone that are like this one in everything. All flows
             // of that kind share a mask.
             verdict.mask = narrow(key);
             number = self.classifier.table_for(key, &verdict.mask, true, now_ms);
-            self.narrowed += 1;
+            self.narrowed += u64::from(wide);
         }
         let Some(number) = number else { return Installed::No(verdict) };
         if let Some(flow) = self.classifier.exact(number, key, &self.slab) {
@@ -402,6 +407,17 @@ impl FlowTable {
             self.remove(flow as u32, now_ms);
         }
         true
+    }
+
+    /// Changes how many flows there may be, and whether each is for one kind of packet; what is too much goes.
+    pub(crate) fn tune(&mut self, limit: usize, megaflows: bool, now_ms: u64) {
+        (self.limit, self.exact) = (limit.max(1), !megaflows);
+        for _ in 0..self.slots() {
+            if self.len() <= self.limit {
+                break;
+            }
+            self.make_room(now_ms);
+        }
     }
 
     /// The match of a flow: a key with its values, and its mask.

@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     /// When the next sweep begins, and where the one that is under way stands.
     pub(crate) next_sweep_ms: u64,
     pub(crate) sweep_at: Option<usize>,
+    /// Whether there are sweeps.
+    pub(crate) sweeps: bool,
     pub(crate) fair: Fairness,
     pub(crate) stopped: bool,
 }
@@ -76,6 +78,7 @@ impl Lane {
             now_ms: now_ms(),
             next_sweep_ms: 0,
             sweep_at: None,
+            sweeps: true,
             fair: Fairness::default(),
             stopped: false,
             shared: shared.clone(),

@@ -10,7 +10,7 @@ use weft_flow::{DpAction, DpPort, Match};
 use weft_host::poll::EventFd;
 use weft_pipeline::Pipeline;
 
-use crate::contract::{ControllerSink, Execute, FlowEntry};
+use crate::contract::{ControllerSink, Execute, FlowEntry, Tuning};
 use crate::ports::{Port, Source};
 use crate::stats::LaneCounters;
 use crate::tunnel::{Pool, PoolKey};
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Put(Box<Match>, Vec<DpAction>, Sender<bool>),
     /// Remove a flow; tells whether it was there.
     Delete(Box<Match>, Sender<bool>),
+    /// Work by this, with so many flows for this lane.
+    Tune(Tuning, usize, Sender<()>),
     /// Apply actions to a frame.
     Execute(Execute, Sender<()>),
     /// Stop.

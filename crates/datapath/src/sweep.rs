@@ -17,6 +17,11 @@ const WALKS: usize = 64;
 impl Lane {
     /// Does a slice of the sweep, if one is due or under way.
     pub(crate) fn sweep_some(&mut self) {
+        if !self.sweeps {
+            self.sweep_at = None;
+            self.next_sweep_ms = self.now_ms + SWEEP_MS;
+            return;
+        }
         let at = match self.sweep_at {
             Some(at) => at,
             None if self.now_ms >= self.next_sweep_ms && self.flows.len() > 0 => 0,
@@ -52,7 +57,8 @@ impl Lane {
         }
         self.flows.hot(flow).epoch = self.epochs.now();
         self.credit(flow);
-        if self.now_ms.saturating_sub(used_ms) > IDLE_MS && !self.flows.cold(flow).pinned {
+        let idle = self.now_ms.saturating_sub(used_ms) > IDLE_MS;
+        if idle && self.sweeps && !self.flows.cold(flow).pinned {
             self.flows.remove(flow, self.now_ms);
             self.handle().counters.flow_expire.add(1);
         }

@@ -13,7 +13,7 @@ use weft_pipeline::Pipeline;
 use crate::clock::now_ms;
 use crate::contract::{
     Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry, PortInfo,
-    PortKind, PortSpec, PortStats, Result,
+    PortKind, PortSpec, PortStats, Result, Tuning,
 };
 use crate::lane::Lane;
 use crate::packet::FRAME_ROOM;
@@ -50,6 +50,7 @@ impl Default for UserOptions {
 pub struct UserDatapath {
     shared: Arc<Shared>,
     ports: Mutex<Ports>,
+    tuning: Mutex<Tuning>,
     threads: Vec<JoinHandle<()>>,
     /// Ends the thread that lets connections expire, when it is dropped.
     sweeper: Option<(Sender<()>, JoinHandle<()>)>,
@@ -90,7 +91,10 @@ impl UserDatapath {
             lanes: handles.map_err(|e| Error::os("make a lane's doorbell", e))?,
             tunnel_pools: Mutex::default(),
         });
-        let mut this = UserDatapath { shared, ports: Mutex::default(), threads: Vec::new(), sweeper: None };
+        let flow_limit = options.flow_limit.saturating_mul(count);
+        let tuning = Mutex::new(Tuning { flow_limit, megaflows: true, sweep: true });
+        let mut this =
+            UserDatapath { shared, ports: Mutex::default(), tuning, threads: Vec::new(), sweeper: None };
         for number in 0..count {
             let lane = Lane::new(&this.shared, number, options.flow_limit)
                 .map_err(|e| Error::os("set up a lane", e))?;
@@ -323,6 +327,17 @@ impl Datapath for UserDatapath {
     fn del_flow(&self, matching: &Match) -> Result<()> {
         let found = self.ask_all(|done| Command::Delete(Box::new(*matching), done));
         if found.contains(&true) { Ok(()) } else { Err(Error::NoFlow) }
+    }
+
+    fn tuning(&self) -> Tuning {
+        *lock(&self.tuning)
+    }
+
+    fn tune(&self, tuning: Tuning) {
+        let mut now = lock(&self.tuning);
+        let each = tuning.flow_limit.div_ceil(self.lanes());
+        self.ask_all(|done| Command::Tune(tuning, each, done));
+        *now = tuning;
     }
 
     fn execute(&self, packet: Execute) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Conntrack;
 use crate::dump::{Entry, Filter, ProtocolStats};
 use crate::key::Key;
+use crate::reassembly::{FragmentRules, FragmentStatus};
 use crate::timeout::TimeoutPolicy;
 
 /// How many connections there may be, and how long they live.
@@ -136,12 +137,24 @@ impl Conntrack {
         flushed
     }
 
-    /// Connections by protocol and state.
-    pub fn stats(&self, now_ms: u64) -> ProtocolStats {
+    /// How fragments fare.
+    pub fn fragments(&self) -> FragmentStatus {
+        self.reassembly.lock().status()
+    }
+
+    /// Changes what is demanded of fragments.
+    pub fn set_fragment_rules(&self, change: impl FnOnce(&mut FragmentRules)) {
+        change(&mut self.reassembly.lock().rules);
+    }
+
+    /// Connections by protocol and state; of one zone, or all.
+    pub fn stats(&self, zone: Option<u16>, now_ms: u64) -> ProtocolStats {
         let mut stats = ProtocolStats::default();
         for shard in &self.shards {
             let shard = shard.lock();
-            shard.iter().filter(|(_, c)| c.expires_ms > now_ms).for_each(|(_, conn)| stats.add(conn));
+            let live = shard.iter().filter(|(_, c)| c.expires_ms > now_ms);
+            let meant = live.filter(|(_, c)| zone.is_none_or(|zone| zone == c.orig.zone));
+            meant.for_each(|(_, conn)| stats.add(conn));
         }
         stats
     }

@@ -8,7 +8,7 @@ use super::action_parse::Parser;
 use super::error::{ParseError, Result, bad};
 use super::lex::pairs;
 use super::subfield::{format_subfield, parse_subfield};
-use super::value::{hex, int, number};
+use super::value::{hex, int, number, number_of};
 use crate::{Action, ActionError, Ct, CtSpec, CtZone, Field, Nat, NatSide};
 
 /// Application helpers by name and port.
@@ -234,6 +234,35 @@ fn nat_flags(out: &mut String, nat: &Nat) {
     for (on, name) in [(nat.persistent, ",persistent"), (nat.hash, ",hash"), (nat.random, ",random")] {
         out.push_str(if on { name } else { "" });
     }
+}
+
+/// Reads what stands between the parentheses of `ct` in a list of datapath actions.
+pub(super) fn parse_dp_ct(text: &str) -> Result<CtSpec> {
+    let mut spec =
+        CtSpec { zone: 0, commit: false, force: false, mark: None, label: None, nat: None, alg: 0 };
+    for pair in pairs(text)? {
+        let text = pair.text();
+        let masked = |name: &str, bits: u16| -> Result<(u128, u128)> {
+            match text.split_once('/') {
+                Some((value, mask)) => Ok((number_of(name, value, bits)?, number_of(name, mask, bits)?)),
+                None => Ok((number_of(name, text, bits)?, u128::MAX >> (128 - bits))),
+            }
+        };
+        match pair.key {
+            "commit" => spec.commit = true,
+            "force_commit" => (spec.commit, spec.force) = (true, true),
+            "zone" => spec.zone = int("zone", text)?,
+            "mark" => spec.mark = Some(masked("mark", 32).map(|(v, m)| (v as u32, m as u32))?),
+            "label" => spec.label = Some(masked("label", 128)?),
+            "helper" => match HELPERS.iter().find(|(name, _)| *name == text) {
+                Some((_, port)) => spec.alg = *port,
+                None => return Err(bad("helper", text, "ftp or tftp")),
+            },
+            "nat" => spec.nat = Some(parse_nat(text)?),
+            key => return Err(ParseError::UnknownKeyword(key.to_owned())),
+        }
+    }
+    Ok(spec)
 }
 
 /// Writes what a datapath does for a `ct` action.

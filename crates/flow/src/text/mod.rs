@@ -17,6 +17,7 @@ mod match_format;
 mod match_parse;
 mod odp;
 mod odp_action;
+mod odp_action_parse;
 mod odp_parse;
 mod subfield;
 mod value;
@@ -30,6 +31,7 @@ pub use match_format::{format_key, format_match, format_megaflow};
 pub use match_parse::{parse_key, parse_match};
 pub use odp::{format_dp_flow, format_dp_flow_options, format_dp_flow_stats};
 pub use odp_action::format_dp_actions;
+pub use odp_action_parse::parse_dp_actions;
 pub use odp_parse::parse_dp_flow;
 
 use crate::{OfPort, TlvTable};

@@ -130,7 +130,7 @@ impl Tuple {
 
 fn stats(control: &mut Control, args: &[String]) -> Answer {
     let more = args.iter().any(|a| matches!(a.as_str(), "-m" | "--more" | "verbose"));
-    let stats = control.datapath.conntrack().stats(now_ms());
+    let stats = control.datapath.conntrack().stats(None, now_ms());
     let mut out = format!("Connections Stats:\n    Total: {}\n", stats.total());
     for (protocol, n) in &stats.protocols {
         let _ = writeln!(out, "\t{}: {n}", protocol.to_uppercase());
