@@ -14,12 +14,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conntrack", &["flow", "wire"]),
     ("datapath", &["conntrack", "pipeline", "flow", "wire", "host"]),
     ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "conntrack", "flow", "wire", "host"]),
+    ("compile", &["flow", "wire"]),
+    ("model", &["wire"]),
     ("lab", &["host"]),
     ("services", &["wire"]),
 ];
 
 /// Rooms without effects: none of these crates may be linked into them.
-const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "services"];
+const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model"];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

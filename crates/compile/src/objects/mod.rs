@@ -1,0 +1,71 @@
+//! Which flows does each kind of object ask for? A file each.
+
+pub(crate) mod network;
+pub(crate) mod node;
+pub(crate) mod port;
+
+use std::net::IpAddr;
+
+use weft_flow::{Action, Field, OfPort, Subfield};
+use weft_wire::{EtherType, Mac};
+
+use crate::Cookie;
+use crate::flow::{Flow, mac, put, set};
+use crate::stage::{Register, Stage};
+
+/// Matches a destination or source address, or a prefix of it.
+pub(crate) fn on_address(flow: Flow, source: bool, address: IpAddr, prefix: u8) -> Flow {
+    let (field, bits, value) = match address {
+        IpAddr::V4(a) if source => (Field::IpSrc, 32, u128::from(u32::from(a))),
+        IpAddr::V4(a) => (Field::IpDst, 32, u128::from(u32::from(a))),
+        IpAddr::V6(a) if source => (Field::Ipv6Src, 128, u128::from(a)),
+        IpAddr::V6(a) => (Field::Ipv6Dst, 128, u128::from(a)),
+    };
+    let shift = u32::from(bits) - u32::from(prefix.min(bits));
+    let mask = field.value_mask().checked_shr(shift).unwrap_or(0).checked_shl(shift).unwrap_or(0);
+    let ty = if bits == 32 { EtherType::IPV4 } else { EtherType::IPV6 };
+    let flow = flow.ethertype(ty);
+    if mask == 0 { flow } else { flow.on_bits(field, value, mask) }
+}
+
+/// A whole field.
+pub(crate) fn whole(field: Field) -> Subfield {
+    Subfield { field, start: 0, bits: field.bits() }
+}
+
+/// Sends by a port, by way of the last stage.
+pub(crate) fn leave_by(flow: Flow, port: OfPort) -> Flow {
+    flow.act([put(Register::OutPort, port.0)]).goto(Stage::Output)
+}
+
+/// Sends a packet back where it came from.
+pub(crate) fn back() -> Action {
+    Action::Output { port: OfPort::IN_PORT, max_len: 0 }
+}
+
+/// Sends whole packets to the agent, and says what for.
+pub(crate) fn to_agent(cookie: Cookie) -> Action {
+    Action::Controller(Box::new(weft_flow::ControllerAction {
+        max_len: u16::MAX,
+        id: 0,
+        reason: 1,
+        userdata: vec![cookie.purpose as u8],
+        pause: false,
+        meter: None,
+    }))
+}
+
+/// Answers an ARP request: that address is at this MAC (RFC 826).
+pub(crate) fn arp_reply(flow: Flow, address: u32, at: Mac) -> Flow {
+    let copy = |src, dst| Action::Move { src: whole(src), dst: whole(dst) };
+    flow.ethertype(EtherType::ARP).on(Field::ArpOp, 1u8).on(Field::ArpTpa, address).act([
+        copy(Field::EthSrc, Field::EthDst),
+        set(Field::EthSrc, mac(at)),
+        set(Field::ArpOp, 2u8),
+        copy(Field::ArpSha, Field::ArpTha),
+        set(Field::ArpSha, mac(at)),
+        copy(Field::ArpSpa, Field::ArpTpa),
+        set(Field::ArpSpa, address),
+        back(),
+    ])
+}

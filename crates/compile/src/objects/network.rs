@@ -1,0 +1,271 @@
+//! Which flows does a network ask for, besides those of its ports?
+
+use std::net::IpAddr;
+
+use weft_flow::{Action, Field, Learn, LearnDst, LearnSpec, LearnSrc, OfPort};
+use weft_wire::{EtherType, IpProto};
+
+use super::port::flood_to;
+use super::{arp_reply, back, leave_by, on_address, to_agent, whole};
+use crate::cookie::{Cookie, Kind, Purpose};
+use crate::flow::{Bucket, Flow, mac, put, set};
+use crate::plan::{Net, NetKey, Overlay, Plan, Subnet, Uplink};
+use crate::stage::{Register, Stage};
+
+/// Seconds for which a learned MAC address is kept without use.
+const LEARNED_IDLE: u16 = 300;
+/// MAC addresses learned at most for one network.
+const LEARNED_MOST: u32 = 65_536;
+/// Bit of the Ethernet destination that several stations share.
+const GROUP_BIT: u128 = 1 << 40;
+/// Numbers of buckets that are no ports'.
+const HOST_BUCKET: u32 = 0xf000_0000;
+const UPLINK_BUCKET: u32 = 0xf000_0001;
+const PEER_BUCKETS: u32 = 0xf100_0000;
+
+fn flow(key: NetKey, stage: Stage, priority: u16, purpose: Purpose) -> Flow {
+    Flow::new(stage, priority, Cookie { kind: Kind::Network, purpose, key: key.0 })
+}
+
+/// All flows of a network.
+pub(crate) fn flows(key: NetKey, net: &Net, plan: &Plan) -> Vec<Flow> {
+    let mut out = Vec::new();
+    entries(&mut out, key, net);
+    for subnet in &net.subnets {
+        gateway(&mut out, key, net, subnet);
+    }
+    services(&mut out, key, net);
+    routes(&mut out, key, net, plan);
+    bridge(&mut out, key, net);
+    exits(&mut out, key, net);
+    out
+}
+
+/// What gets a copy of flooded packets, besides ports.
+pub(crate) fn buckets(net: &Net) -> Vec<Bucket> {
+    let to = |id, port: OfPort| flood_to(id, vec![put(Register::OutPort, port.0)]);
+    let host = net.host.iter().map(|h| to(HOST_BUCKET, h.port));
+    let uplink = net.uplink.iter().map(|u| to(UPLINK_BUCKET, u.port));
+    let peers = net.overlay.iter().flat_map(|o| o.peers.iter().map(move |p| (o, *p))).enumerate();
+    let peers = peers.map(|(i, (overlay, peer))| {
+        let there = match peer {
+            IpAddr::V4(a) => set(Field::TunDst, u32::from(a)),
+            IpAddr::V6(a) => set(Field::TunIpv6Dst, u128::from(a)),
+        };
+        flood_to(PEER_BUCKETS + i as u32, vec![there, put(Register::OutPort, overlay.port.0)])
+    });
+    host.chain(uplink).chain(peers).collect()
+}
+
+/// Where packets of the network come in, besides at ports.
+fn entries(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
+    let entry = |port: OfPort, next| {
+        let mut flow = flow(key, Stage::Classify, 100, Purpose::Forward).on(Field::InPort, port.0).goto(next);
+        flow.instructions.metadata = Some((key.0.into(), u64::MAX));
+        flow
+    };
+    if let Some(host) = &net.host {
+        out.push(entry(host.port, Stage::Neighbour));
+    }
+    if let Some(Overlay { port, vni, .. }) = net.overlay {
+        let learn = learn(key, port, &tunnel_fields(net));
+        let tunnel = entry(port, Stage::Bridge).on(Field::TunId, vni);
+        out.push(tunnel.act([put(Register::FromTunnel, 1), learn]));
+    }
+    if let Some(Uplink { port, vlan }) = net.uplink {
+        let tag = if vlan == 0 { 0 } else { 0x1000 | u128::from(vlan) };
+        let cable = entry(port, Stage::Bridge).on_bits(Field::VlanTci, tag, 0x1fff);
+        out.push(cable.act((vlan != 0).then_some(Action::PopVlan)).act([learn(key, port, &[])]));
+    }
+}
+
+/// The fields that hold who sent a packet through a tunnel, and whom to send one to.
+fn tunnel_fields(net: &Net) -> Vec<(Field, Field)> {
+    let v6 = net.overlay.iter().flat_map(|o| &o.peers).any(IpAddr::is_ipv6);
+    vec![if v6 { (Field::TunIpv6Src, Field::TunIpv6Dst) } else { (Field::TunSrc, Field::TunDst) }]
+}
+
+/// Remembers by which port the sender is reached, and with which values of other fields.
+fn learn(key: NetKey, port: OfPort, copies: &[(Field, Field)]) -> Action {
+    let spec = |src, dst| LearnSpec { src, dst };
+    let mut specs = vec![
+        spec(LearnSrc::Value(key.0.into()), LearnDst::Match(whole(Field::Metadata))),
+        spec(LearnSrc::Field(whole(Field::EthSrc)), LearnDst::Match(whole(Field::EthDst))),
+        spec(LearnSrc::Value(port.0.into()), LearnDst::Load(Register::OutPort.subfield())),
+    ];
+    specs.extend(
+        copies.iter().map(|(src, dst)| spec(LearnSrc::Field(whole(*src)), LearnDst::Load(whole(*dst)))),
+    );
+    let cookie = Cookie { kind: Kind::Network, purpose: Purpose::Learn, key: key.0 };
+    Action::Learn(Box::new(Learn {
+        idle_timeout: LEARNED_IDLE,
+        hard_timeout: 0,
+        priority: 100,
+        table: Stage::Learned.table(),
+        cookie: cookie.to_u64(),
+        fin_timeout: (0, 0),
+        send_flow_rem: false,
+        delete_learned: true,
+        limit: LEARNED_MOST,
+        result: None,
+        specs,
+    }))
+}
+
+/// The gateway's address: ARP is answered, solicitations and what is meant for it go to the host.
+fn gateway(out: &mut Vec<Flow>, key: NetKey, net: &Net, subnet: &Subnet) {
+    let Some(address) = subnet.gateway else { return };
+    match (address, &net.host) {
+        (IpAddr::V4(v4), _) => {
+            out.push(arp_reply(
+                flow(key, Stage::Neighbour, 90, Purpose::Arp).of(key),
+                v4.into(),
+                net.gateway_mac,
+            ));
+        }
+        (IpAddr::V6(v6), Some(host)) => {
+            let asked = flow(key, Stage::Neighbour, 90, Purpose::Neighbour).of(key);
+            let asked = asked.transport(true, IpProto::ICMPV6).on(Field::Icmpv6Type, 135u8);
+            out.push(leave_by(asked.on(Field::Icmpv6Code, 0u8).on(Field::NdTarget, v6), host.port));
+        }
+        (IpAddr::V6(_), None) => {}
+    }
+    if let Some(host) = &net.host {
+        let own = flow(key, Stage::Route, 300, Purpose::Forward).of(key);
+        out.push(leave_by(on_address(own, false, address, 128), host.port));
+    }
+    if net.dns {
+        let question = flow(key, Stage::Service, 100, Purpose::Dns).of(key);
+        let question = question.transport(address.is_ipv6(), IpProto::UDP).on(Field::UdpDst, 53u16);
+        out.push(ask(on_address_only(question, address)));
+    }
+}
+
+/// Matches a destination whose Ethernet type is matched already.
+fn on_address_only(flow: Flow, address: IpAddr) -> Flow {
+    match address {
+        IpAddr::V4(a) => flow.on(Field::IpDst, u32::from(a)),
+        IpAddr::V6(a) => flow.on(Field::Ipv6Dst, a),
+    }
+}
+
+/// Sends to the agent.
+fn ask(flow: Flow) -> Flow {
+    let action = to_agent(flow.cookie);
+    flow.act([action])
+}
+
+/// What the agent answers, and pings.
+fn services(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
+    let flow = |purpose| flow(key, Stage::Service, 100, purpose).of(key);
+    let any = |test: fn(&Subnet) -> bool| net.subnets.iter().any(test);
+    let dhcp = |v6, from: u16, to: u16| {
+        let asked = flow(Purpose::Dhcp).transport(v6, IpProto::UDP);
+        ask(asked.on(Field::UdpSrc, from).on(Field::UdpDst, to))
+    };
+    if any(|s| s.dhcp && s.address.is_ipv4()) {
+        out.push(dhcp(false, 68, 67));
+    }
+    if any(|s| s.dhcp && s.address.is_ipv6()) {
+        out.push(dhcp(true, 546, 547));
+    }
+    if any(|s| s.adverts && s.address.is_ipv6()) {
+        let asked = flow(Purpose::RouterAdvert).transport(true, IpProto::ICMPV6);
+        out.push(ask(asked.on(Field::Icmpv6Type, 133u8).on(Field::Icmpv6Code, 0u8)));
+    }
+}
+
+/// Answers a ping (RFC 792, RFC 4443 §4.2).
+fn echo(flow: Flow, net: &Net, address: IpAddr) -> Flow {
+    let v6 = address.is_ipv6();
+    let (proto, ty, code, asked, answer) = if v6 {
+        (IpProto::ICMPV6, Field::Icmpv6Type, Field::Icmpv6Code, 128u8, 129u8)
+    } else {
+        (IpProto::ICMP, Field::IcmpType, Field::IcmpCode, 8, 0)
+    };
+    let (src, dst) = if v6 { (Field::Ipv6Src, Field::Ipv6Dst) } else { (Field::IpSrc, Field::IpDst) };
+    let flow = flow.on(Field::EthDst, mac(net.gateway_mac)).transport(v6, proto);
+    let flow = on_address_only(flow.on(ty, asked).on(code, 0u8), address);
+    flow.act([
+        Action::Move { src: whole(Field::EthSrc), dst: whole(Field::EthDst) },
+        set(Field::EthSrc, mac(net.gateway_mac)),
+        Action::Move { src: whole(src), dst: whole(dst) },
+        match address {
+            IpAddr::V4(a) => set(src, u32::from(a)),
+            IpAddr::V6(a) => set(src, u128::from(a)),
+        },
+        set(ty, answer),
+        set(Field::NwTtl, 64u8),
+        back(),
+    ])
+}
+
+/// From the gateway's MAC address to networks of the same router, to the host, or to an ICMP error.
+fn routes(out: &mut Vec<Flow>, key: NetKey, net: &Net, plan: &Plan) {
+    let at = |priority, purpose| {
+        flow(key, Stage::Route, priority, purpose).of(key).on(Field::EthDst, mac(net.gateway_mac))
+    };
+    let known = net.routed.iter().filter_map(|k| Some((*k, plan.nets.get(k)?)));
+    for (to, there) in [(key, net)].into_iter().chain(known) {
+        for subnet in &there.subnets {
+            if let Some(address) = subnet.gateway {
+                out.push(echo(flow(key, Stage::Service, 100, Purpose::Echo).of(key), net, address));
+            }
+            let way = on_address(
+                at(100 + u16::from(subnet.prefix), Purpose::Route),
+                false,
+                subnet.address,
+                subnet.prefix,
+            );
+            let mut way = way
+                .act([set(Field::EthSrc, mac(there.gateway_mac)), Action::DecTtl(Vec::new())])
+                .goto(Stage::NextHop);
+            way.instructions.metadata = Some((to.0.into(), u64::MAX));
+            out.push(way);
+        }
+    }
+    let beyond = net.host.as_ref().filter(|h| h.default_route);
+    out.push(match beyond {
+        Some(host) => leave_by(at(1, Purpose::Route), host.port),
+        None => ask(at(1, Purpose::NoRoute)),
+    });
+    // An address of the subnet that no port here has: the host looks for it.
+    if let Some(host) = &net.host {
+        let seek = flow(key, Stage::NextHop, 1, Purpose::Route).of(key);
+        out.push(leave_by(seek.act([set(Field::EthDst, mac(net.gateway_mac))]), host.port));
+    }
+}
+
+/// To the host, to all, or to where the destination was last heard from.
+fn bridge(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
+    let at = |stage, priority, purpose| flow(key, stage, priority, purpose).of(key);
+    if let Some(host) = &net.host {
+        let known = at(Stage::Bridge, 100, Purpose::Forward).on(Field::EthDst, mac(net.gateway_mac));
+        out.push(leave_by(known, host.port));
+    }
+    let all = at(Stage::Bridge, 90, Purpose::Flood).on_bits(Field::EthDst, GROUP_BIT, GROUP_BIT);
+    out.push(all.act([Action::Group(key.0)]));
+    let look = Action::Resubmit { port: None, table: Some(Stage::Learned.table()), ct: false };
+    out.push(at(Stage::Bridge, 1, Purpose::Forward).act([look]).goto(Stage::Flood));
+    let unknown = at(Stage::Flood, 100, Purpose::Flood).on_register(Register::OutPort, 0);
+    out.push(unknown.act([Action::Group(key.0)]));
+}
+
+/// What leaves by tunnels and cables needs a mark of its network.
+fn exits(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
+    let leave = |priority, purpose, port: OfPort| {
+        flow(key, Stage::Output, priority, purpose).of(key).on_register(Register::OutPort, port.0)
+    };
+    let send = |port| Action::Output { port, max_len: 0 };
+    if let Some(Overlay { port, vni, .. }) = net.overlay {
+        out.push(leave(200, Purpose::TunnelLoop, port).on_register(Register::FromTunnel, 1));
+        out.push(leave(50, Purpose::Forward, port).act([set(Field::TunId, vni), send(port)]));
+    }
+    if let Some(Uplink { port, vlan }) = net.uplink
+        && vlan != 0
+    {
+        let tag =
+            [Action::PushVlan(EtherType::VLAN), set(Field::VlanVid, 0x1000 | u128::from(vlan)), send(port)];
+        out.push(leave(50, Purpose::Forward, port).act(tag));
+    }
+}

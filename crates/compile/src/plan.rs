@@ -1,0 +1,116 @@
+//! What does a node know of the networks it takes part in?
+//!
+//! Resources with their names, defaults and allocations are resolved before; here everything has a number.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use weft_flow::OfPort;
+use weft_wire::Mac;
+
+/// Number of a network on this node, 1 to 2²⁴ − 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetKey(pub u32);
+
+/// Number of a port on this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortKey(pub u32);
+
+/// Networks and ports of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Networks.
+    pub nets: BTreeMap<NetKey, Net>,
+    /// Ports of these networks on this node.
+    pub ports: BTreeMap<PortKey, Port>,
+}
+
+/// A network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Net {
+    /// MAC address of its gateway, the same on every node.
+    pub gateway_mac: Mac,
+    /// Its subnets.
+    pub subnets: Vec<Subnet>,
+    /// The host's own link to the network, which has the gateway's addresses.
+    pub host: Option<HostLink>,
+    /// How it reaches other nodes.
+    pub overlay: Option<Overlay>,
+    /// A device of the node, or a bridge beyond it, that the network is joined to.
+    pub uplink: Option<Uplink>,
+    /// Networks that this one is routed to: those of the same router, without itself.
+    pub routed: Vec<NetKey>,
+    /// Ports may talk to the gateway only.
+    pub isolated: bool,
+    /// DNS questions to the gateway are answered by the node's name server.
+    pub dns: bool,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Network address.
+    pub address: IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+    /// Address of the gateway.
+    pub gateway: Option<IpAddr>,
+    /// Addresses are given by DHCP.
+    pub dhcp: bool,
+    /// Routers are announced (IPv6).
+    pub adverts: bool,
+}
+
+/// The host's link to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostLink {
+    /// Its port on the bridge.
+    pub port: OfPort,
+    /// What no subnet has goes there: the host routes on.
+    pub default_route: bool,
+}
+
+/// An overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The tunnel port, whose remote address and key are set by flows.
+    pub port: OfPort,
+    /// Virtual network identifier.
+    pub vni: u32,
+    /// Addresses of the other nodes.
+    pub peers: Vec<IpAddr>,
+}
+
+/// A device that the network is joined to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its port on the bridge.
+    pub port: OfPort,
+    /// The network's VLAN there; 0: untagged.
+    pub vlan: u16,
+}
+
+/// What a port may send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Only from its own addresses, and from these besides.
+    On(Vec<(Mac, IpAddr)>),
+    /// Anything.
+    #[default]
+    Off,
+}
+
+/// A port of a network on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Its network.
+    pub net: NetKey,
+    /// Its number on the bridge.
+    pub port: OfPort,
+    /// MAC address.
+    pub mac: Mac,
+    /// IP addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What it may send.
+    pub guard: Guard,
+}
