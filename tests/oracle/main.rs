@@ -3,9 +3,11 @@
 //! `WEFT_ORACLE_SETS` sets how many table sets are compared (260, of 80 packets each), `WEFT_ORACLE_SEED` where to
 //! begin. Tables and traces of what differs are printed.
 
+mod actions;
 mod compare;
 mod packets;
 mod rules;
+mod run;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -60,6 +62,13 @@ fn load(switch: &Switch, tables: &Tables) -> Result<(), String> {
     check("flows", switch.ofctl_file("-O OpenFlow15 --bundle add-flows", "br0", &tables.flows.join("\n")))
 }
 
+/// The headers that a packet comes with.
+fn headers(packet: &packets::Packet) -> run::Headers {
+    let mut key = weft_flow::PacketKey::default();
+    weft_flow::extract_packet(&packet.frame, packet.port as u32, &mut key).expect("packets are sound");
+    run::Headers::of(&key)
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
@@ -107,10 +116,11 @@ fn same_tables_same_packets_same_datapath_actions() {
             let ours = weft.unixctl("ofproto/trace", &params).unwrap_or_else(|e| e);
             compared += 1;
             same_masks += u64::from(megaflows(&ours) == megaflows(&theirs));
-            let (a, b) = (decisions(&theirs), decisions(&ours));
-            if a != b || a.is_empty() {
-                let head = format!("set {}: {flow} {hex}\nOVS:  {a:?}\nWeft: {b:?}", seed + set);
-                differ.push(format!("{head}\n--- OVS\n{theirs}\n--- Weft\n{ours}"));
+            let headers = headers(&packet);
+            if let Err(why) = compare::same(&theirs, &ours, &headers, packet.frame.len()) {
+                let head = format!("set {}: {flow} {hex}\n{why}", seed + set);
+                let lists = format!("OVS:  {:?}\nWeft: {:?}", decisions(&theirs), decisions(&ours));
+                differ.push(format!("{head}\n{lists}\n--- OVS\n{theirs}\n--- Weft\n{ours}"));
             }
         }
     }
