@@ -83,9 +83,9 @@ impl Fairness {
         self.spent
     }
 
-    /// The lane had nothing to do.
+    /// The lane had nothing to do: whoever comes first is alone.
     pub(crate) fn slept(&mut self) {
-        (self.credit, self.spent) = (SAVED, false);
+        (self.credit, self.spent, self.without_hits) = (SAVED, false, ALONE);
     }
 }
 
@@ -112,12 +112,15 @@ mod tests {
     fn the_slow_path_has_its_share() {
         let mut fair = Fairness::default();
         fair.joined(0);
-        fair.hits(1);
         let turn = |fair: &mut Fairness, slow: u64, fast: u64| {
             fair.slow = slow;
             fair.turn_ends(0, ticks().wrapping_sub(slow + fast));
         };
         fair.slept();
+        turn(&mut fair, 90_000_000, 0);
+        assert!(!fair.is_spent(), "nobody else was there yet");
+        fair.slept();
+        fair.hits(1);
         turn(&mut fair, 30_000_000, 0);
         assert!(!fair.is_spent(), "saved up");
         turn(&mut fair, 30_000_000, 0);

@@ -22,8 +22,14 @@ use crate::smc::SignatureCache;
 const INLINE: usize = 11;
 /// `Flow::group`: not among the groups of the batch.
 pub(crate) const NO_GROUP: u8 = u8::MAX;
-/// How many flows are looked at to find an old one when there is no room.
-const EVICTION_SAMPLE: usize = 64;
+/// How many flows are looked at to find an old one when there is no room. They stand side by side, and with each search
+/// others are looked at: few are enough for the old ones to go.
+const EVICTION_SAMPLE: usize = 8;
+/// Flows from which on memory is set aside for as many as there may be, so that the slab is not copied as it grows.
+/// What is not used yet takes no memory.
+const RESERVE_FROM: usize = 1024;
+/// Most flows that memory is set aside for.
+const RESERVE_MOST: usize = 1 << 20;
 
 /// Index of no flow.
 pub(crate) const NO_FLOW: u32 = u32::MAX;
@@ -51,6 +57,8 @@ pub(crate) struct Flow {
     pub(crate) group: u8,
     /// The slot holds a flow.
     live: bool,
+    /// Put by hand.
+    pinned: bool,
     values: [u64; INLINE],
 }
 
@@ -73,7 +81,6 @@ pub(crate) struct Cold {
     pub(crate) carries: bool,
     /// What was credited to the rules already.
     credited: (u64, u64),
-    pub(crate) pinned: bool,
     /// Values of a match with more than [`INLINE`] words.
     spill: Box<[u64]>,
 }
@@ -98,6 +105,18 @@ struct Slab {
     hot: Vec<Flow>,
     cold: Vec<Cold>,
     free: Vec<u32>,
+}
+
+impl Slab {
+    /// Sets memory aside before another flow is appended.
+    fn grow(&mut self, limit: usize) {
+        let len = self.hot.len();
+        if len == RESERVE_FROM {
+            let more = limit.min(RESERVE_MOST).saturating_sub(len);
+            self.hot.reserve_exact(more);
+            self.cold.reserve_exact(more);
+        }
+    }
 }
 
 impl Values for Slab {
@@ -296,7 +315,7 @@ impl FlowTable {
         let Some(number) = number else { return Installed::No(verdict) };
         if let Some(flow) = self.classifier.exact(number, key, &self.slab) {
             self.replace(flow, verdict, epoch);
-            self.slab.cold[flow as usize].pinned |= pinned;
+            self.slab.hot[flow as usize].pinned |= pinned;
             self.smc.insert(hash, flow);
             return Installed::Yes(flow);
         }
@@ -322,12 +341,14 @@ impl FlowTable {
             words: packed.len() as u8,
             group: NO_GROUP,
             live: true,
+            pinned,
             values,
         };
-        let mut cold = Cold { spill, pinned, ..Cold::default() };
+        let mut cold = Cold { spill, ..Cold::default() };
         cold.adopt(verdict);
         let flow = self.slab.free.pop().unwrap_or(self.slab.hot.len() as u32);
         if flow as usize == self.slab.hot.len() {
+            self.slab.grow(self.limit);
             self.slab.hot.push(hot);
             self.slab.cold.push(cold);
         } else {
@@ -398,10 +419,10 @@ impl FlowTable {
         }
         let slots = self.slots();
         let sample = (0..EVICTION_SAMPLE.min(slots)).map(|i| (self.clock + i) % slots);
-        let is_candidate = |i: &usize| self.slab.hot[*i].live && self.slab.hot[*i].group == NO_GROUP;
+        let hot = &self.slab.hot;
         let oldest = sample
-            .filter(|i| is_candidate(i) && !self.slab.cold[*i].pinned)
-            .min_by_key(|i| self.slab.hot[*i].used_ms);
+            .filter(|i| hot[*i].live && hot[*i].group == NO_GROUP && !hot[*i].pinned)
+            .min_by_key(|i| hot[*i].used_ms);
         self.clock = (self.clock + EVICTION_SAMPLE) % slots.max(1);
         if let Some(flow) = oldest {
             self.remove(flow as u32, now_ms);
@@ -418,6 +439,11 @@ impl FlowTable {
             }
             self.make_room(now_ms);
         }
+    }
+
+    /// Whether the flow was put by hand.
+    pub(crate) fn is_pinned(&self, flow: u32) -> bool {
+        self.slab.hot[flow as usize].pinned
     }
 
     /// The match of a flow: a key with its values, and its mask.

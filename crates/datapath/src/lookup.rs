@@ -132,8 +132,7 @@ impl Lane {
 
     /// Whether a flow found right in `epoch` has to be walked again.
     pub(crate) fn is_stale(&self, flow: u32, epoch: u32) -> bool {
-        let cold = self.flows.cold(flow);
-        !cold.pinned && self.epochs.is_stale(epoch, cold.deps)
+        !self.flows.is_pinned(flow) && self.epochs.is_stale(epoch, self.flows.cold(flow).deps)
     }
 
     /// Caches the verdict on packet `i` in place of the stale flow it hit, if any, or else acts on it at once.

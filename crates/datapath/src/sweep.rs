@@ -58,7 +58,7 @@ impl Lane {
         self.flows.hot(flow).epoch = self.epochs.now();
         self.credit(flow);
         let idle = self.now_ms.saturating_sub(used_ms) > IDLE_MS;
-        if idle && self.sweeps && !self.flows.cold(flow).pinned {
+        if idle && self.sweeps && !self.flows.is_pinned(flow) {
             self.flows.remove(flow, self.now_ms);
             self.handle().counters.flow_expire.add(1);
         }
@@ -113,6 +113,7 @@ impl Lane {
                 continue;
             }
             let (key, mask) = self.flows.matching(flow);
+            let pinned = self.flows.is_pinned(flow);
             let hot = self.flows.hot(flow);
             let (packets, bytes, used_ms, tcp_flags) = (hot.packets, hot.bytes, hot.used_ms, hot.tcp_flags);
             let cold = self.flows.cold(flow);
@@ -125,7 +126,7 @@ impl Lane {
                 idle_ms: (packets > 0).then(|| self.now_ms.saturating_sub(used_ms)),
                 tcp_flags,
                 cookies: cold.rules.iter().map(|rule| rule.cookie).collect(),
-                pinned: cold.pinned,
+                pinned,
             });
         }
         entries

@@ -39,7 +39,7 @@ pub struct UserOptions {
 
 impl Default for UserOptions {
     fn default() -> Self {
-        UserOptions { lanes: None, flow_limit: 65_536, cpus: Vec::new() }
+        UserOptions { lanes: None, flow_limit: 200_000, cpus: Vec::new() }
     }
 }
 

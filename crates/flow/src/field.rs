@@ -257,6 +257,15 @@ impl Field {
     pub fn supported(self) -> bool {
         self.info().place != Place::None
     }
+    /// Whether it is of the pipeline section of the key, which caches do not look at.
+    pub fn is_of_pipeline(self) -> bool {
+        const FIRST: usize = std::mem::offset_of!(FlowKey, pipeline);
+        match self.info().place {
+            Place::Num { at, .. } | Place::Bytes { at, .. } => usize::from(at) >= FIRST,
+            Place::Regs(..) | Place::Port16 => true,
+            Place::Option(_) | Place::None => false,
+        }
+    }
     /// What a match must hold before it may look at this field.
     pub fn prereq(self) -> Prereq {
         self.info().prereq

@@ -8,6 +8,15 @@ impl Subfield {
         Subfield { field, start: 0, bits: field.bits() }
     }
 
+    /// The bits as those of the field's number, if that is how the key holds it.
+    fn ones(&self) -> Option<u128> {
+        let end = u32::from(self.start) + u32::from(self.bits);
+        if self.field.tun_metadata_index().is_some() || self.bits == 0 || end > u128::BITS {
+            return None;
+        }
+        Some(u128::MAX >> (u128::BITS - u32::from(self.bits)) << self.start)
+    }
+
     /// The bits in wire order, right aligned in as few bytes as hold them. Bits that a tunnel option does not have
     /// are zero.
     pub fn get(&self, key: &FlowKey, table: &TlvTable) -> Vec<u8> {
@@ -19,6 +28,9 @@ impl Subfield {
 
     /// The lowest 128 bits as a number.
     pub fn get_number(&self, key: &FlowKey, table: &TlvTable) -> u128 {
+        if let Some(ones) = self.ones() {
+            return (self.field.get(key) & ones) >> self.start;
+        }
         self.get(key, table).iter().fold(0, |n, b| n << 8 | u128::from(*b))
     }
 
@@ -41,6 +53,8 @@ impl Subfield {
     pub fn mask_add(&self, mask: &mut FlowMask, table: &TlvTable) {
         if self.field == Field::InPort16 {
             self.field.mask_add(mask, 0xffff);
+        } else if let Some(ones) = self.ones() {
+            self.field.mask_add(mask, ones);
         } else {
             self.set(&mut mask.0, table, &vec![0xff; usize::from(self.bits).div_ceil(8)]);
         }

@@ -10,6 +10,7 @@
 mod attack;
 mod barrier;
 mod ct;
+mod misses;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,6 +71,9 @@ fn main() {
     }
     if wants("ct, new connections") {
         ct::run();
+    }
+    if wants("misses, two tables") {
+        misses::run();
     }
     if wants("attack") {
         attack::run(seconds);

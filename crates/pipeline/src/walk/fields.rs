@@ -9,9 +9,14 @@ impl<'a> Walk<'a> {
     /// The value of a subfield, looked at; the lowest 128 bits of one that is longer.
     pub(super) fn read(&mut self, sub: Subfield) -> u128 {
         let table = self.bridge;
-        let mut looked = FlowMask::empty();
-        sub.mask_add(&mut looked, &table.tlv);
-        self.look(&looked);
+        if sub.field.tun_metadata_index().is_none() {
+            let bits = low_bits(sub.bits).checked_shl(u32::from(sub.start)).unwrap_or(0);
+            self.look_field(sub.field, bits);
+        } else {
+            let mut looked = FlowMask::empty();
+            sub.mask_add(&mut looked, &table.tlv);
+            self.look(&looked);
+        }
         sub.get_number(&self.packet.key, &table.tlv)
     }
 
@@ -74,9 +79,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn look_field(&mut self, field: Field, bits: u128) {
-        let mut looked = FlowMask::empty();
-        field.mask_add(&mut looked, bits & field.value_mask());
-        self.look(&looked);
+        self.packet.look_field(field, bits & field.value_mask(), &mut self.mask);
     }
 
     /// The whole of a field, looked at.

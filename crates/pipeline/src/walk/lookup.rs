@@ -99,22 +99,30 @@ impl<'a> Walk<'a> {
             self.deps.0 |= tags_on(bridge.config.id, tags::absent(table));
             return None;
         };
-        let mut key = self.packet.key;
-        key.pipeline.in_port = port.0;
         let ct = ct && self.is_ip();
-        if ct {
-            for (field, original) in ORIGINAL {
-                field.set(&mut key, original.get(&self.packet.key));
-            }
-        }
         // Fragments look as if they had no ports: some of a datagram's do not.
-        if bridge.config.fragments == FragMode::Normal && key.packet.ip_frag & FRAG_ANY != 0 {
-            (key.packet.tp_src, key.packet.tp_dst) = (0, 0);
-        }
+        let portless =
+            bridge.config.fragments == FragMode::Normal && self.packet.key.packet.ip_frag & FRAG_ANY != 0;
+        let mut changed;
+        let key = if ct || portless || self.packet.key.pipeline.in_port != port.0 {
+            changed = self.packet.key;
+            changed.pipeline.in_port = port.0;
+            if ct {
+                for (field, original) in ORIGINAL {
+                    field.set(&mut changed, original.get(&self.packet.key));
+                }
+            }
+            if portless {
+                (changed.packet.tp_src, changed.packet.tp_dst) = (0, 0);
+            }
+            &changed
+        } else {
+            &self.packet.key
+        };
         let mut looked = FlowMask::empty();
-        let rule = tables.classifier.lookup(&key, &mut looked);
+        let rule = tables.classifier.lookup(key, &mut looked);
         let coarse = ct || self.lookups > FINE_LOOKUPS;
-        let tags = tables.classifier.tags(table, &key, &looked, &self.packet.settled, coarse);
+        let tags = tables.classifier.tags(table, key, &looked, &self.packet.settled, coarse);
         self.deps.0 |= tags_on(bridge.config.id, tags);
         if ct {
             for (field, original) in ORIGINAL {

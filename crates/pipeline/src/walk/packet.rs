@@ -9,8 +9,8 @@ use std::mem::offset_of;
 
 use smallvec::SmallVec;
 use weft_flow::{
-    EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask, KEY_WORDS, PIPELINE_WORDS,
-    PacketKey, Vlan,
+    CACHED_WORDS, CT_WORDS, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask,
+    PACKET_WORDS, PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Vlan,
 };
 use weft_wire::EtherType;
 
@@ -60,6 +60,8 @@ pub(super) struct Packet {
     pub(super) base_tags: Tags,
     /// The tags received.
     pub(super) received: [Vlan; 2],
+    /// It came with no section but that of its headers.
+    plain: bool,
     /// Mark and priority that the datapath was told of.
     pub(super) told: (u32, u32),
     /// The datapath has the packet's hash.
@@ -81,17 +83,24 @@ impl Packet {
         settled.0.packet.in_port = u32::MAX;
         settled.0.packet.recirc_id = u32::MAX;
         settled.0.packet.extras = u16::MAX;
-        settled.0.words_mut()[KEY_WORDS - PIPELINE_WORDS..].fill(u64::MAX);
         let extras = key.packet.extras;
-        let all = all_ones();
-        if extras & EXTRA_TUNNEL == 0 {
-            settled.0.tunnel = all.tunnel;
-        }
-        if extras & EXTRA_TUN_METADATA == 0 {
-            settled.0.tun_metadata = all.tun_metadata;
-        }
-        if extras & EXTRA_CT == 0 {
-            settled.0.ct = all.ct;
+        let plain = extras & (EXTRA_TUNNEL | EXTRA_TUN_METADATA | EXTRA_CT) == 0;
+        let rest = &mut settled.0.words_mut()[PACKET_WORDS..];
+        if plain {
+            rest.fill(u64::MAX);
+        } else {
+            let sections = [
+                (EXTRA_TUNNEL, TUNNEL_WORDS),
+                (EXTRA_TUN_METADATA, TUN_METADATA_WORDS),
+                (EXTRA_CT, CT_WORDS),
+            ];
+            let mut rest = rest;
+            for (extra, words) in sections {
+                let (section, others) = rest.split_at_mut(words);
+                section.fill(if extras & extra == 0 { u64::MAX } else { 0 });
+                rest = others;
+            }
+            rest.fill(u64::MAX);
         }
         Packet {
             key: *key,
@@ -102,6 +111,7 @@ impl Packet {
             tags: Tags::default(),
             base_tags: Tags::default(),
             received: key.packet.vlan,
+            plain,
             told: (0, 0),
             hashed: false,
             options_written: false,
@@ -187,7 +197,9 @@ impl Packet {
     pub(super) fn look(&self, bits: &FlowMask, mask: &mut FlowMask) {
         let settled = self.settled.words();
         let vlan = mask.0.packet.vlan;
-        for ((m, b), s) in mask.0.words_mut().iter_mut().zip(bits.words()).zip(settled) {
+        // Sections that the packet came without, and that of the pipeline, are settled: the packet's own bits are none.
+        let own = if self.plain { PACKET_WORDS } else { CACHED_WORDS };
+        for ((m, b), s) in mask.0.words_mut()[..own].iter_mut().zip(bits.words()).zip(settled) {
             *m |= b & !s;
         }
         mask.0.packet.vlan = vlan;
@@ -200,6 +212,19 @@ impl Packet {
         }
     }
 
+    /// [`Packet::look`] at bits of one field.
+    pub(super) fn look_field(&self, field: Field, bits: u128, mask: &mut FlowMask) {
+        if is_vlan(field) {
+            let mut looked = FlowMask::empty();
+            field.mask_add(&mut looked, bits);
+            return self.look(&looked, mask);
+        }
+        let own = bits & !field.mask_of(&self.settled);
+        if own != 0 {
+            field.mask_add(mask, own);
+        }
+    }
+
     /// Writes `bits` of a field; `value` must not depend on bits of the packet that were not looked at.
     pub(super) fn write(&mut self, field: Field, value: u128, bits: u128, mask: &mut FlowMask) {
         if is_vlan(field) {
@@ -207,9 +232,12 @@ impl Packet {
         }
         let old = field.get(&self.key);
         field.set(&mut self.key, old & !bits | value & bits);
+        field.mask_add(&mut self.settled, bits);
+        if field.is_of_pipeline() {
+            return;
+        }
         let mut touched = FlowMask::empty();
         field.mask_add(&mut touched, bits);
-        self.settled.add(&touched);
         for (d, t) in self.dirty.words_mut().iter_mut().zip(touched.0.packet.words()) {
             *d |= t;
         }
