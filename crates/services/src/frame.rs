@@ -200,9 +200,7 @@ impl Envelope {
 #[must_use]
 pub fn link_local(mac: Mac) -> Ipv6Addr {
     let m = mac.0;
-    Ipv6Addr::from([
-        0xfe, 0x80, 0, 0, 0, 0, 0, 0, m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5],
-    ])
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]])
 }
 
 #[cfg(test)]
@@ -217,10 +215,13 @@ mod tests {
         Envelope {
             mac_src: Mac([2, 0, 0, 0, 0, 1]),
             mac_dst: Mac([2, 0, 0, 0, 0, 2]),
-            tags: [(EtherType::QINQ, VlanTci::new(7, 0, false)), (EtherType::VLAN, VlanTci::new(9, 3, false))]
-                .into_iter()
-                .skip(2 - tags)
-                .collect(),
+            tags: [
+                (EtherType::QINQ, VlanTci::new(7, 0, false)),
+                (EtherType::VLAN, VlanTci::new(9, 3, false)),
+            ]
+            .into_iter()
+            .skip(2 - tags)
+            .collect(),
             src: ip(1),
             dst: ip(2),
             src_port: 67,

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use weft_wire::Mac;
 
-pub use pool::PoolSpec;
 use pool::Pool;
+pub use pool::PoolSpec;
 
 /// Expiry of a lease that never expires (RFC 2131 §3.3: a lease time of 0xffff_ffff).
 pub const NEVER: u64 = u64::MAX;
@@ -217,6 +217,7 @@ pub struct LeaseBook<A: Address> {
     leases: HashMap<A, Lease<A>>,
     by_client: HashMap<(PoolId, Client), A>,
     expiry: BTreeSet<(PoolId, Class, u64, A)>,
+    declined: BTreeSet<(u64, A)>,
 }
 
 impl<A: Address> LeaseBook<A> {
@@ -228,6 +229,7 @@ impl<A: Address> LeaseBook<A> {
             leases: HashMap::new(),
             by_client: HashMap::new(),
             expiry: BTreeSet::new(),
+            declined: BTreeSet::new(),
         }
     }
 
@@ -361,7 +363,9 @@ impl<A: Address> LeaseBook<A> {
         let now = lease.since;
         if let Some(pool) = self.pool_of(lease.address) {
             let other = self.find(pool, &lease.client).filter(|old| old.address != lease.address).cloned();
-            if let Some(old) = other.filter(|old| matches!(old.state, LeaseState::Bound | LeaseState::Offered)) {
+            if let Some(old) =
+                other.filter(|old| matches!(old.state, LeaseState::Bound | LeaseState::Offered))
+            {
                 let durable = old.state == LeaseState::Bound;
                 let after = durable.then(|| Lease {
                     state: LeaseState::Released,
@@ -426,6 +430,13 @@ impl<A: Address> LeaseBook<A> {
         (p.free_len() + ended as u128, p.dynamic_len())
     }
 
+    /// Number of addresses in quarantine.
+    #[must_use]
+    pub fn declined(&self, now: u64) -> usize {
+        let high = A::from_number(u128::MAX);
+        self.declined.range((core::ops::Bound::Excluded((now, high)), core::ops::Bound::Unbounded)).count()
+    }
+
     fn class(&self, pool: PoolId, lease: &Lease<A>) -> Class {
         match lease.state {
             _ if !self.is_dynamic(pool, lease.address) => Class::Fixed,
@@ -446,7 +457,9 @@ impl<A: Address> LeaseBook<A> {
                 self.expiry.insert((pool, class, lease.expires, address));
             }
             // A declined address is nobody's: its client shall find another.
-            if lease.state != LeaseState::Declined {
+            if lease.state == LeaseState::Declined {
+                self.declined.insert((lease.expires, address));
+            } else {
                 self.by_client.insert((pool, lease.client.clone()), address);
             }
         }
@@ -465,6 +478,7 @@ impl<A: Address> LeaseBook<A> {
     /// Takes an entry out of every index; the pool's intervals are left as they are.
     fn unlink(&mut self, address: A) -> Option<Lease<A>> {
         let old = self.leases.remove(&address)?;
+        self.declined.remove(&(old.expires, address));
         if let Some(pool) = self.pool_of(address) {
             for class in [Class::Offer, Class::Dynamic, Class::Fixed] {
                 self.expiry.remove(&(pool, class, old.expires, address));

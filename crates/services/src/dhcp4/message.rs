@@ -163,9 +163,7 @@ impl<'a> Message<'a> {
             Some(_) => return Err(ParseError::Value(code::OVERLOAD)),
         }
         let kind = match options.iter().find(|(c, _)| *c == code::MESSAGE_TYPE) {
-            Some((_, [number])) => {
-                Kind::from_number(*number).ok_or(ParseError::Value(code::MESSAGE_TYPE))?
-            }
+            Some((_, [number])) => Kind::from_number(*number).ok_or(ParseError::Value(code::MESSAGE_TYPE))?,
             _ => return Err(ParseError::Value(code::MESSAGE_TYPE)),
         };
         let (hi, lo) = (be32(8), be32(4));
@@ -262,10 +260,7 @@ impl<'a> Message<'a> {
 }
 
 /// Adds the options of one field.
-fn collect<'a>(
-    mut rest: &'a [u8],
-    into: &mut SmallVec<[(u8, &'a [u8]); 32]>,
-) -> Result<(), ParseError> {
+fn collect<'a>(mut rest: &'a [u8], into: &mut SmallVec<[(u8, &'a [u8]); 32]>) -> Result<(), ParseError> {
     loop {
         match rest {
             [] | [code::END, ..] => return Ok(()),

@@ -90,7 +90,8 @@ fn pools_change_and_leases_stay() {
     assert!(book.set_pools(same).is_empty());
     assert_eq!(book.find(0, &client(1)).unwrap().address, ip(10));
     assert_ne!(book.choose(0, &client(1), None, 0), Some(ip(10)), "no longer in a range");
-    let other = PoolSpec { network: Ipv4Addr::new(10, 0, 1, 0), prefix_len: 24, ranges: vec![], reserved: vec![] };
+    let other =
+        PoolSpec { network: Ipv4Addr::new(10, 0, 1, 0), prefix_len: 24, ranges: vec![], reserved: vec![] };
     let lost = book.set_pools(vec![other]);
     assert!(lost.len() == 1 && lost[0].after.is_none() && book.is_empty());
 }
