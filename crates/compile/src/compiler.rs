@@ -38,10 +38,10 @@ pub enum Change {
 pub struct Delta {
     /// Groups to add or to change as a whole.
     pub groups: BTreeMap<NetKey, Group>,
-    /// Buckets to put in groups, in place of those of the same number.
-    pub buckets: BTreeMap<(NetKey, u32), Bucket>,
-    /// Buckets to take out.
+    /// Buckets to take out of groups, those that are replaced included.
     pub gone_buckets: BTreeSet<(NetKey, u32)>,
+    /// Buckets to put in groups then.
+    pub buckets: BTreeMap<(NetKey, u32), Bucket>,
     /// Flows to delete.
     pub gone: BTreeSet<FlowId>,
     /// Flows to add, in place of those of the same identity.
@@ -267,7 +267,9 @@ impl Compiler {
                 let Some(buckets) = self.groups.get_mut(&key) else { return };
                 let bucket = port::bucket(port_key, port);
                 if buckets.get(&port_key.0) != Some(&bucket) {
-                    buckets.insert(port_key.0, bucket.clone());
+                    if buckets.insert(port_key.0, bucket.clone()).is_some() {
+                        delta.gone_buckets.insert((key, port_key.0));
+                    }
                     delta.buckets.insert((key, port_key.0), bucket);
                 }
             }

@@ -12,6 +12,16 @@ use weft_wire::Mac;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetKey(pub u32);
 
+/// Groups of networks have numbers from this one on.
+pub const GROUP_BASE: u32 = 0x5700_0000;
+
+impl NetKey {
+    /// The group that floods the network.
+    pub const fn group(self) -> u32 {
+        GROUP_BASE | self.0 & 0x00ff_ffff
+    }
+}
+
 /// Number of a port on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey(pub u32);

@@ -43,7 +43,7 @@ impl Rig {
             tables.apply(&add, 0).unwrap_or_else(|e| panic!("{flow:?}: {e}"));
         }
         for (key, group) in delta.groups {
-            let mut add = GroupMod::new(GroupCommand::Add, key.0, GroupKind::All);
+            let mut add = GroupMod::new(GroupCommand::Add, key.group(), GroupKind::All);
             let bucket = |b: Bucket| PipelineBucket::new(b.id, 0, b.actions);
             add.buckets = group.buckets.into_iter().map(bucket).collect();
             snapshot.group_mod(1, &add, 0).unwrap_or_else(|e| panic!("{e}"));

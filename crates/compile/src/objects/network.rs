@@ -244,11 +244,11 @@ fn bridge(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
         out.push(leave_by(known, host.port));
     }
     let all = at(Stage::Bridge, 90, Purpose::Flood).on_bits(Field::EthDst, GROUP_BIT, GROUP_BIT);
-    out.push(all.act([Action::Group(key.0)]));
+    out.push(all.act([Action::Group(key.group())]));
     let look = Action::Resubmit { port: None, table: Some(Stage::Learned.table()), ct: false };
     out.push(at(Stage::Bridge, 1, Purpose::Forward).act([look]).goto(Stage::Flood));
     let unknown = at(Stage::Flood, 100, Purpose::Flood).on_register(Register::OutPort, 0);
-    out.push(unknown.act([Action::Group(key.0)]));
+    out.push(unknown.act([Action::Group(key.group())]));
 }
 
 /// What leaves by tunnels and cables needs a mark of its network.

@@ -78,7 +78,8 @@ impl Bridge {
             assert!(gone.is_some(), "bucket {id} of {key:?} was not there");
         }
         for ((key, id), bucket) in delta.buckets {
-            self.groups.get_mut(&key).expect("the group is there").insert(id, bucket);
+            let before = self.groups.get_mut(&key).expect("the group is there").insert(id, bucket);
+            assert!(before.is_none(), "bucket {id} of {key:?} is there already");
         }
         for id in delta.gone {
             assert!(self.flows.remove(&id).is_some(), "{id:?} was not there");
@@ -87,7 +88,7 @@ impl Bridge {
         for key in delta.gone_groups {
             assert!(self.groups.remove(&key).is_some(), "group {key:?} was not there");
         }
-        let groups: BTreeSet<_> = self.groups.keys().map(|k| k.0).collect();
+        let groups: BTreeSet<_> = self.groups.keys().map(|k| k.group()).collect();
         for flow in self.flows.values() {
             for action in &flow.instructions.apply {
                 if let weft_flow::Action::Group(id) = action {

@@ -3,6 +3,7 @@
 use super::Options;
 use super::channel::{Channel, CloseReason, Received};
 use crate::message::Message;
+use crate::msg::bundle::BundleAdd;
 use crate::{EncodeError, ErrorCode, Version};
 
 /// What happened on a connection.
@@ -30,10 +31,11 @@ impl ControllerSession {
     /// Takes bytes from the switch and returns what they say, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<ControllerEvent> {
         let mut events = Vec::new();
-        self.channel.receive(bytes, now_ms, |_, _, received| match received {
+        self.channel.receive(bytes, now_ms, |channel, _, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
             Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),
+            Received::Message(xid, Message::EchoRequest(data)) => channel.send(xid, &Message::EchoReply(data)),
             Received::Message(xid, message) => events.push(ControllerEvent::Message(xid, message)),
         });
         events
@@ -51,6 +53,18 @@ impl ControllerSession {
         }
         let xid = self.channel.xid();
         self.channel.try_send(xid, message)?;
+        Ok(xid)
+    }
+    /// Queues a message as part of a bundle, in the transaction that is returned (OpenFlow 1.4 §7.3.9.6).
+    ///
+    /// # Errors
+    /// The version cannot write it; nothing was queued.
+    pub fn send_bundled(&mut self, bundle: u32, flags: u16, message: &Message) -> Result<u32, EncodeError> {
+        let xid = self.channel.xid();
+        let mut inner = Vec::new();
+        self.channel.codec.encode(xid, message, &mut inner)?;
+        let add = BundleAdd { id: bundle, flags, message: inner };
+        self.channel.try_send(xid, &Message::BundleAdd(add))?;
         Ok(xid)
     }
     /// The version, once it is agreed on.

@@ -1,0 +1,6 @@
+//! What does a node's control plane do? It watches what is wanted, compiles it with what it knows of its node, and
+//! programs the local switch through the switch's public surfaces: OVSDB, and OpenFlow on the integration bridge.
+//!
+//! Killing it stops no packet: the switch keeps what it was told.
+
+pub mod south;

@@ -1,0 +1,319 @@
+//! What does the switch's database hold, and how does it come to hold what is wanted?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use weft_ovsdb::Uuid;
+use weft_ovsdb::client::{ClientEvent, ClientSession, Replica, RequestId};
+use weft_ovsdb::rpc::FrameLimits;
+use weft_ovsdb::schema::DatabaseSchema;
+
+use super::{BACKOFF, BRIDGE, PATIENCE, SouthError, Wanted};
+
+const DATABASE: &str = "Open_vSwitch";
+/// What is watched.
+const TABLES: [(&str, &[&str]); 4] = [
+    ("Open_vSwitch", &["bridges", "external_ids", "cur_cfg", "next_cfg"]),
+    ("Bridge", &["name", "ports", "external_ids"]),
+    ("Port", &["name", "interfaces", "external_ids"]),
+    (
+        "Interface",
+        &["name", "type", "options", "external_ids", "ofport", "error", "mac", "mac_in_use", "mtu_request"],
+    ),
+];
+
+/// An interface of the switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Bridge that has it.
+    pub bridge: Option<String>,
+    /// Row of its port.
+    pub port: Option<Uuid>,
+    /// Type.
+    pub kind: String,
+    /// Options.
+    pub options: BTreeMap<String, String>,
+    /// `external_ids`.
+    pub ids: BTreeMap<String, String>,
+    /// MAC address asked for.
+    pub mac: Option<String>,
+    /// MAC address it has.
+    pub mac_in_use: Option<String>,
+    /// MTU asked for.
+    pub mtu_request: Option<i64>,
+    /// Its OpenFlow number, once it has one.
+    pub ofport: Option<u32>,
+    /// Why it does not work.
+    pub error: Option<String>,
+}
+
+/// What the database holds that matters to the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Row of the integration bridge.
+    pub bridge: Option<Uuid>,
+    /// Interfaces of all bridges, by name.
+    pub interfaces: BTreeMap<String, Interface>,
+}
+
+type Request = (Vec<Value>, oneshot::Sender<Result<Value, SouthError>>);
+
+/// The way to the switch's database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    requests: mpsc::Sender<Request>,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Starts the task that keeps a connection to `path`, the database's socket. The view is `None` while there is no
+    /// connection.
+    pub fn start(path: PathBuf) -> (Database, watch::Receiver<Option<Arc<View>>>) {
+        let (requests, receiver) = mpsc::channel(64);
+        let (views, view) = watch::channel(None);
+        tokio::spawn(keep(path.clone(), receiver, views));
+        (Database { requests, path }, view)
+    }
+
+    /// Makes the database hold what is wanted. True: something was changed.
+    ///
+    /// # Errors
+    /// There is no connection, the server is silent, or it refused the transaction.
+    pub async fn ensure(&self, wanted: &Wanted, view: &View) -> Result<bool, SouthError> {
+        let operations = wanted.operations(view);
+        if operations.is_empty() {
+            return Ok(false);
+        }
+        self.transact(operations).await?;
+        Ok(true)
+    }
+
+    /// Carries operations out, all or none of them, and returns their results.
+    ///
+    /// # Errors
+    /// As [`Database::ensure`].
+    pub async fn transact(&self, operations: Vec<Value>) -> Result<Value, SouthError> {
+        let gone = || SouthError::Disconnected(self.path.display().to_string());
+        let (done, answer) = oneshot::channel();
+        self.requests.send((operations, done)).await.map_err(|_| gone())?;
+        timeout(PATIENCE, answer).await.map_err(|_| SouthError::Silent)?.map_err(|_| gone())?
+    }
+}
+
+/// Connects again and again.
+async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, views: watch::Sender<Option<Arc<View>>>) {
+    let mut wait = BACKOFF.0;
+    loop {
+        match timeout(PATIENCE, Link::open(&path)).await.unwrap_or(Err(SouthError::Silent)) {
+            Ok(mut link) => {
+                wait = BACKOFF.0;
+                views.send_replace(Some(Arc::new(link.view())));
+                match link.serve(&mut requests, &views).await {
+                    Ok(()) => return,
+                    Err(why) => {
+                        tracing::warn!(database = %path.display(), %why, "the connection to the database broke");
+                    }
+                }
+                views.send_replace(None);
+            }
+            Err(why) => tracing::debug!(database = %path.display(), %why, "no connection to the database"),
+        }
+        let pause = sleep(wait);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                request = requests.recv() => match request {
+                    None => return,
+                    Some((_, done)) => {
+                        let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
+                    }
+                },
+            }
+        }
+        wait = (wait * 2).min(BACKOFF.1);
+    }
+}
+
+/// One connection.
+struct Link {
+    stream: UnixStream,
+    session: ClientSession,
+    replica: Replica,
+    waiting: BTreeMap<RequestId, oneshot::Sender<Result<Value, SouthError>>>,
+    name: String,
+}
+
+impl Link {
+    /// Connects, reads the schema, and begins to watch.
+    async fn open(path: &Path) -> Result<Link, SouthError> {
+        let name = path.display().to_string();
+        let mut stream =
+            UnixStream::connect(path).await.map_err(|_| SouthError::Disconnected(name.clone()))?;
+        let limits = FrameLimits { bytes: 256 << 20, values: 8 << 20, ..FrameLimits::default() };
+        let mut session = ClientSession::new(limits);
+        let (id, bytes) = session.get_schema(DATABASE);
+        let schema = ask(&mut stream, &mut session, &name, id, bytes).await?;
+        let broken = |why: String| SouthError::Refused { what: "the schema".into(), why };
+        let schema = DatabaseSchema::from_json(&schema).map_err(|e| broken(e.to_string()))?;
+        let mut replica = Replica::new(Arc::new(schema));
+        let (id, bytes) = session.monitor(DATABASE, "weft".into(), &TABLES, Uuid::nil());
+        let first = ask(&mut stream, &mut session, &name, id, bytes).await?;
+        let rows = first.get(2).ok_or_else(|| broken("a monitor's answer is cut short".into()))?;
+        replica.apply(rows).map_err(|e| broken(e.to_string()))?;
+        Ok(Link { stream, session, replica, waiting: BTreeMap::new(), name })
+    }
+
+    /// Does what is asked until the connection breaks. `Ok`: nobody asks any more.
+    async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        views: &watch::Sender<Option<Arc<View>>>,
+    ) -> Result<(), SouthError> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            tokio::select! {
+                request = requests.recv() => {
+                    let Some((operations, done)) = request else { return Ok(()) };
+                    let (id, bytes) = self.session.transact(DATABASE, operations);
+                    self.waiting.insert(id, done);
+                    self.send(&bytes).await?;
+                }
+                read = self.stream.read(&mut buffer) => {
+                    let bytes = read.ok().filter(|n| *n > 0).and_then(|n| buffer.get(..n));
+                    let bytes = bytes.ok_or_else(|| self.gone())?;
+                    let events = self.session.receive(bytes).map_err(|_| self.gone())?;
+                    let mut changed = false;
+                    for event in events {
+                        changed |= self.take(event).await?;
+                    }
+                    if changed {
+                        let view = self.view();
+                        views.send_if_modified(|old| {
+                            let new = old.as_deref() != Some(&view);
+                            if new {
+                                *old = Some(Arc::new(view));
+                            }
+                            new
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn gone(&self) -> SouthError {
+        SouthError::Disconnected(self.name.clone())
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), SouthError> {
+        self.stream.write_all(bytes).await.map_err(|_| SouthError::Disconnected(self.name.clone()))
+    }
+
+    /// Handles what the server sent. True: rows changed.
+    async fn take(&mut self, event: ClientEvent) -> Result<bool, SouthError> {
+        match event {
+            ClientEvent::Reply(id, answer) => {
+                if let Some(done) = self.waiting.remove(&id) {
+                    let _ = done.send(outcome(answer));
+                }
+            }
+            ClientEvent::Update { updates, .. } => {
+                self.replica.apply(&updates).map_err(|_| self.gone())?;
+                return Ok(true);
+            }
+            ClientEvent::MonitorCanceled(_) => return Err(self.gone()),
+            ClientEvent::Send(bytes) => self.send(&bytes).await?,
+            ClientEvent::Locked(_) | ClientEvent::Stolen(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn view(&self) -> View {
+        let mut view = View::default();
+        for bridge in self.replica.rows("Bridge") {
+            let name = bridge.str("name");
+            if name == BRIDGE {
+                view.bridge = Some(bridge.uuid());
+            }
+            let ports: BTreeSet<Uuid> = bridge.refs("ports").into_iter().collect();
+            for port in ports.iter().filter_map(|p| self.replica.row("Port", *p)) {
+                for uuid in port.refs("interfaces") {
+                    let Some(row) = self.replica.row("Interface", uuid) else { continue };
+                    let owned = |column| {
+                        let pairs = row.map(column).into_iter();
+                        pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+                    };
+                    let text = |column| row.opt_str(column).map(str::to_owned);
+                    let interface = Interface {
+                        bridge: Some(name.to_owned()),
+                        port: Some(port.uuid()),
+                        kind: row.str("type").to_owned(),
+                        options: owned("options"),
+                        ids: owned("external_ids"),
+                        mac: text("mac"),
+                        mac_in_use: text("mac_in_use"),
+                        mtu_request: row.opt_int("mtu_request"),
+                        ofport: row.opt_int("ofport").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+                        error: text("error"),
+                    };
+                    view.interfaces.insert(row.str("name").to_owned(), interface);
+                }
+            }
+        }
+        view
+    }
+}
+
+/// A question asked while nothing else is under way.
+async fn ask(
+    stream: &mut UnixStream,
+    session: &mut ClientSession,
+    name: &str,
+    id: RequestId,
+    bytes: Vec<u8>,
+) -> Result<Value, SouthError> {
+    let gone = || SouthError::Disconnected(name.to_owned());
+    stream.write_all(&bytes).await.map_err(|_| gone())?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0).ok_or_else(gone)?;
+        for event in session.receive(buffer.get(..n).unwrap_or_default()).map_err(|_| gone())? {
+            match event {
+                ClientEvent::Reply(of, answer) if of == id => {
+                    return answer.map_err(|why| SouthError::Refused {
+                        what: "a question to the database".into(),
+                        why: why.to_string(),
+                    });
+                }
+                ClientEvent::Send(bytes) => stream.write_all(&bytes).await.map_err(|_| gone())?,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a transaction came to: its results, or the first error among them (RFC 7047 §4.1.3).
+fn outcome(answer: Result<Value, Value>) -> Result<Value, SouthError> {
+    let refused = |why: &Value| {
+        let part = |key| why.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let why = match (part("error"), part("details")) {
+            (error, details) if !details.is_empty() => format!("{error}: {details}"),
+            (error, _) if !error.is_empty() => error,
+            _ => why.to_string(),
+        };
+        SouthError::Refused { what: "a transaction".into(), why }
+    };
+    let results = answer.map_err(|why| refused(&why))?;
+    let wrong = results.as_array().and_then(|r| r.iter().find(|r| r.get("error").is_some()));
+    match wrong {
+        Some(why) => Err(refused(why)),
+        None => Ok(results),
+    }
+}

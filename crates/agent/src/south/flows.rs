@@ -1,0 +1,396 @@
+//! How do flows get into the integration bridge, and packets for services out of it?
+//!
+//! Changes go in bundles, atomic and ordered: the bridge has all of a change or nothing of it. The connection is the
+//! bridge's management socket; the switch tells packets there once it is asked to.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use weft_flow::{Action, Field, OfPort};
+use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_ORDERED};
+use weft_openflow::msg::control::AsyncConfig;
+use weft_openflow::msg::group::GROUP_ALL;
+use weft_openflow::msg::handshake::SwitchConfig;
+use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
+use weft_openflow::msg::packet_out::PacketOut;
+use weft_openflow::session::{ControllerEvent, ControllerSession, Options};
+use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest};
+use weft_openflow::{Message, Version, VersionSet};
+
+use super::{BACKOFF, PATIENCE, SouthError};
+
+/// Packets for services that may wait; more are dropped, as on any busy cable.
+const PUNTS: usize = 4096;
+/// Messages in one bundle: more go in several, each atomic by itself.
+const BUNDLE_MESSAGES: usize = 100_000;
+/// Every reason there is to send a packet, expired TTLs included.
+const ALL_REASONS: u32 = 0b11_1111;
+
+/// A packet that a flow sent to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Punt {
+    /// Cookie of the flow.
+    pub cookie: u64,
+    /// `OFPR_*`: 2 is an expired TTL.
+    pub reason: u8,
+    /// Bytes that the flow sent with it.
+    pub userdata: Vec<u8>,
+    /// Port that it came in by.
+    pub in_port: OfPort,
+    /// Network.
+    pub metadata: u64,
+    /// The frame.
+    pub frame: Vec<u8>,
+}
+
+/// What the switch says unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The connection is there, anew: what the bridge holds is not known but for the groups it has.
+    Connected(Vec<u32>),
+    /// The connection is gone.
+    Disconnected,
+    /// A packet for a service.
+    Punt(Box<Punt>),
+}
+
+enum Command {
+    Commit(Vec<Message>, oneshot::Sender<Result<(), SouthError>>),
+    Send(OfPort, Vec<Action>, Vec<u8>),
+}
+
+/// The way to the integration bridge's tables.
+#[derive(Clone, Debug)]
+pub struct Flows {
+    commands: mpsc::Sender<Command>,
+    path: PathBuf,
+}
+
+impl Flows {
+    /// Starts the task that keeps a connection to `path`, the bridge's management socket.
+    pub fn start(path: PathBuf) -> (Flows, mpsc::Receiver<Event>) {
+        let (commands, receiver) = mpsc::channel(256);
+        let (events, out) = mpsc::channel(PUNTS);
+        tokio::spawn(keep(path.clone(), receiver, events));
+        (Flows { commands, path }, out)
+    }
+
+    /// Applies messages: all of them or none. When it returns, packets are handled by them.
+    ///
+    /// # Errors
+    /// There is no connection, the switch is silent, or it refused one of them.
+    pub async fn commit(&self, messages: Vec<Message>) -> Result<(), SouthError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let gone = || SouthError::Disconnected(self.path.display().to_string());
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Commit(messages, done)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Sends a frame as if it came in by a port. Lost when there is no connection.
+    pub fn send(&self, in_port: OfPort, actions: Vec<Action>, frame: Vec<u8>) {
+        // A full queue is a busy cable.
+        let _ = self.commands.try_send(Command::Send(in_port, actions, frame));
+    }
+}
+
+/// Connects again and again.
+async fn keep(path: PathBuf, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+    let mut wait = BACKOFF.0;
+    loop {
+        match Link::open(&path).await {
+            Ok((mut link, groups)) => {
+                wait = BACKOFF.0;
+                if events.send(Event::Connected(groups)).await.is_err() {
+                    return;
+                }
+                if let Err(why) = link.serve(&mut commands, &events).await {
+                    tracing::warn!(bridge = %path.display(), %why, "the connection to the integration bridge broke");
+                }
+                if events.send(Event::Disconnected).await.is_err() {
+                    return;
+                }
+            }
+            Err(why) => {
+                tracing::debug!(bridge = %path.display(), %why, "no connection to the integration bridge")
+            }
+        }
+        // What is asked meanwhile is answered: there is no connection.
+        let pause = sleep(wait);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Commit(_, done)) => {
+                        let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
+                    }
+                    Some(Command::Send(..)) => {}
+                },
+            }
+        }
+        wait = (wait * 2).min(BACKOFF.1);
+    }
+}
+
+/// One connection.
+struct Link {
+    stream: UnixStream,
+    session: ControllerSession,
+    started: Instant,
+    bundle: u32,
+    /// Messages received while something else was waited for.
+    pending: VecDeque<(u32, Message)>,
+    name: String,
+}
+
+impl Link {
+    /// Connects, and asks what is there.
+    async fn open(path: &Path) -> Result<(Link, Vec<u32>), SouthError> {
+        let name = path.display().to_string();
+        let stream = UnixStream::connect(path).await.map_err(|_| SouthError::Disconnected(name.clone()))?;
+        let options = Options { versions: VersionSet::NONE.with(Version::V15), ..Options::default() };
+        let session = ControllerSession::new(options, 0);
+        let mut link =
+            Link { stream, session, started: Instant::now(), bundle: 0, pending: VecDeque::new(), name };
+        let groups = timeout(PATIENCE, link.hello()).await.map_err(|_| SouthError::Silent)??;
+        Ok((link, groups))
+    }
+
+    async fn hello(&mut self) -> Result<Vec<u32>, SouthError> {
+        self.flush().await?;
+        while self.session.version().is_none() {
+            self.read().await?;
+        }
+        self.post(&Message::SetPacketInFormat(PacketInFormat::Nxt2))?;
+        self.post(&Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: u16::MAX }))?;
+        let asked = AsyncConfig { packet_in: (ALL_REASONS, ALL_REASONS), ..AsyncConfig::default() };
+        self.post(&Message::SetAsync(asked))?;
+        let request =
+            MultipartRequest { more: false, nicira: false, body: StatsRequest::GroupDesc(GROUP_ALL) };
+        let asked = self.post(&Message::MultipartRequest(request))?;
+        let mut groups = Vec::new();
+        loop {
+            match self.answer(|xid| xid == asked).await? {
+                Message::MultipartReply(MultipartReply {
+                    more, body: StatsReply::GroupDesc(found), ..
+                }) => {
+                    groups.extend(found.iter().map(|g| g.group_id));
+                    if !more {
+                        return Ok(groups);
+                    }
+                }
+                other => return Err(refused("a list of groups".into(), &other)),
+            }
+        }
+    }
+
+    /// Does what is asked until the connection breaks.
+    async fn serve(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(), SouthError> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            while let Some((_, message)) = self.pending.pop_front() {
+                tell(message, events);
+            }
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None => return Ok(()),
+                    Some(Command::Commit(messages, done)) => {
+                        let result = self.commit(messages).await;
+                        let fatal = match &result {
+                            Err(e @ (SouthError::Disconnected(_) | SouthError::Silent)) => Some(e.clone()),
+                            _ => None,
+                        };
+                        let _ = done.send(result);
+                        if let Some(fatal) = fatal {
+                            return Err(fatal);
+                        }
+                    }
+                    Some(Command::Send(in_port, actions, frame)) => {
+                        let out = Message::PacketOut(Box::new(PacketOut::new(in_port, actions, frame)));
+                        if let Err(why) = self.post(&out) {
+                            tracing::warn!(%why, "a packet could not be sent");
+                        }
+                        self.flush().await?;
+                    }
+                },
+                read = self.stream.read(&mut buffer) => {
+                    self.take(read.ok(), &buffer)?;
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, messages: Vec<Message>) -> Result<(), SouthError> {
+        for messages in messages.chunks(BUNDLE_MESSAGES) {
+            timeout(PATIENCE, self.bundle(messages)).await.map_err(|_| SouthError::Silent)??;
+        }
+        Ok(())
+    }
+
+    /// One bundle: open, fill, close; when nothing was refused, commit.
+    async fn bundle(&mut self, messages: &[Message]) -> Result<(), SouthError> {
+        self.bundle = self.bundle.wrapping_add(1);
+        let (id, flags) = (self.bundle, OFPBF_ATOMIC | OFPBF_ORDERED);
+        let control = |step| Message::BundleControl(BundleControl { id, step, flags });
+        let first = self.post(&control(BundleStep::OpenRequest))?;
+        let mut transactions = HashMap::with_capacity(messages.len());
+        for message in messages {
+            let sent = self.session.send_bundled(id, flags, message);
+            let xid = sent.map_err(|e| SouthError::Encode(format!("{}: {e}", describe(message))))?;
+            transactions.insert(xid, message);
+            if self.session.output().len() > 1 << 20 {
+                self.flush().await?;
+            }
+        }
+        let last = self.post(&control(BundleStep::CloseRequest))?;
+        self.flush().await?;
+        let name = |xid: u32| transactions.get(&xid).map_or_else(|| "a bundle".to_owned(), |m| describe(m));
+        let mine = |xid: u32| xid.wrapping_sub(first) <= last.wrapping_sub(first);
+        loop {
+            let (xid, message) = self.answer_with_xid(mine).await?;
+            match message {
+                Message::BundleControl(BundleControl { step: BundleStep::CloseReply, .. }) => break,
+                Message::BundleControl(_) => {}
+                other => {
+                    let error = refused(name(xid), &other);
+                    self.post(&control(BundleStep::DiscardRequest))?;
+                    self.flush().await?;
+                    return Err(error);
+                }
+            }
+        }
+        let commit = self.post(&control(BundleStep::CommitRequest))?;
+        self.flush().await?;
+        let mut blamed = None;
+        loop {
+            let (xid, message) = self.answer_with_xid(|xid| xid == commit || mine(xid)).await?;
+            match message {
+                Message::BundleControl(BundleControl { step: BundleStep::CommitReply, .. }) => return Ok(()),
+                Message::BundleControl(_) => {}
+                // The message that is to blame comes first, then the commit itself.
+                other if xid == commit => return Err(blamed.unwrap_or_else(|| refused(name(xid), &other))),
+                other => blamed = Some(refused(name(xid), &other)),
+            }
+        }
+    }
+
+    fn post(&mut self, message: &Message) -> Result<u32, SouthError> {
+        self.session.send(message).map_err(|e| SouthError::Encode(e.to_string()))
+    }
+
+    /// The next message of a transaction that is waited for. Packets meanwhile are kept, up to a limit.
+    async fn answer_with_xid(&mut self, mine: impl Fn(u32) -> bool) -> Result<(u32, Message), SouthError> {
+        loop {
+            let found = self.pending.iter().position(|(xid, m)| mine(*xid) && !is_asynchronous(m));
+            if let Some(message) = found.and_then(|at| self.pending.remove(at)) {
+                return Ok(message);
+            }
+            if self.pending.len() > 2 * PUNTS {
+                self.pending.retain(|(_, m)| !is_asynchronous(m));
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn answer(&mut self, mine: impl Fn(u32) -> bool) -> Result<Message, SouthError> {
+        self.flush().await?;
+        Ok(self.answer_with_xid(mine).await?.1)
+    }
+
+    async fn read(&mut self) -> Result<(), SouthError> {
+        let mut buffer = [0; 16 << 10];
+        let read = self.stream.read(&mut buffer).await;
+        self.take(read.ok(), &buffer)?;
+        self.flush().await
+    }
+
+    /// Takes bytes in.
+    fn take(&mut self, read: Option<usize>, buffer: &[u8]) -> Result<(), SouthError> {
+        let bytes = read.filter(|n| *n > 0).and_then(|n| buffer.get(..n));
+        let bytes = bytes.ok_or_else(|| SouthError::Disconnected(self.name.clone()))?;
+        let now = self.started.elapsed().as_millis() as u64;
+        for event in self.session.receive(bytes, now) {
+            match event {
+                ControllerEvent::Connected(_) => {}
+                ControllerEvent::Message(xid, message) => self.pending.push_back((xid, message)),
+                ControllerEvent::Bad(_, code) => {
+                    tracing::warn!(?code, "the switch sent what cannot be read");
+                }
+            }
+        }
+        if self.session.closed().is_some() {
+            return Err(SouthError::Disconnected(self.name.clone()));
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SouthError> {
+        while !self.session.output().is_empty() {
+            let sent = self.stream.write(self.session.output()).await;
+            let sent = sent.ok().filter(|n| *n > 0);
+            self.session.consume(sent.ok_or_else(|| SouthError::Disconnected(self.name.clone()))?);
+        }
+        Ok(())
+    }
+}
+
+fn refused(what: String, answer: &Message) -> SouthError {
+    let why = match answer {
+        Message::Error(e) => format!("{:?}", e.code),
+        other => other.name().to_owned(),
+    };
+    SouthError::Refused { what, why }
+}
+
+fn is_asynchronous(message: &Message) -> bool {
+    matches!(message, Message::PacketIn(_) | Message::PortStatus(_) | Message::FlowRemoved(_))
+}
+
+/// Passes a packet on, if it is one.
+fn tell(message: Message, events: &mpsc::Sender<Event>) {
+    match message {
+        Message::PacketIn(packet) => {
+            // Nobody has taken so many packets: a busy cable.
+            let _ = events.try_send(Event::Punt(Box::new(punt(*packet))));
+        }
+        Message::Error(e) => tracing::warn!(why = ?e.code, "the switch refused something"),
+        _ => {}
+    }
+}
+
+fn punt(packet: PacketIn) -> Punt {
+    let number = |field: Field| packet.metadata.get(field).map_or(0, |(value, _)| value);
+    Punt {
+        cookie: packet.cookie,
+        reason: packet.reason,
+        in_port: OfPort(number(Field::InPort) as u32),
+        metadata: number(Field::Metadata) as u64,
+        userdata: packet.userdata,
+        frame: packet.data,
+    }
+}
+
+/// A message, for people who read why it was refused.
+fn describe(message: &Message) -> String {
+    match message {
+        Message::FlowMod(m) => {
+            format!("a flow of table {} ({:?})", m.table.unwrap_or(u8::MAX), m.matching)
+        }
+        Message::GroupMod(m) => format!("a change of group {:#x}", m.group_id),
+        other => other.name().to_owned(),
+    }
+}

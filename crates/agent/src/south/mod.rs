@@ -1,0 +1,46 @@
+//! How does the agent speak with the switch? As any controller would, so that it drives Open vSwitch as well.
+//!
+//! ```text
+//!   node ──Wanted──▶ Database (OVSDB) ──View──▶ node       bridges, ports, their numbers
+//!   node ──Delta───▶ Flows (OpenFlow 1.5) ──Event─▶ node    bundles of flows; packets for services
+//! ```
+//! Each is one task that owns its connection, makes it again when it breaks, and says so.
+
+mod database;
+mod flows;
+mod program;
+mod wanted;
+
+pub use database::{Database, Interface, View};
+pub use flows::{Event, Flows, Punt};
+pub use program::{GROUPS, program, replace};
+pub use wanted::{BRIDGE, Device, OWNER, Wanted};
+
+use std::time::Duration;
+
+/// Longest wait for an answer of the switch.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Waits between attempts to connect: the first, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Why something could not be told to the switch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SouthError {
+    /// There is no connection now; everything is told again when there is.
+    #[error("the switch cannot be reached at {0}")]
+    Disconnected(String),
+    /// It took too long.
+    #[error("the switch did not answer within {} seconds", PATIENCE.as_secs())]
+    Silent,
+    /// The switch refused it.
+    #[error("the switch refused {what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// Its answer.
+        why: String,
+    },
+    /// It cannot be written in OpenFlow 1.5.
+    #[error("{0}")]
+    Encode(String),
+}

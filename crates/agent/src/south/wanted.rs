@@ -1,0 +1,157 @@
+//! What has to be in the switch's database, and what is missing there?
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weft_ovsdb::Datum;
+use weft_ovsdb::client::op;
+
+use super::View;
+
+/// The integration bridge.
+pub const BRIDGE: &str = "br-int";
+/// Marks what the agent made in `external_ids`: nothing else is ever removed.
+pub const OWNER: (&str, &str) = ("weft-owner", "agent");
+
+/// A port that the agent makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Type of the interface: `internal`, `vxlan`, `geneve`, `gre`, …; empty: a device that exists.
+    pub kind: String,
+    /// Options of the interface.
+    pub options: BTreeMap<String, String>,
+    /// `external_ids`, the owner's mark left out.
+    pub ids: BTreeMap<String, String>,
+    /// MAC address of an internal port.
+    pub mac: Option<String>,
+    /// MTU asked for.
+    pub mtu: Option<i64>,
+}
+
+/// Everything the agent wants in the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Ports by name.
+    pub ports: BTreeMap<String, Device>,
+}
+
+fn map(pairs: &BTreeMap<String, String>) -> Datum {
+    Datum::map(pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+}
+
+impl Device {
+    fn all_ids(&self) -> BTreeMap<String, String> {
+        let mut ids = self.ids.clone();
+        ids.insert(OWNER.0.into(), OWNER.1.into());
+        ids
+    }
+
+    fn row(&self, name: &str) -> Value {
+        let mut cells = vec![
+            ("name", Datum::scalar(name)),
+            ("type", Datum::scalar(self.kind.as_str())),
+            ("options", map(&self.options)),
+            ("external_ids", map(&self.all_ids())),
+        ];
+        if let Some(mac) = &self.mac {
+            cells.push(("mac", Datum::set([mac.as_str()])));
+        }
+        if let Some(mtu) = self.mtu {
+            cells.push(("mtu_request", Datum::set([mtu])));
+        }
+        op::row(&cells)
+    }
+}
+
+impl Wanted {
+    /// The operations that make the database hold this: empty when it does.
+    pub fn operations(&self, view: &View) -> Vec<Value> {
+        let mut ops = Vec::new();
+        let mut added = Vec::new();
+        for (name, device) in &self.ports {
+            match view.interfaces.get(name) {
+                Some(there) if there.bridge.as_deref() == Some(BRIDGE) => {
+                    let wrong = there.kind != device.kind
+                        || there.options != device.options
+                        || there.mac != device.mac
+                        || there.mtu_request != device.mtu
+                        || there.ids != device.all_ids();
+                    if wrong {
+                        let row = device.row(name);
+                        ops.push(op::update("Interface", json!([["name", "==", name]]), row));
+                    }
+                }
+                // Another bridge has it: that is somebody's decision.
+                Some(_) => {}
+                None => added.push((name, device)),
+            }
+        }
+        let mut new_ports = Vec::new();
+        for (number, (name, device)) in added.into_iter().enumerate() {
+            let (interface, port) = (format!("interface{number}"), format!("port{number}"));
+            ops.push(op::insert("Interface", Some(&interface), device.row(name)));
+            let ids = BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]);
+            let mut row = op::row(&[("name", Datum::scalar(name.as_str())), ("external_ids", map(&ids))]);
+            row["interfaces"] = op::named(&interface);
+            ops.push(op::insert("Port", Some(&port), row));
+            new_ports.push(op::named(&port));
+        }
+        let gone: Vec<Value> = view
+            .interfaces
+            .iter()
+            .filter(|(name, there)| {
+                there.bridge.as_deref() == Some(BRIDGE)
+                    && there.ids.get(OWNER.0).map(String::as_str) == Some(OWNER.1)
+                    && name.as_str() != BRIDGE
+                    && !self.ports.contains_key(*name)
+            })
+            .filter_map(|(_, there)| there.port.map(|uuid| json!(["uuid", uuid.to_string()])))
+            .collect();
+        if view.bridge.is_none() {
+            bridge(&mut ops, new_ports);
+        } else {
+            let here = json!([["name", "==", BRIDGE]]);
+            if !new_ports.is_empty() {
+                ops.push(op::mutate("Bridge", here.clone(), "ports", "insert", json!(["set", new_ports])));
+            }
+            if !gone.is_empty() {
+                ops.push(op::mutate("Bridge", here, "ports", "delete", json!(["set", gone])));
+            }
+        }
+        if !ops.is_empty() {
+            ops.push(op::mutate("Open_vSwitch", json!([]), "next_cfg", "+=", json!(1)));
+            ops.push(op::comment("weft agent"));
+        }
+        ops
+    }
+}
+
+/// The bridge itself. Without flows of ours it forwards nothing (`fail_mode` secure), so that nothing leaks between
+/// networks while they are not there yet.
+fn bridge(ops: &mut Vec<Value>, mut ports: Vec<Value>) {
+    let ids = Datum::map([OWNER]);
+    let local = op::row(&[
+        ("name", Datum::scalar(BRIDGE)),
+        ("type", Datum::scalar("internal")),
+        ("external_ids", ids.clone()),
+    ]);
+    ops.push(op::insert("Interface", Some("local_interface"), local));
+    let mut port = op::row(&[("name", Datum::scalar(BRIDGE)), ("external_ids", ids.clone())]);
+    port["interfaces"] = op::named("local_interface");
+    ops.push(op::insert("Port", Some("local_port"), port));
+    ports.push(op::named("local_port"));
+    let mut row = op::row(&[
+        ("name", Datum::scalar(BRIDGE)),
+        ("fail_mode", Datum::set(["secure"])),
+        ("external_ids", ids),
+    ]);
+    row["ports"] = json!(["set", ports]);
+    ops.push(op::insert("Bridge", Some("bridge"), row));
+    ops.push(op::mutate(
+        "Open_vSwitch",
+        json!([]),
+        "bridges",
+        "insert",
+        json!(["set", [op::named("bridge")]]),
+    ));
+}
