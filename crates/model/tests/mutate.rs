@@ -1,0 +1,186 @@
+//! Documents that are broken in 10,000 ways give resources or problems with a place, and never a panic.
+
+use weft_model::{Catalog, Problems, Resource, parse};
+
+const LAB: &str = include_str!("data/lab.yaml");
+const ROUNDS: u64 = 10_000;
+
+/// xorshift64*: the same numbers for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n.max(1) as u64).unwrap()
+    }
+}
+
+const WORDS: &[&str] = &[
+    "null",
+    "-1",
+    "0",
+    "99999999999999999999",
+    "1e400",
+    "\"\"",
+    "~",
+    "[]",
+    "{}",
+    "true",
+    "- ",
+    ": ",
+    "&a ",
+    "*a",
+    "!!binary ",
+    "!x ",
+    "<<: ",
+    "? ",
+    "| ",
+    "---\n",
+    "...\n",
+    "%YAML 9.9\n",
+    "\t",
+    "\0",
+    "\u{feff}",
+    "\u{202e}",
+    "é",
+    "10.0.0.0/33",
+    "::/0",
+    "255.255.255.255",
+    "ff:ff:ff:ff:ff:ff",
+    "'",
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "#",
+    "kind: List\nitems: [1]\n",
+    "\\u0000",
+    "0x10",
+    ".nan",
+    "2001-01-01",
+    "metadata",
+    "spec",
+    "status",
+    "network: a\n",
+    "{start: 10.0.0.9, end: ::1}",
+    "/0",
+    "4294967296",
+    "-9223372036854775809",
+];
+
+/// Breaks a text in one to four places.
+fn mutate(text: &str, random: &mut Random) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=random.below(4) {
+        let at = random.below(chars.len() + 1);
+        let end = (at + random.below(12)).min(chars.len());
+        match random.below(7) {
+            0 => drop(chars.drain(at..end)),
+            1 => drop(chars.splice(at..at, WORDS[random.below(WORDS.len())].chars())),
+            2 => drop(chars.splice(at..end, WORDS[random.below(WORDS.len())].chars())),
+            3 => {
+                let copy: Vec<char> = chars[at..end].to_vec();
+                let to = random.below(chars.len() + 1);
+                drop(chars.splice(to..to, copy));
+            }
+            4 => {
+                if let Some(c) = chars.get_mut(at) {
+                    *c = char::from(u8::try_from(random.below(128)).unwrap());
+                }
+            }
+            5 => {
+                // A value of a line, or of a JSON field, becomes something else.
+                if let Some(colon) = chars[at..].iter().position(|c| *c == ':') {
+                    let from = at + colon + 1;
+                    let to = chars[from..]
+                        .iter()
+                        .position(|c| matches!(c, '\n' | ',' | '}'))
+                        .map_or(chars.len(), |n| from + n);
+                    let word = WORDS[random.below(WORDS.len())];
+                    drop(chars.splice(from..to, format!(" {word}").chars()));
+                }
+            }
+            _ => chars.truncate(at),
+        }
+    }
+    chars.into_iter().collect()
+}
+
+fn check(text: &str, counts: &mut [u32; 2]) {
+    match parse(text) {
+        Ok(parsed) => {
+            counts[0] += 1;
+            let mut catalog = Catalog::new();
+            for p in parsed {
+                assert_eq!(p.resource.validate(), []);
+                let again = serde_json::from_value::<Resource>(p.resource.to_value())
+                    .expect("what was read can be written");
+                assert_eq!(again, p.resource);
+                catalog.insert(p.resource);
+            }
+            drop(catalog.problems());
+        }
+        Err(Problems(problems)) => {
+            counts[1] += 1;
+            assert!(!problems.is_empty());
+            for p in problems {
+                assert!(p.line.is_some(), "no line: {p}\n{text}");
+                assert!(!p.what.is_empty() && !p.mend.is_empty(), "{p:?}\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_broken_documents() {
+    let documents: Vec<&str> = LAB.split("---\n").collect();
+    let json: Vec<String> = parse(LAB).unwrap().iter().map(|p| p.resource.to_value().to_string()).collect();
+    let mut random = Random(0x5eed_0001);
+    let mut counts = [0, 0];
+    for round in 0..ROUNDS {
+        let n = random.below(documents.len());
+        let text = if round % 2 == 0 { documents[n] } else { &json[n] };
+        check(&mutate(text, &mut random), &mut counts);
+        if round % 100 == 0 {
+            check(&mutate(LAB, &mut random), &mut counts);
+        }
+    }
+    // The breaking breaks, and not everything.
+    assert!(counts[0] > 200 && counts[1] > 5_000, "{counts:?}");
+}
+
+#[test]
+fn bombs_are_refused_quickly() {
+    let head = "apiVersion: weft.dev/v1\nkind: Network\nmetadata:\n  name: a\nspec: ";
+    let laughs: String =
+        (1..30).map(|i| format!("l{i}: &l{i} [{}]\n", vec![format!("*l{}", i - 1); 9].join(","))).collect();
+    let bombs = [
+        format!("{head}{}", "[".repeat(200_000)),
+        format!("{head}{}", "{a: ".repeat(100_000)),
+        format!("{}1", "{\"a\":".repeat(200_000)),
+        format!("{head}{}x", "- ".repeat(200_000)),
+        format!("{head}{}x", "? ".repeat(200_000)),
+        format!("{head}{}", (0..2_000).map(|i| format!("{}a:\n", " ".repeat(i))).collect::<String>()),
+        format!("{head}[{}]", "[],".repeat(200_000)),
+        format!("{head}{{{}}}", (0..100_000).map(|i| format!("k{i}: {{}},")).collect::<String>()),
+        format!("{head}\"{}", "\\".repeat(500_001)),
+        format!("l0: &l0 x\n{laughs}{head}{{}}"),
+        format!("{head}{{libvirt: {{a: \"{}\"}}}}", "x".repeat(2_000_000)),
+        "---\n".repeat(200_000),
+        "---\nkind: x\n".repeat(100_000),
+    ];
+    for bomb in bombs {
+        let start = std::time::Instant::now();
+        drop(parse(&bomb));
+        let shown: String = bomb.chars().take(150).collect();
+        assert!(start.elapsed().as_secs() < 10, "{:?} for {shown}", start.elapsed());
+    }
+}
