@@ -5,10 +5,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_flow::{
-    DpAction, DpPort, DropReason, EncapHeader, MAX_VLANS, Meter, MeterOutcome, PacketKey, ToController,
-    TunnelOut, extract_packet_vlans,
-};
+use weft_flow::{DpAction, DpPort, DropReason, EncapHeader, Meter, MeterOutcome, ToController, TunnelOut};
 use weft_wire::segment::Segmenter;
 use weft_wire::vnet;
 
@@ -73,11 +70,27 @@ impl Executor {
                 }),
                 DpAction::Recirc(recirc) => self.recirculate(&hand.slots, recirc),
                 DpAction::Meter(meter) => self.meter(&mut hand, meter),
+                // No device cuts the packet behind a label, or without an Ethernet header.
+                DpAction::PushMpls { .. }
+                | DpAction::AddMpls { .. }
+                | DpAction::PushNsh(_)
+                | DpAction::PopEth
+                    if hand.slots.iter().any(|slot| self.pool.get(*slot).offload.gso.is_some()) =>
+                {
+                    return self.run_cut(hand, &actions[at..], outer);
+                }
+                DpAction::AddMpls { lse, ethertype } => {
+                    self.change(&mut hand, |packet| rewrite::add_mpls(packet, *lse, *ethertype));
+                }
+                DpAction::PushEth { src, dst } => {
+                    self.change(&mut hand, |packet| rewrite::push_eth(packet, *src, *dst));
+                }
+                DpAction::PopEth => self.change(&mut hand, rewrite::pop_eth),
+                DpAction::PushNsh(header) => {
+                    self.change(&mut hand, |packet| rewrite::push_nsh(packet, header));
+                }
+                DpAction::PopNsh => self.change(&mut hand, rewrite::pop_nsh),
                 DpAction::PushMpls { lse, ethertype } => {
-                    // No device cuts the packet behind a label.
-                    if hand.slots.iter().any(|slot| self.pool.get(*slot).offload.gso.is_some()) {
-                        return self.run_cut(hand, &actions[at..], outer);
-                    }
                     self.change(&mut hand, |packet| rewrite::push_mpls(packet, *lse, *ethertype));
                 }
                 DpAction::PopMpls(ethertype) => {
@@ -238,9 +251,7 @@ impl Executor {
 }
 
 /// Hash of a frame's connection. It is the same after a restart, so that connections stay where they were sent.
-fn hash(packet: &Packet, basis: u32, symmetric: bool) -> u32 {
-    let mut key = PacketKey::default();
+fn hash(packet: &mut Packet, basis: u32, symmetric: bool) -> u32 {
     // A frame in hand was looked up, and is at least an Ethernet header.
-    let _ = extract_packet_vlans(packet.data(), 0, MAX_VLANS, &mut key);
-    key.dp_hash(basis, symmetric)
+    packet.read_headers().unwrap_or_default().dp_hash(basis, symmetric)
 }

@@ -131,7 +131,7 @@ impl Batch {
             key.packet.recirc_id = self.recirc_ids[i];
             meta.store(key);
         } else {
-            key.packet.extras = EXTRA_TUNNEL;
+            key.packet.extras = EXTRA_TUNNEL | meta.extra_bare();
             if self.optioned & (1 << i) != 0 {
                 key.packet.extras |= EXTRA_TUN_METADATA;
             }

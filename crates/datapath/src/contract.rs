@@ -132,6 +132,8 @@ pub struct TunnelSpec {
     pub dst_port: u16,
     /// Accept VXLAN group policy bits (`exts=gbp`).
     pub gbp: bool,
+    /// Say in VXLAN headers what they carry (`exts=gpe`).
+    pub gpe: bool,
     /// Send a GRE checksum, or a UDP checksum over IPv4, whatever the flags of the outer header say.
     pub csum: bool,
     /// Send GRE sequence numbers.
@@ -150,7 +152,16 @@ impl TunnelSpec {
             TunnelKind::Geneve => 6081,
             TunnelKind::Gre => 0,
         };
-        TunnelSpec { kind, dst_port, gbp: false, csum: false, seq: false, local: None, mark: None }
+        TunnelSpec {
+            kind,
+            dst_port,
+            gbp: false,
+            gpe: false,
+            csum: false,
+            seq: false,
+            local: None,
+            mark: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use weft_conntrack::{Conntrack, CtPacket, Edits, Reassembled};
-use weft_flow::{CtSpec, DpPort, DropReason, L3Kind, MAX_VLANS, PacketKey, TunnelOut, extract_into};
+use weft_flow::{CtSpec, DpPort, DropReason, L3Kind, TunnelOut};
 use weft_wire::checksum::{self, Sum};
 use weft_wire::fragment::Fragmenter;
 use weft_wire::ipv4;
@@ -42,7 +42,7 @@ impl Executor {
         let Executor { shared, pool, reassembled, .. } = self;
         let packet = pool.get_mut(slot);
         // The list may have changed what was known when the frame was looked up.
-        let mut key = read(packet)?;
+        let mut key = packet.read_headers().map_err(Some)?;
         if key.ip_frag != 0 {
             let fragment =
                 CtPacket { frame: packet.data(), layout: &packet.layout, key: &key, checksums_good: true };
@@ -60,7 +60,7 @@ impl Executor {
                     *reassembled = true;
                 }
             }
-            key = read(packet)?;
+            key = packet.read_headers().map_err(Some)?;
             packet.flow_hash = key.flow_hash5(shared.seed);
         }
         let mut ct = *packet.meta.ct_mut();
@@ -141,16 +141,6 @@ fn allow_fragments(frame: &mut [u8], l3: usize) {
     let sum = checksum::update(field(header, ipv4::field::CHECKSUM), Sum::word(old), Sum::word(new));
     header[ipv4::field::FRAG..][..2].copy_from_slice(&new.to_be_bytes());
     header[ipv4::field::CHECKSUM..][..2].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// Reads the headers of a frame anew.
-fn read(packet: &mut Packet) -> Result<PacketKey, Option<DropReason>> {
-    let mut key = PacketKey::default();
-    let in_port = packet.in_port.0;
-    let (frame, layout) = packet.parse();
-    extract_into(frame, in_port, MAX_VLANS, &mut key, layout).map_err(Some)?;
-    packet.ip_proto = key.ip_proto;
-    Ok(key)
 }
 
 /// Changes a frame as connection tracking says.

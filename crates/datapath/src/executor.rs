@@ -188,7 +188,7 @@ impl Executor {
         for &slot in slots {
             let packet = self.pool.get(slot);
             let longest = usize::from(packet.layout.l3) + usize::from(packet.meta.mru);
-            if packet.meta.mru != 0 && packet.len() > longest {
+            if packet.meta.mru != 0 && packet.meta.bare == 0 && packet.len() > longest {
                 self.output_fragments(port, slot, outer);
             } else {
                 self.output(port, &[slot], outer);

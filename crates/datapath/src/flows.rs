@@ -558,7 +558,12 @@ fn carries(actions: &[DpAction]) -> bool {
         | DpAction::Controller(_)
         | DpAction::Meter(_)
         | DpAction::PushMpls { .. }
-        | DpAction::PopMpls(_) => false,
+        | DpAction::PopMpls(_)
+        | DpAction::AddMpls { .. }
+        | DpAction::PushEth { .. }
+        | DpAction::PopEth
+        | DpAction::PushNsh(_)
+        | DpAction::PopNsh => false,
     })
 }
 

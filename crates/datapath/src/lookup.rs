@@ -5,7 +5,7 @@
 
 use weft_flow::{
     CT_WORDS, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, MAX_VLANS, PACKET_WORDS,
-    PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_into,
+    PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_bare, extract_into,
 };
 
 use crate::arch::ticks;
@@ -28,8 +28,15 @@ impl Lane {
             let packet = self.exec.pool.get_mut(batch.slots[i]);
             let key = &mut batch.keys[i].packet;
             let (in_port, fault) = (packet.in_port, packet.fault);
+            let bare = if known & (1 << i) != 0 { packet.meta.bare } else { 0 };
             let (frame, layout) = packet.parse();
-            let parsed = extract_into(frame, in_port.0, MAX_VLANS, key, layout);
+            let parsed = match bare {
+                0 => extract_into(frame, in_port.0, MAX_VLANS, key, layout),
+                bare => {
+                    extract_bare(frame, bare, in_port.0, key, layout);
+                    Ok(())
+                }
+            };
             packet.ip_proto = key.ip_proto;
             if let Some(reason) = fault.or(parsed.err()) {
                 // No flow has that port.

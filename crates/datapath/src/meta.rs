@@ -3,7 +3,9 @@
 //! While a batch is looked up these things stand in its keys. Actions that change them, or that have a frame looked up
 //! again, work on the frame's own copy: [`Meta`].
 
-use weft_flow::{CtKey, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, TunMetadata, TunnelKey};
+use weft_flow::{
+    CtKey, EXTRA_BARE, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, TunMetadata, TunnelKey,
+};
 
 /// What a frame carries along. Sections count only if `extras` says so.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Meta {
     pub(crate) mark: u32,
     /// If it was put together from fragments: the length of the longest, from the IP header on. Else 0.
     pub(crate) mru: u16,
+    /// Of a packet without an Ethernet header, the EtherType it begins with; else 0. Such packets have no offloads.
+    pub(crate) bare: u16,
     /// Which sections are filled in (`EXTRA_*`).
     pub(crate) extras: u16,
     /// Outer header it came in with.
@@ -29,12 +33,12 @@ impl Meta {
     /// A frame that was just received: nothing is known of it.
     #[inline(always)]
     pub(crate) fn reset(&mut self) {
-        (self.priority, self.mark, self.mru, self.extras) = (0, 0, 0, 0);
+        (self.priority, self.mark, self.mru, self.bare, self.extras) = (0, 0, 0, 0, 0);
     }
 
     /// Takes the sections over from a key.
     pub(crate) fn load(&mut self, key: &FlowKey) {
-        self.extras = key.packet.extras;
+        self.extras = key.packet.extras & !EXTRA_BARE;
         if self.extras & EXTRA_TUNNEL != 0 {
             self.tunnel = key.tunnel;
         }
@@ -48,7 +52,7 @@ impl Meta {
 
     /// Gives the sections to a key in which they are zero.
     pub(crate) fn store(&self, key: &mut FlowKey) {
-        key.packet.extras = self.extras;
+        key.packet.extras = self.extras | self.extra_bare();
         if self.extras & EXTRA_TUNNEL != 0 {
             key.tunnel = self.tunnel;
         }
@@ -63,7 +67,7 @@ impl Meta {
     /// Becomes a copy of another.
     pub(crate) fn copy_from(&mut self, other: &Meta) {
         (self.priority, self.mark, self.mru) = (other.priority, other.mark, other.mru);
-        self.extras = other.extras;
+        (self.bare, self.extras) = (other.bare, other.extras);
         if self.extras & EXTRA_TUNNEL != 0 {
             self.tunnel = other.tunnel;
         }
@@ -73,6 +77,12 @@ impl Meta {
         if let Some(options) = other.options.as_deref().filter(|_| self.extras & EXTRA_TUN_METADATA != 0) {
             **self.options.get_or_insert_default() = *options;
         }
+    }
+
+    /// The bit of a key's extras that says there is no Ethernet header.
+    #[inline]
+    pub(crate) fn extra_bare(&self) -> u16 {
+        if self.bare == 0 { 0 } else { EXTRA_BARE }
     }
 
     /// The section of connection tracking and the hash, to change; filled in from now on.

@@ -3,7 +3,7 @@
 //! A lane owns a fixed set of buffers. The first [`BATCH`] are received into; the others hold copies. A frame
 //! that several queues refer to is counted, not copied; whoever wants to change it then takes a copy first.
 
-use weft_flow::{DpPort, DropReason, Layout};
+use weft_flow::{DpPort, DropReason, Layout, MAX_VLANS, PacketKey, extract_bare, extract_into};
 use weft_wire::vnet::{self, ByteOrder, Csum, VnetForm, VnetHdr};
 use weft_wire::{IpProto, sctp};
 
@@ -94,6 +94,19 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn parse(&mut self) -> (&[u8], &mut Layout) {
         (&self.buf[self.start as usize..(self.start + self.len) as usize], &mut self.layout)
+    }
+
+    /// Reads its headers, and notes where they are.
+    pub(crate) fn read_headers(&mut self) -> Result<PacketKey, DropReason> {
+        let mut key = PacketKey::default();
+        let (in_port, bare) = (self.in_port.0, self.meta.bare);
+        let (frame, layout) = self.parse();
+        match bare {
+            0 => extract_into(frame, in_port, MAX_VLANS, &mut key, layout)?,
+            bare => extract_bare(frame, bare, in_port, &mut key, layout),
+        }
+        self.ip_proto = key.ip_proto;
+        Ok(key)
     }
 
     /// Its length.

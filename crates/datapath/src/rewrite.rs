@@ -3,15 +3,17 @@
 //! Checksums are updated by the difference (RFC 1624). A checksum that is still to be completed holds the sum of
 //! the pseudo header: there only addresses count, and with the opposite sign.
 
+mod bare;
 mod layers;
 
 use weft_flow::{L3Kind, SetField};
 use weft_wire::checksum::{self, Sum};
 use weft_wire::vnet::{self, Csum};
-use weft_wire::{IpProto, Mac, arp, ethernet, icmpv4, ipv4, ipv6, sctp, tcp, udp};
+use weft_wire::{IpProto, Mac, arp, ethernet, icmpv4, ipv4, ipv6, nsh, sctp, tcp, udp};
 
 use crate::packet::Packet;
 
+pub(crate) use bare::{add_mpls, pop_eth, pop_nsh, push_eth, push_nsh};
 pub(crate) use layers::{look_again, pop_mpls, pop_vlan, push_mpls, push_vlan};
 
 /// The field is not in the frame: the action does not fit the packet.
@@ -76,6 +78,11 @@ pub(crate) fn set_field(packet: &mut Packet, field: &SetField) -> Result {
         SetField::Mark(mark) => {
             packet.meta.mark = mark;
             Ok(())
+        }
+        SetField::NshBase { value, mask } => bare::set_nsh_base(packet, value, mask),
+        SetField::NshPath { value, mask } => bare::set_nsh_word(packet, nsh::field::PATH, value, mask),
+        SetField::NshContext { index, value, mask } => {
+            bare::set_nsh_context(packet, usize::from(index & 3), value, mask)
         }
         SetField::VlanTci(_) | SetField::Mpls(_) => Err(NotThere),
     }

@@ -152,6 +152,8 @@ pub enum Action {
     Encap(Encap),
     /// Take the outermost header off (`decap`); the packet type it must have after, if given (namespace and type).
     Decap(Option<u32>),
+    /// Decrement the TTL of a network service header.
+    DecNshTtl,
     /// Look up again, maybe in another table and as if received elsewhere.
     Resubmit {
         /// Input port to pretend; `None` or `IN_PORT`: unchanged.

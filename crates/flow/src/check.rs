@@ -120,7 +120,8 @@ impl Action {
             | Action::CopyTtlIn
             | Action::SetQueue(_)
             | Action::Encap(_)
-            | Action::Decap(_) => true,
+            | Action::Decap(_)
+            | Action::DecNshTtl => true,
             Action::OutputReg { .. }
             | Action::OutputTrunc { .. }
             | Action::Controller(_)
@@ -262,6 +263,7 @@ impl Checker {
                 self.becomes(ty.0);
             }
             Action::DecMplsTtl => self.like(self.state.meets(Prereq::Mpls), Field::MplsTtl),
+            Action::DecNshTtl => self.like(self.state.meets(Prereq::Nsh), Field::NshTtl),
             Action::Encap(encap) => {
                 let packet_type = match encap {
                     Encap::Ethernet => 0,

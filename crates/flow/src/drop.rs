@@ -34,6 +34,7 @@ drop_reasons! {
     TooManyResubmits "too-many-resubmits" "The rules resubmit one packet too many times.",
     BadAction "bad-action" "An action does not fit the packet.",
     MeterExceeded "meter-exceeded" "A meter's rate was exceeded and its band drops.",
+    PacketType "packet-type" "The port, or the action, does not take packets of this type.",
     GroupGone "group-gone" "The rule sends to a group that does not exist.",
     GroupNoBucket "group-no-bucket" "No bucket of the group is live.",
     RecircGone "recirc-gone" "The frozen walk that the packet resumes is no longer known.",

@@ -4,12 +4,12 @@
 //! a frame carries: a header that does not fit, or that contradicts its lengths, leaves its fields zero and the
 //! frame can still be switched on what was understood, as Open vSwitch does. Checksums are not looked at.
 //!
-//! Order: Ethernet, VLAN tags, LLC/SNAP, then one of MPLS, ARP, IPv4, IPv6, then (`extract_l4.rs`) the transport.
+//! Order: Ethernet, VLAN tags, LLC/SNAP, then one of MPLS, ARP, IPv4, IPv6, NSH, then (`extract_l4.rs`) the transport.
 
-use weft_wire::{EtherType, Mac, arp, ethernet, ipv4, ipv6, mpls, vlan};
+use weft_wire::{EtherType, Mac, arp, ethernet, ipv4, ipv6, mpls, nsh, vlan};
 
 use crate::extract_l4::{V4, ext_headers, transport};
-use crate::{DropReason, FRAG_ANY, FRAG_LATER, PacketKey, VLAN_PRESENT, Vlan};
+use crate::{DropReason, EXTRA_BARE, FRAG_ANY, FRAG_LATER, PacketKey, VLAN_PRESENT, Vlan};
 
 /// EtherType stored for 802.2 frames without SNAP, as `ovs-fields(7)` gives it.
 pub const ETH_TYPE_NONE: u16 = 0x05ff;
@@ -32,6 +32,8 @@ pub enum L3Kind {
     Ipv6,
     /// An MPLS label stack; what it carries is not looked at.
     Mpls,
+    /// A sound network service header; what it carries is not looked at.
+    Nsh,
 }
 
 /// Where the headers of a frame are: byte offsets from its start.
@@ -121,14 +123,28 @@ pub fn extract_into(
         vlans: vlans as u8,
         ..Layout::default()
     };
-    match EtherType(eth_type) {
+    network(frame, at, key, out);
+    Ok(())
+}
+
+/// Fills in `key` and `out` from a packet without an Ethernet header, which begins with what `eth_type` says.
+pub fn extract_bare(packet: &[u8], eth_type: u16, in_port: u32, key: &mut PacketKey, out: &mut Layout) {
+    *key = PacketKey { in_port, eth_type, extras: EXTRA_BARE, ..PacketKey::default() };
+    *out = Layout { end: packet.len() as u32, ..Layout::default() };
+    network(packet, 0, key, out);
+}
+
+/// What follows the EtherType.
+#[inline(always)]
+fn network(frame: &[u8], at: usize, key: &mut PacketKey, out: &mut Layout) {
+    match EtherType(key.eth_type) {
         EtherType::IPV4 => extract_ipv4(frame, at, key, out),
         EtherType::IPV6 => extract_ipv6(frame, at, key, out),
         EtherType::ARP | EtherType::RARP => extract_arp(frame, at, key, out),
         EtherType::MPLS | EtherType::MPLS_MC => extract_mpls(frame, at, key, out),
+        EtherType::NSH => extract_nsh(frame, at, key, out),
         _ => {}
     }
-    Ok(())
 }
 
 /// The type behind an IEEE 802.2 LLC header with SNAP, or [`ETH_TYPE_NONE`]; and where what it tells of begins.
@@ -215,6 +231,16 @@ fn extract_arp(frame: &[u8], at: usize, key: &mut PacketKey, out: &mut Layout) {
     key.arp_sha = Mac(array(p, field::SHA));
     key.arp_tha = Mac(array(p, field::THA));
     out.kind = L3Kind::Arp;
+}
+
+/// A network service header, in the places that [`PacketKey`] tells of.
+fn extract_nsh(frame: &[u8], at: usize, key: &mut PacketKey, out: &mut Layout) {
+    let Ok(header) = nsh::NshView::parse(frame.get(at..).unwrap_or(&[])) else { return };
+    let bytes = [header.flags(), header.ttl(), header.md_type(), header.next_protocol()];
+    key.nd_reserved = u32::from_be_bytes(bytes);
+    key.ipv4_src = header.path();
+    key.nd_target = header.context().unwrap_or_default();
+    out.kind = L3Kind::Nsh;
 }
 
 /// Keeps the outermost three entries and looks for the bottom of the stack.

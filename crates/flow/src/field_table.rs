@@ -35,6 +35,13 @@ macro_rules! bytes {
     };
 }
 
+/// Four bytes in wire order, so far behind the beginning of a field.
+macro_rules! word {
+    ($add:literal, $($path:ident).+) => {
+        Place::Bytes { at: (offset_of!(FlowKey, $($path).+) + $add) as u16, len: 4 }
+    };
+}
+
 macro_rules! maskable {
     (mask) => {
         true
@@ -344,17 +351,6 @@ fields! {
         [("OXM_OF_ARP_SHA", 24, 3, "1.7"), ("NXM_NX_ARP_SHA", 17, 0, "1.1")],
     ArpTha "arp_tha" [] 48/6 Mac mask Arp rw bytes!(6, packet.arp_tha);
         [("OXM_OF_ARP_THA", 25, 3, "1.7"), ("NXM_NX_ARP_THA", 18, 0, "1.1")],
-    // NSH: named, not carried by the key.
-    NshFlags "nsh_flags" [] 8/1 Dec mask Nsh rw Place::None; [("NXOXM_NSH_FLAGS", 1, 0, "2.8")],
-    NshTtl "nsh_ttl" [] 8/1 Dec whole Nsh rw Place::None; [("NXOXM_NSH_TTL", 10, 0, "2.9")],
-    NshMdtype "nsh_mdtype" [] 8/1 Dec whole Nsh ro Place::None; [("NXOXM_NSH_MDTYPE", 2, 0, "2.8")],
-    NshNp "nsh_np" [] 8/1 Dec whole Nsh ro Place::None; [("NXOXM_NSH_NP", 3, 0, "2.8")],
-    NshSpi "nsh_spi" ["nsp"] 24/4 Hex whole Nsh rw Place::None; [("NXOXM_NSH_SPI", 4, 0, "2.8")],
-    NshSi "nsh_si" ["nsi"] 8/1 Dec whole Nsh rw Place::None; [("NXOXM_NSH_SI", 5, 0, "2.8")],
-    NshC1 "nsh_c1" ["nshc1"] 32/4 Hex mask Nsh rw Place::None; [("NXOXM_NSH_C1", 6, 0, "2.8")],
-    NshC2 "nsh_c2" ["nshc2"] 32/4 Hex mask Nsh rw Place::None; [("NXOXM_NSH_C2", 7, 0, "2.8")],
-    NshC3 "nsh_c3" ["nshc3"] 32/4 Hex mask Nsh rw Place::None; [("NXOXM_NSH_C3", 8, 0, "2.8")],
-    NshC4 "nsh_c4" ["nshc4"] 32/4 Hex mask Nsh rw Place::None; [("NXOXM_NSH_C4", 9, 0, "2.8")],
     // TCP, UDP, SCTP.
     TcpSrc "tcp_src" ["tp_src"] 16/2 Dec mask Tcp rw num!(u16, packet.tp_src);
         [("OXM_OF_TCP_SRC", 13, 3, "1.7"), ("NXM_OF_TCP_SRC", 9, 0, "1.1")],
@@ -387,4 +383,16 @@ fields! {
         [("ERICOXM_OF_ICMPV6_ND_RESERVED", 1, 0, "2.11")],
     NdOptionsType "nd_options_type" [] 8/1 Dec whole Nd rw num!(u8, packet.nd_options_type);
         [("ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", 2, 0, "2.11")],
+    // NSH, in the places of other fields: see `PacketKey`.
+    NshFlags "nsh_flags" [] 8/1 Dec mask Nsh rw num!(u32, packet.nd_reserved, 24); [("NXOXM_NSH_FLAGS", 1, 0, "2.8")],
+    NshTtl "nsh_ttl" [] 6/1 Dec whole Nsh rw num!(u32, packet.nd_reserved, 16); [("NXOXM_NSH_TTL", 10, 0, "2.9")],
+    NshMdtype "nsh_mdtype" [] 8/1 Dec whole Nsh ro num!(u32, packet.nd_reserved, 8);
+        [("NXOXM_NSH_MDTYPE", 2, 0, "2.8")],
+    NshNp "nsh_np" [] 8/1 Dec whole Nsh ro num!(u32, packet.nd_reserved); [("NXOXM_NSH_NP", 3, 0, "2.8")],
+    NshSpi "nsh_spi" ["nsp"] 24/4 Hex whole Nsh rw num!(u32, packet.ipv4_src, 8); [("NXOXM_NSH_SPI", 4, 0, "2.8")],
+    NshSi "nsh_si" ["nsi"] 8/1 Dec whole Nsh rw num!(u32, packet.ipv4_src); [("NXOXM_NSH_SI", 5, 0, "2.8")],
+    NshC1 "nsh_c1" ["nshc1"] 32/4 Hex mask Nsh rw word!(0, packet.nd_target); [("NXOXM_NSH_C1", 6, 0, "2.8")],
+    NshC2 "nsh_c2" ["nshc2"] 32/4 Hex mask Nsh rw word!(4, packet.nd_target); [("NXOXM_NSH_C2", 7, 0, "2.8")],
+    NshC3 "nsh_c3" ["nshc3"] 32/4 Hex mask Nsh rw word!(8, packet.nd_target); [("NXOXM_NSH_C3", 8, 0, "2.8")],
+    NshC4 "nsh_c4" ["nshc4"] 32/4 Hex mask Nsh rw word!(12, packet.nd_target); [("NXOXM_NSH_C4", 9, 0, "2.8")],
 }

@@ -34,6 +34,13 @@ pub const EXTRA_TUNNEL: u16 = 1;
 pub const EXTRA_TUN_METADATA: u16 = 2;
 /// Bit of [`PacketKey::extras`]: the section of connection tracking and the hash is filled in.
 pub const EXTRA_CT: u16 = 4;
+/// Bit of [`PacketKey::extras`]: the packet has no Ethernet header; it begins with what `eth_type` says.
+pub const EXTRA_BARE: u16 = 8;
+
+/// Packet type of a packet without Ethernet header: namespace 1, to which its EtherType is added.
+pub const PT_ETHERTYPE: u32 = 0x0001_0000;
+/// Packet type of a packet that begins with a network service header.
+pub const PT_NSH: u32 = PT_ETHERTYPE | 0x894f;
 
 /// `ip_frag` bit: the packet is a fragment (`NX_IP_FRAG_ANY`).
 pub const FRAG_ANY: u8 = 1;
@@ -69,6 +76,10 @@ impl Vlan {
 }
 
 /// The packet section: the headers of the frame and the datapath port it came in by.
+///
+/// Packets that are not IP use the places of IP fields for their own, as ARP does: a network service header (RFC 8300)
+/// has its path (24 bits) and index (8 bits) in `ipv4_src`, flags, TTL, metadata type and next protocol (8 bits each) in
+/// `nd_reserved`, and the four context words in `nd_target`.
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct PacketKey {
@@ -184,6 +195,8 @@ pub const TUN_DF: u16 = 4;
 pub const TUN_OAM: u16 = 8;
 /// `TunnelKey::flags`: VXLAN group policy bits are meant.
 pub const TUN_GBP: u16 = 16;
+/// `TunnelKey::flags`: the header says what it carries (draft-ietf-nvo3-vxlan-gpe). Of packets received only.
+pub const TUN_GPE: u16 = 32;
 
 /// The tunnel-option section: up to 256 bytes that a TLV table maps to `tun_metadata0..63`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -247,7 +260,7 @@ pub struct PipelineKey {
     pub skb_priority: u32,
     /// Conjunction that matched.
     pub conj_id: u32,
-    /// Namespace (high 16 bits) and type; zero is Ethernet.
+    /// Namespace (high 16 bits) and type; zero is Ethernet. Set when a walk begins; see [`PacketKey::packet_type`].
     pub packet_type: u32,
 }
 
@@ -282,6 +295,11 @@ impl std::hash::Hash for PacketKey {
 }
 
 impl PacketKey {
+    /// The packet's type, as `packet_type` has it: 0 for Ethernet, otherwise namespace 1 and the EtherType.
+    #[inline]
+    pub fn packet_type(&self) -> u32 {
+        if self.extras & EXTRA_BARE == 0 { 0 } else { PT_ETHERTYPE | u32::from(self.eth_type) }
+    }
     /// The section as words.
     #[inline]
     pub fn words(&self) -> &[u64; PACKET_WORDS] {
@@ -348,7 +366,8 @@ impl FlowKey {
     /// Says in [`PacketKey::extras`] which further sections are filled in, going by what is in them.
     pub fn note_extras(&mut self) {
         let on = |set: bool, bit: u16| if set { bit } else { 0 };
-        self.packet.extras = on(self.tunnel != TunnelKey::default(), EXTRA_TUNNEL)
+        self.packet.extras = on(self.pipeline.packet_type >> 16 == 1, EXTRA_BARE)
+            | on(self.tunnel != TunnelKey::default(), EXTRA_TUNNEL)
             | on(self.tun_metadata != TunMetadata::default(), EXTRA_TUN_METADATA)
             | on(self.ct != CtKey::default(), EXTRA_CT);
     }

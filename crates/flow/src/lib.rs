@@ -33,7 +33,8 @@ pub use action_parts::*;
 pub use check::{CheckContext, check_actions};
 pub use drop::DropReason;
 pub use extract::{
-    ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_into, extract_packet, extract_packet_vlans,
+    ETH_TYPE_NONE, L3Kind, Layout, MAX_VLANS, extract_bare, extract_into, extract_packet,
+    extract_packet_vlans,
 };
 pub use field::{CodePoint, Field, FieldInfo, Format, Prereq};
 pub use key::*;

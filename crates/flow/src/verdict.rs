@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use weft_wire::Mac;
+use weft_wire::nsh::NshRepr;
 
 use crate::{DpPort, DropReason, FlowMask, Meter, Nat, RuleRef, RuleStats, TunnelKey};
 
@@ -57,6 +58,29 @@ pub enum SetField {
     Priority(u32),
     /// Packet mark.
     Mark(u32),
+    /// Network service header: flags, TTL, metadata type and next protocol, 8 bits each, under a mask.
+    NshBase {
+        /// New bits.
+        value: u32,
+        /// Bits to change; of flags and TTL.
+        mask: u32,
+    },
+    /// Network service header: path identifier (24 bits) and index (8 bits), under a mask.
+    NshPath {
+        /// New bits.
+        value: u32,
+        /// Bits to change.
+        mask: u32,
+    },
+    /// Network service header: one of the four context words, under a mask.
+    NshContext {
+        /// Which one, from 0.
+        index: u8,
+        /// New bits.
+        value: u32,
+        /// Bits to change.
+        mask: u32,
+    },
 }
 
 /// Outer header for the tunnel ports that follow in the action list.
@@ -218,6 +242,26 @@ pub enum DpAction {
     },
     /// Pop the outermost MPLS label stack entry; the EtherType becomes this one.
     PopMpls(u16),
+    /// Put an Ethernet header in front of a packet that has none.
+    PushEth {
+        /// Source.
+        src: Mac,
+        /// Destination.
+        dst: Mac,
+    },
+    /// Remove the Ethernet header of a frame without tags.
+    PopEth,
+    /// Put a network service header in front of what there is, which has no Ethernet header after.
+    PushNsh(Arc<NshRepr>),
+    /// Remove the network service header of a packet without an Ethernet header. What is beneath is what it says.
+    PopNsh,
+    /// Put a label stack entry in front of what there is, which has no Ethernet header after.
+    AddMpls {
+        /// The entry.
+        lse: u32,
+        /// 0x8847 or 0x8848.
+        ethertype: u16,
+    },
     /// One list of actions or the other, by the length of the frame.
     CheckPktLen {
         /// Bytes from the Ethernet header on; segments of a large frame count each.

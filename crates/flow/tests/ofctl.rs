@@ -6,8 +6,11 @@ use std::process::Command;
 use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_flow};
 use weft_flow::{Action, ActionError};
 
-const MODERN: &[&str] =
-    &[include_str!("data/flows-openflow15.txt"), include_str!("data/actions-openflow15.txt")];
+const MODERN: &[&str] = &[
+    include_str!("data/flows-openflow15.txt"),
+    include_str!("data/actions-openflow15.txt"),
+    include_str!("data/nsh-openflow15.txt"),
+];
 const OLD: &[&str] =
     &[include_str!("data/flows-openflow10.txt"), include_str!("data/actions-openflow10.txt")];
 const ERRORS: &str = include_str!("data/action-errors.txt");

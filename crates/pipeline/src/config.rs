@@ -286,6 +286,18 @@ pub enum TunnelByte {
     Value(u8),
 }
 
+/// What packets a tunnel port carries, and as what its bridge sees them (`packet_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PacketTypes {
+    /// `legacy_l2`: frames.
+    #[default]
+    LegacyL2,
+    /// `legacy_l3`: what frames have behind the Ethernet header; seen as frames with zero addresses.
+    LegacyL3,
+    /// `ptap`: both, seen as what they are.
+    Any,
+}
+
 /// Options of a tunnel port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelConfig {
@@ -311,6 +323,10 @@ pub struct TunnelConfig {
     pub csum: bool,
     /// VXLAN `exts=gbp`.
     pub gbp: bool,
+    /// VXLAN `exts=gpe`: a header that says what it carries.
+    pub gpe: bool,
+    /// `packet_type`.
+    pub packets: PacketTypes,
     /// GRE `seq`: number outgoing packets.
     pub seq: bool,
 }
@@ -334,6 +350,8 @@ impl TunnelConfig {
             df: true,
             csum: false,
             gbp: false,
+            gpe: false,
+            packets: PacketTypes::LegacyL2,
             seq: false,
         }
     }

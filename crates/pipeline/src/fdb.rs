@@ -245,6 +245,11 @@ impl Fdb {
         let entries = inner.index.len();
         FdbStats { entries, static_entries: entries - learned, max_entries: inner.max, ..inner.stats }
     }
+
+    /// Begins to count anew.
+    pub(crate) fn clear_stats(&self) {
+        self.inner.lock().stats = FdbStats::default();
+    }
 }
 
 impl Inner {

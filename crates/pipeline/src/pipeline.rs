@@ -256,6 +256,19 @@ impl Pipeline {
         self.settle(outcome, now_ms)
     }
 
+    /// [`Pipeline::packet_out`] by tables that need not be those that are published: what a bundle had made of them where
+    /// the packet stood in it. What packets change, such as learned addresses, is changed in those that are published.
+    pub fn packet_out_by(
+        &self,
+        tables: &Snapshot,
+        out: &PacketOut<'_>,
+        key: &FlowKey,
+        now_ms: u64,
+    ) -> Verdict {
+        let outcome = walk::packet_out(&self.view(tables), out, key, now_ms, Mode::Learn);
+        self.settle(outcome, now_ms)
+    }
+
     /// Goes on with a walk that was paused, for a controller that resumes it. `key` holds the packet's headers, tunnel
     /// and connection, and in its `pipeline` section the registers and the like as the controller gave them back.
     pub fn resume(&self, frozen: &Frozen, key: &FlowKey, now_ms: u64) -> Verdict {
@@ -352,6 +365,13 @@ impl Pipeline {
     /// Counters of the MAC table of a bridge.
     pub fn fdb_stats(&self, bridge: u32) -> FdbStats {
         self.fdb(bridge).map(|fdb| fdb.stats()).unwrap_or_default()
+    }
+
+    /// Begins the counters of a bridge's MAC table anew.
+    pub fn fdb_stats_clear(&self, bridge: u32) {
+        if let Some(bridge) = self.snapshot.read().bridge(bridge) {
+            bridge.fdb.clear_stats();
+        }
     }
 
     /// Forgets what a bridge learned.

@@ -245,7 +245,20 @@ impl Snapshot {
         dst_port: u16,
         key: &TunnelKey,
     ) -> Result<DpPort, DropReason> {
-        self.tunnels.demux(kind, dst_port, key)
+        self.tunnels.demux(kind, dst_port, key, false)
+    }
+    /// [`Snapshot::tunnel_demux`] of a packet that has no Ethernet header if it is `bare`.
+    ///
+    /// # Errors
+    /// As there, and [`DropReason::PacketType`] when the port that takes the peer and key takes none of this type.
+    pub fn tunnel_demux_any(
+        &self,
+        kind: TunnelKind,
+        dst_port: u16,
+        key: &TunnelKey,
+        bare: bool,
+    ) -> Result<DpPort, DropReason> {
+        self.tunnels.demux(kind, dst_port, key, bare)
     }
     /// What the tunnel ports listen on; one entry for any number of ports that share a kind and UDP port.
     pub fn tunnel_listeners(&self) -> impl Iterator<Item = TunnelListener> {

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_flow::{DpPort, DropReason, OfPort, TUN_GBP, TUN_KEY, TunnelKey, TunnelKind};
+use weft_flow::{DpPort, DropReason, OfPort, TUN_GBP, TUN_GPE, TUN_KEY, TunnelKey, TunnelKind};
 use weft_wire::Mac;
 
-use crate::config::{TunnelAddr, TunnelConfig, TunnelId};
+use crate::config::{PacketTypes, TunnelAddr, TunnelConfig, TunnelId};
 
 /// What tunnel ports listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ struct TunnelMatch {
     /// `None`: any peer.
     remote: Option<IpAddr>,
     local: TunnelAddr,
+    packets: PacketTypes,
 }
 
 impl TunnelMap {
@@ -52,7 +53,7 @@ impl TunnelMap {
             TunnelAddr::Addr(addr) => Some(addr),
             TunnelAddr::Any | TunnelAddr::Flow => None,
         };
-        let key = TunnelMatch { kind, dst_port, id, remote, local: config.local };
+        let key = TunnelMatch { kind, dst_port, id, remote, local: config.local, packets: config.packets };
         self.exact.entry(key).or_insert_with(|| (port, config.clone()));
         if !self.listeners.iter().any(|l| (l.kind, l.dst_port) == (kind, dst_port)) {
             self.listeners.push(TunnelListener { kind, dst_port, port });
@@ -63,25 +64,39 @@ impl TunnelMap {
         self.listeners.iter().copied()
     }
 
-    /// Most specific first: the key outweighs the peer, the peer the local address.
+    /// Most specific first: the key outweighs the peer, the peer the local address. `bare`: the packet has no Ethernet
+    /// header.
     pub(crate) fn demux(
         &self,
         kind: TunnelKind,
         dst_port: u16,
         key: &TunnelKey,
+        bare: bool,
     ) -> Result<DpPort, DropReason> {
+        let own = if bare { PacketTypes::LegacyL3 } else { PacketTypes::LegacyL2 };
         let id = if key.flags & TUN_KEY != 0 { key.id } else { 0 };
         let locals = [TunnelAddr::Addr(key.dst()), TunnelAddr::Any, TunnelAddr::Flow];
         for id in [Some(id), None] {
             for remote in [Some(key.src()), None] {
-                for local in locals {
-                    let wanted = TunnelMatch { kind, dst_port, id, remote, local };
+                for (local, packets) in locals.into_iter().flat_map(|l| [(l, own), (l, PacketTypes::Any)]) {
+                    let wanted = TunnelMatch { kind, dst_port, id, remote, local, packets };
                     if let Some((port, config)) = self.exact.get(&wanted) {
-                        let gbp_refused = key.flags & TUN_GBP != 0 && !config.gbp;
-                        return if gbp_refused { Err(DropReason::TunnelFlags) } else { Ok(*port) };
+                        let refused = key.flags & TUN_GBP != 0 && !config.gbp
+                            || key.flags & TUN_GPE != 0 && !config.gpe;
+                        return if refused { Err(DropReason::TunnelFlags) } else { Ok(*port) };
                     }
                 }
             }
+        }
+        let other = if bare { PacketTypes::LegacyL2 } else { PacketTypes::LegacyL3 };
+        let refused = |m: &TunnelMatch| {
+            (m.kind, m.dst_port, m.packets) == (kind, dst_port, other)
+                && m.remote.is_none_or(|r| r == key.src())
+                && m.id.is_none_or(|known| known == id)
+                && locals.contains(&m.local)
+        };
+        if self.exact.keys().any(refused) {
+            return Err(DropReason::PacketType);
         }
         let peer_is_known = self.exact.keys().any(|m| {
             (m.kind, m.dst_port) == (kind, dst_port)
@@ -107,6 +122,13 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// Source address to use.
     pub src: IpAddr,
+}
+
+impl Route {
+    /// Whether it leads to `addr`.
+    pub fn covers(&self, addr: IpAddr) -> bool {
+        prefix_covers(self.prefix, self.plen, addr)
+    }
 }
 
 /// A link-layer address known on a bridge.

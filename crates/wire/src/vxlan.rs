@@ -2,7 +2,7 @@
 //! generic protocol extension: draft-ietf-nvo3-vxlan-gpe)
 
 use crate::bytes::{array, be16, be32, head, head_mut, put, put16};
-use crate::{Error, Result, Vni};
+use crate::{Error, EtherType, Result, Vni};
 
 const LAYER: &str = "vxlan";
 
@@ -47,6 +47,32 @@ pub mod next {
     pub const NSH: u8 = 4;
     /// MPLS.
     pub const MPLS: u8 = 5;
+}
+
+/// The EtherType that a packet of this next protocol has; [`EtherType::TEB`] is Ethernet. `None`: not one that is known.
+#[must_use]
+pub const fn ether_type(next_protocol: u8) -> Option<EtherType> {
+    match next_protocol {
+        next::IPV4 => Some(EtherType::IPV4),
+        next::IPV6 => Some(EtherType::IPV6),
+        next::ETHERNET => Some(EtherType::TEB),
+        next::NSH => Some(EtherType::NSH),
+        next::MPLS => Some(EtherType::MPLS),
+        _ => None,
+    }
+}
+
+/// The other way than [`ether_type`].
+#[must_use]
+pub const fn next_protocol(ether_type: EtherType) -> Option<u8> {
+    match ether_type {
+        EtherType::IPV4 => Some(next::IPV4),
+        EtherType::IPV6 => Some(next::IPV6),
+        EtherType::TEB => Some(next::ETHERNET),
+        EtherType::NSH => Some(next::NSH),
+        EtherType::MPLS => Some(next::MPLS),
+        _ => None,
+    }
 }
 
 /// Bits of the group policy byte.

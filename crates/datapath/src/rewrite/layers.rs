@@ -1,6 +1,6 @@
 //! How do tags and labels go on and off a frame?
 
-use weft_flow::{L3Kind, MAX_VLANS, PacketKey, extract_packet_vlans};
+use weft_flow::L3Kind;
 use weft_wire::{EtherType, ethernet, mpls, vlan};
 
 use super::{NotThere, Result};
@@ -71,6 +71,9 @@ pub(crate) fn push_mpls(packet: &mut Packet, lse: u32, ethertype: u16) -> Result
 
 /// Takes the outermost label stack entry off; what was beneath has this EtherType.
 pub(crate) fn pop_mpls(packet: &mut Packet, ethertype: u16) -> Result {
+    if packet.meta.bare != 0 {
+        return super::bare::pop_bare_mpls(packet, ethertype);
+    }
     let at = labels_at(packet)?;
     let whole = packet.len() >= at + mpls::ENTRY_LEN;
     if packet.layout.kind != L3Kind::Mpls || !whole {
@@ -85,10 +88,7 @@ pub(crate) fn pop_mpls(packet: &mut Packet, ethertype: u16) -> Result {
 
 /// Finds the headers anew.
 pub(crate) fn look_again(packet: &mut Packet) -> Result {
-    let mut key = PacketKey::default();
-    packet.layout = extract_packet_vlans(packet.data(), 0, MAX_VLANS, &mut key).map_err(|_| NotThere)?;
-    packet.ip_proto = key.ip_proto;
-    Ok(())
+    packet.read_headers().map(|_| ()).map_err(|_| NotThere)
 }
 
 // Labels stand behind their EtherType as tags do.

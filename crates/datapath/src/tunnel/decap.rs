@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) port: DpPort,
     /// The options it came with, if there are any.
     pub(crate) options: Option<TunMetadata>,
+    /// The EtherType it begins with; 0: it is a frame.
+    pub(crate) bare: u16,
 }
 
 impl Listener {
@@ -174,6 +176,9 @@ impl<'a> Filler<'a> {
     /// Takes an inner frame.
     pub(crate) fn add(&mut self, frame: &[u8], key: TunnelKey, of: Inner) {
         self.exec.handle().counters.tunnel_pop.add(1);
+        if of.bare != 0 {
+            return self.add_bare(frame, key, of);
+        }
         if self.open.as_ref().is_some_and(|open| open.key != key || open.of != of) {
             self.close();
         }
@@ -195,6 +200,18 @@ impl<'a> Filler<'a> {
         let packet = self.packet();
         packet.fill(frame, of.port);
         packet.offload = offload;
+        self.done(key, of);
+    }
+
+    /// Takes a packet without an Ethernet header.
+    fn add_bare(&mut self, frame: &[u8], key: TunnelKey, of: Inner) {
+        self.close();
+        if frame.len() > FRAME_ROOM {
+            return self.exec.drop_received(of.port, DropReason::FrameTooLong, 1);
+        }
+        let packet = self.packet();
+        packet.fill(frame, of.port);
+        packet.meta.bare = of.bare;
         self.done(key, of);
     }
 

@@ -14,6 +14,7 @@ struct Known {
     kind: TunnelKind,
     dst_port: u16,
     key: TunnelKey,
+    bare: bool,
     answer: Result<DpPort, DropReason>,
 }
 
@@ -28,10 +29,10 @@ const ASKED: [u64; TUNNEL_WORDS] = {
 
 impl Known {
     #[inline(always)]
-    fn is(&self, kind: TunnelKind, dst_port: u16, key: &TunnelKey) -> bool {
+    fn is(&self, kind: TunnelKind, dst_port: u16, key: &TunnelKey, bare: bool) -> bool {
         let words = self.key.words().iter().zip(key.words()).zip(&ASKED);
         let differ = words.fold(0, |differ, ((a, b), mask)| differ | (a ^ b) & mask);
-        differ == 0 && (self.kind, self.dst_port) == (kind, dst_port)
+        differ == 0 && (self.kind, self.dst_port, self.bare) == (kind, dst_port, bare)
     }
 }
 
@@ -63,31 +64,38 @@ impl Demux {
         self.listener = None;
     }
 
-    /// The port that takes what came with this outer header.
+    /// The port that takes what came with this outer header, and begins with an Ethernet header itself or is `bare`.
     #[inline]
     pub(crate) fn port(
         &mut self,
         kind: TunnelKind,
         dst_port: u16,
         key: &TunnelKey,
+        bare: bool,
     ) -> Result<DpPort, DropReason> {
         match &self.last {
-            Some(last) if last.is(kind, dst_port, key) => last.answer,
-            _ => self.remember(kind, dst_port, key),
+            Some(last) if last.is(kind, dst_port, key, bare) => last.answer,
+            _ => self.remember(kind, dst_port, key, bare),
         }
     }
 
     #[inline(never)]
-    fn remember(&mut self, kind: TunnelKind, dst_port: u16, key: &TunnelKey) -> Result<DpPort, DropReason> {
+    fn remember(
+        &mut self,
+        kind: TunnelKind,
+        dst_port: u16,
+        key: &TunnelKey,
+        bare: bool,
+    ) -> Result<DpPort, DropReason> {
         let mix = |h: u64, w: &u64| (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
         let asked = TunnelKey { tos: 0, ttl: 0, tp_src: 0, ..*key };
         let hash = asked.words().iter().fold(0, mix);
         let entry = &mut self.known[(hash >> 32) as usize % MEMORY];
         let known = match *entry {
-            Some(known) if known.is(kind, dst_port, key) => known,
+            Some(known) if known.is(kind, dst_port, key, bare) => known,
             _ => {
-                let answer = self.snapshot.tunnel_demux(kind, dst_port, &asked);
-                *entry.insert(Known { kind, dst_port, key: asked, answer })
+                let answer = self.snapshot.tunnel_demux_any(kind, dst_port, &asked, bare);
+                *entry.insert(Known { kind, dst_port, key: asked, bare, answer })
             }
         };
         self.last = Some(known);

@@ -4,6 +4,7 @@
 //! The kernel is handed a whole run (UDP_SEGMENT) and cuts it. GSO frames are cut straight into their run; checksums
 //! are completed on the way.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +16,7 @@ use weft_host::udp::DatagramTx;
 use weft_wire::fragment::Fragmenter;
 use weft_wire::segment::Segmenter;
 use weft_wire::vnet::VnetHdr;
-use weft_wire::{gre, ipv4, ipv6, udp, vnet};
+use weft_wire::{EtherType, ethernet, gre, ipv4, ipv6, udp, vnet};
 
 use super::TunnelPort;
 use super::header::Header;
@@ -113,7 +114,17 @@ impl TunnelTx {
         if !out.key.is_present() {
             return drop_all(DropReason::TunnelNoRemote);
         }
-        let header = match Header::build(&tunnel.spec, out) {
+        // Packets of a list begin with the same type nearly always.
+        let Some(first) = slots.first() else { return };
+        let bare = buffers.get(*first).meta.bare;
+        let same = slots.iter().position(|slot| buffers.get(*slot).meta.bare != bare).unwrap_or(slots.len());
+        let (slots, others) = slots.split_at(same);
+        if !others.is_empty() {
+            self.encapsulate(port, out, buffers, slots, lane, shared);
+            return self.encapsulate(port, out, buffers, others, lane, shared);
+        }
+        let inner = if bare == 0 { EtherType::TEB } else { EtherType(bare) };
+        let header = match Header::build(&tunnel.spec, out, inner) {
             Ok(header) => header,
             Err(reason) => return drop_all(reason),
         };
@@ -129,7 +140,8 @@ impl TunnelTx {
             if let Err(reason) = self.add(&to, packet, lane, shared) {
                 port.counters[lane].tx_drops.add(reason, 1);
                 if reason == DropReason::MtuExceeded {
-                    self.mtus.refuse(packet.data(), room, &out.key, port.number, now);
+                    let (frame, more) = as_frame(packet);
+                    self.mtus.refuse(&frame, room + more, &out.key, port.number, now);
                 }
             }
         }
@@ -137,7 +149,8 @@ impl TunnelTx {
     }
 
     fn add(&mut self, to: &To<'_>, packet: &Packet, lane: usize, shared: &Shared) -> Result<(), DropReason> {
-        match pmtu::fit(packet.data(), &packet.offload, to.room, to.df) {
+        let (frame, more) = as_frame(packet);
+        match pmtu::fit(&frame, &packet.offload, to.room.saturating_add(more), to.df) {
             Fit::TooBig => return Err(DropReason::MtuExceeded),
             Fit::Fragments(mtu) => self.add_fragments(to, packet, mtu, lane, shared)?,
             Fit::Whole(offload) if offload.gso.is_some() => {
@@ -183,14 +196,15 @@ impl TunnelTx {
         lane: usize,
         shared: &Shared,
     ) -> Result<(), DropReason> {
-        let (mut whole, mut offload) = (packet.data().to_vec(), packet.offload);
+        let (frame, more) = as_frame(packet);
+        let (mut whole, mut offload) = (frame.into_owned(), packet.offload);
         vnet::complete_checksum(&mut whole, &mut offload).map_err(|_| DropReason::BadOffloadHeader)?;
         let cut = Fragmenter::new(&whole, mtu, 0).map_err(|_| DropReason::MtuExceeded)?;
-        let mut fragment = vec![0; to.room];
+        let mut fragment = vec![0; to.room.saturating_add(more)];
         for index in 0..cut.count() {
             let len = cut.write(index, &mut fragment).map_err(|_| DropReason::MtuExceeded)?;
             let done = VnetHdr::default();
-            self.add_frame(to, &fragment[..len], done, packet.flow_hash, lane, shared)?;
+            self.add_frame(to, &fragment[more..len], done, packet.flow_hash, lane, shared)?;
         }
         Ok(())
     }
@@ -315,6 +329,19 @@ impl TunnelTx {
         match failed {
             None => run.sent(lane),
             Some(reason) => run.failed(reason, lane),
+        }
+    }
+}
+
+/// A packet as a frame, with an Ethernet header of zeros where it has none, and how many bytes that is longer.
+fn as_frame(packet: &Packet) -> (Cow<'_, [u8]>, usize) {
+    match packet.meta.bare {
+        0 => (Cow::Borrowed(packet.data()), 0),
+        bare => {
+            let mut frame = vec![0; ethernet::HEADER_LEN];
+            frame[ethernet::field::ETHER_TYPE..].copy_from_slice(&bare.to_be_bytes());
+            frame.extend_from_slice(packet.data());
+            (Cow::Owned(frame), ethernet::HEADER_LEN)
         }
     }
 }

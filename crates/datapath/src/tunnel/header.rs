@@ -1,6 +1,6 @@
 //! What stands between the outer IP header and the inner frame? VXLAN, Geneve or GRE, both ways.
 
-use weft_flow::{DropReason, TUN_CSUM, TUN_GBP, TUN_KEY, TUN_OAM, TunnelKey, TunnelKind, TunnelOut};
+use weft_flow::{DropReason, TUN_CSUM, TUN_GBP, TUN_GPE, TUN_KEY, TUN_OAM, TunnelKey, TunnelKind, TunnelOut};
 use weft_wire::geneve::{self, GeneveOptions, GeneveRepr, GeneveView};
 use weft_wire::gre::{GreRepr, GreView};
 use weft_wire::vxlan::{self, Gbp, VxlanRepr, VxlanView};
@@ -24,15 +24,20 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header that `out` asks for.
-    pub(crate) fn build(spec: &TunnelSpec, out: &TunnelOut) -> Result<Self, DropReason> {
+    /// The header that `out` asks for, before packets of this EtherType; [`EtherType::TEB`] is frames.
+    pub(crate) fn build(spec: &TunnelSpec, out: &TunnelOut, inner: EtherType) -> Result<Self, DropReason> {
         let mut header = Header { bytes: [0; MAX_LEN], len: 0, checksum: false, sequence_at: 0 };
         let key = &out.key;
         let vni = || u32::try_from(key.id).ok().and_then(Vni::new).ok_or(DropReason::BadAction);
+        let next = if spec.gpe { vxlan::next_protocol(inner) } else { None };
+        let names_inner = spec.kind == TunnelKind::Gre || next.is_some();
+        if inner != EtherType::TEB && !names_inner {
+            return Err(DropReason::PacketType);
+        }
         let written = match spec.kind {
             TunnelKind::Vxlan => {
                 let gbp = (key.flags & TUN_GBP != 0).then_some(Gbp { id: key.gbp_id, flags: key.gbp_flags });
-                VxlanRepr { gbp, ..VxlanRepr::plain(vni()?) }.emit(&mut header.bytes)
+                VxlanRepr { vni: vni()?, gbp, next }.emit(&mut header.bytes)
             }
             TunnelKind::Geneve => {
                 let critical = GeneveOptions::new(&out.options).flatten().any(|option| option.critical);
@@ -44,7 +49,7 @@ impl Header {
             TunnelKind::Gre => {
                 header.checksum = spec.csum || key.flags & TUN_CSUM != 0;
                 let gre = GreRepr {
-                    protocol: EtherType::TEB,
+                    protocol: inner,
                     checksum: header.checksum,
                     key: (key.flags & TUN_KEY != 0).then_some(key.id as u32),
                     sequence: spec.seq.then_some(0),
@@ -65,18 +70,25 @@ impl Header {
     }
 }
 
-/// Reads the header at the start of `payload` into `key` and returns its length. The inner frame, which follows,
-/// is at least an Ethernet header.
-pub(crate) fn parse(kind: TunnelKind, payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
-    let len = match kind {
+/// Reads the header at the start of `payload` into `key` and returns its length, and the EtherType that what follows
+/// begins with; 0: it is a frame, at least an Ethernet header.
+pub(crate) fn parse(
+    kind: TunnelKind,
+    payload: &[u8],
+    key: &mut TunnelKey,
+) -> Result<(usize, u16), DropReason> {
+    let (len, inner) = match kind {
         TunnelKind::Vxlan => parse_vxlan(payload, key)?,
-        TunnelKind::Geneve => parse_geneve(payload, key)?,
+        TunnelKind::Geneve => (parse_geneve(payload, key)?, EtherType::TEB),
         TunnelKind::Gre => parse_gre(payload, key)?,
     };
+    if inner != EtherType::TEB {
+        return Ok((len, inner.0));
+    }
     if payload.len() < len + ethernet::HEADER_LEN {
         return Err(DropReason::TunnelMalformed);
     }
-    Ok(len)
+    Ok((len, 0))
 }
 
 /// Reads the header at the start of `payload` into `key`, and finds out whose the inner frame is that follows it.
@@ -88,10 +100,10 @@ pub(crate) fn read(
     key: &mut TunnelKey,
     demux: &mut Demux,
 ) -> Result<(usize, Inner), DropReason> {
-    let len = parse(kind, payload, key)?;
-    let port = demux.port(kind, dst_port, key)?;
+    let (len, bare) = parse(kind, payload, key)?;
+    let port = demux.port(kind, dst_port, key, bare != 0)?;
     let options = demux.options(port, options(kind, &payload[..len]))?;
-    Ok((len, Inner { port, options }))
+    Ok((len, Inner { port, options, bare }))
 }
 
 /// The options in a tunnel header that was read by [`parse`]: which the port knows is its bridge's to say.
@@ -112,21 +124,23 @@ fn reason(error: Error) -> DropReason {
 }
 
 #[inline]
-fn parse_vxlan(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+fn parse_vxlan(payload: &[u8], key: &mut TunnelKey) -> Result<(usize, EtherType), DropReason> {
     let view = VxlanView::parse(payload).map_err(reason)?;
     key.id = u64::from(view.vni().get());
     key.flags |= TUN_KEY;
     if !view.is_plain() {
-        // Reserved bits are ignored (RFC 7348 §5), but a header that says the payload is not Ethernet is not.
+        // Reserved bits are ignored (RFC 7348 §5), but not that what is inside may be no frame.
         if view.flags() & vxlan::flag::P != 0 {
-            return Err(DropReason::TunnelFlags);
+            let inner = view.next().and_then(vxlan::ether_type).ok_or(DropReason::TunnelFlags)?;
+            key.flags |= TUN_GPE;
+            return Ok((vxlan::HEADER_LEN, inner));
         }
         if let Some(gbp) = view.gbp() {
             key.flags |= TUN_GBP;
             (key.gbp_id, key.gbp_flags) = (gbp.id, gbp.flags);
         }
     }
-    Ok(vxlan::HEADER_LEN)
+    Ok((vxlan::HEADER_LEN, EtherType::TEB))
 }
 
 fn parse_geneve(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
@@ -142,9 +156,9 @@ fn parse_geneve(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason
     Ok(view.header_len())
 }
 
-fn parse_gre(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
+fn parse_gre(payload: &[u8], key: &mut TunnelKey) -> Result<(usize, EtherType), DropReason> {
     let view = GreView::parse(payload).map_err(reason)?;
-    if view.protocol() != EtherType::TEB {
+    if !view.protocol().is_type() {
         return Err(DropReason::TunnelFlags);
     }
     if view.checksum().is_some() {
@@ -157,7 +171,7 @@ fn parse_gre(payload: &[u8], key: &mut TunnelKey) -> Result<usize, DropReason> {
         key.id = u64::from(id);
         key.flags |= TUN_KEY;
     }
-    Ok(view.header_len())
+    Ok((view.header_len(), view.protocol()))
 }
 
 #[cfg(test)]
@@ -185,13 +199,14 @@ mod tests {
         for (kind, flags, id, options) in cases {
             for seq in [false, true] {
                 let spec = TunnelSpec { seq, ..TunnelSpec::new(kind) };
-                let header = Header::build(&spec, &out(flags, id, options)).unwrap();
+                let header = Header::build(&spec, &out(flags, id, options), EtherType::TEB).unwrap();
                 let mut packet = [header.bytes(), &FRAME].concat();
                 if header.checksum {
                     gre::fill_checksum(&mut packet).unwrap();
                 }
                 let mut key = TunnelKey::default();
-                let len = parse(kind, &packet, &mut key).unwrap();
+                let (len, bare) = parse(kind, &packet, &mut key).unwrap();
+                assert_eq!(bare, 0);
                 assert_eq!(
                     (len, key.flags, key.id),
                     (header.bytes().len(), flags, id),
@@ -223,7 +238,7 @@ mod tests {
             (TunnelKind::Geneve, geneve([0, 0, 0x08, 0x00], &[]), TunnelFlags),
             (TunnelKind::Gre, gre([0x80, 0, 0x65, 0x58]), TunnelBadChecksum),
             (TunnelKind::Gre, gre([0x40, 0, 0x65, 0x58]), TunnelFlags),
-            (TunnelKind::Gre, gre([0, 0, 0x08, 0x00]), TunnelFlags),
+            (TunnelKind::Gre, gre([0, 0, 0x00, 0x2e]), TunnelFlags),
             (TunnelKind::Gre, gre([0, 1, 0x65, 0x58]), TunnelMalformed),
         ];
         for (kind, packet, wanted) in cases {
@@ -233,7 +248,8 @@ mod tests {
                 "{kind:?} {packet:02x?}"
             );
         }
-        let bad = Header::build(&TunnelSpec::new(TunnelKind::Vxlan), &out(TUN_KEY, 1 << 24, &[]));
+        let vxlan = TunnelSpec::new(TunnelKind::Vxlan);
+        let bad = Header::build(&vxlan, &out(TUN_KEY, 1 << 24, &[]), EtherType::TEB);
         assert_eq!(bad.err(), Some(BadAction));
     }
 }

@@ -111,7 +111,7 @@ impl Lane {
         while to.has_room()
             && let Some(answer) = rest.next()
         {
-            to.add(&answer.frame, answer.key, Inner { port: answer.port, options: None });
+            to.add(&answer.frame, answer.key, Inner { port: answer.port, options: None, bare: 0 });
         }
         let frames = to.finish();
         self.batch.begin(frames);

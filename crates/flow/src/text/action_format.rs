@@ -107,6 +107,7 @@ pub fn format_action(action: &Action, syntax: &Syntax<'_>) -> String {
         | Action::PushMpls(_)
         | Action::PopMpls(_)
         | Action::DecMplsTtl
+        | Action::DecNshTtl
         | Action::CopyTtlOut
         | Action::CopyTtlIn => header(action, syntax),
     }
@@ -130,6 +131,7 @@ fn header(action: &Action, syntax: &Syntax<'_>) -> String {
         Action::PushMpls(ty) => format!("push_mpls:0x{:04x}", ty.0),
         Action::PopMpls(ty) => format!("pop_mpls:0x{:04x}", ty.0),
         Action::DecMplsTtl => "dec_mpls_ttl".to_owned(),
+        Action::DecNshTtl => "dec_nsh_ttl".to_owned(),
         Action::CopyTtlOut => "copy_ttl_out".to_owned(),
         _ => "copy_ttl_in".to_owned(),
     }

@@ -156,7 +156,7 @@ impl Parser<'_> {
                 return Err(ParseError::Unsupported(format!("{} among actions", pair.key)));
             }
             "nat" => return Err(ParseError::Unsupported("nat outside of ct".to_owned())),
-            "dec_nsh_ttl" | "apply_actions" | "debug_recirc" | "debug_slow" | "unroll_xlate" => {
+            "apply_actions" | "debug_recirc" | "debug_slow" | "unroll_xlate" => {
                 return Err(ParseError::Unsupported(format!("action {}", pair.key)));
             }
             _ => match self.output(pair)? {
@@ -216,6 +216,7 @@ impl Parser<'_> {
             "set_mpls_tc" => whole(Field::MplsTc, number_of(key, text, 3)?),
             "set_mpls_ttl" => whole(Field::MplsTtl, number_of(key, text, 8)?),
             "dec_mpls_ttl" => Action::DecMplsTtl,
+            "dec_nsh_ttl" => Action::DecNshTtl,
             "copy_ttl_out" => Action::CopyTtlOut,
             "copy_ttl_in" => Action::CopyTtlIn,
             "mod_dl_src" => self.set(Field::EthSrc, text)?,

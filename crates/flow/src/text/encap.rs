@@ -86,6 +86,7 @@ pub(super) fn format_encap(encap: &Encap) -> String {
                 parts.push(format!("md_type={md_type}"));
             }
             parts.extend(tlvs.iter().map(|(class, kind, data)| {
+                // With leading zeros, unlike Open vSwitch, for they count in the length.
                 let digits: String = data.iter().map(|b| format!("{b:02x}")).collect();
                 format!("tlv(0x{class:04x},{kind},0x{digits})")
             }));

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::Syntax;
 use super::match_parse::SHORTHANDS;
-use super::value::{CT_FLAGS, TCP_FLAGS, format_flags, frag_word, hex, ipv4, ipv6, mac, wide_hex};
+use super::value::{
+    CT_FLAGS, TCP_FLAGS, format_flags, frag_word, hex, ipv4, ipv6, mac, packet_type, wide_hex,
+};
 use crate::{
     FRAG_LATER, Field, FlowKey, FlowMask, Match, OfPort, Prereq, TUN_CSUM, TUN_DF, TUN_KEY, TUN_OAM,
     VLAN_PRESENT,
@@ -77,6 +79,13 @@ fn mask_of_packet(key: &FlowKey) -> FlowMask {
         }
     }
     let p = &mut mask.0.packet;
+    if key.pipeline.packet_type != 0 {
+        p.eth_type = 0;
+    }
+    if described.meets(Prereq::Nsh) {
+        // What other packets have of IP is shown too; it is zero.
+        (p.ip_proto, p.ip_tos, p.ip_ttl, p.ip_frag) = (0xff, 0xff, 0xff, 0x3);
+    }
     if described.meets(Prereq::Nd) {
         // Both link-layer addresses are shown, the rest only where it is asked for.
         (p.arp_sha.0, p.arp_tha.0) = ([0xff; 6], [0xff; 6]);
@@ -224,7 +233,9 @@ impl Writer<'_> {
         self.dec("ct_tp_dst", Field::CtTpDst);
         match self.m.get(Field::PacketType) {
             Some((value, _)) if value != 0 => {
-                let _ = write!(self.out, "packet_type=({},{:#x}),", value >> 16, value & 0xffff);
+                self.out.push_str("packet_type=");
+                packet_type(&mut self.out, value as u32);
+                self.out.push(',');
             }
             _ if self.eth => self.out.push_str("eth,"),
             _ => {}
@@ -324,7 +335,10 @@ impl Writer<'_> {
 
     /// Addresses and header of IPv6, ARP or IPv4.
     fn network(&mut self, proto_told: bool) {
-        let arp = matches!(self.m.exact(Field::EthType), Some(0x0806 | 0x8035));
+        if self.m.meets(Prereq::Nsh) {
+            self.nsh();
+        }
+        let arp = self.m.meets(Prereq::Arp);
         if self.m.meets(Prereq::Ipv6) {
             self.ipv6("ipv6_src", Field::Ipv6Src);
             self.ipv6("ipv6_dst", Field::Ipv6Dst);
@@ -338,7 +352,7 @@ impl Writer<'_> {
         } else if arp {
             self.ipv4("arp_spa", Field::ArpSpa);
             self.ipv4("arp_tpa", Field::ArpTpa);
-        } else {
+        } else if !self.m.meets(Prereq::Nsh) {
             self.ipv4("nw_src", Field::IpSrc);
             self.ipv4("nw_dst", Field::IpDst);
         }
@@ -357,6 +371,38 @@ impl Writer<'_> {
         }
         if let Some((value, _)) = self.m.get(Field::NwTtl) {
             let _ = write!(self.out, "nw_ttl={value},");
+        }
+    }
+
+    fn nsh(&mut self) {
+        let byte = |w: &mut Self, name: &str, field: Field| match w.m.get(field) {
+            Some((value, mask)) if mask != field.value_mask() => {
+                let _ = write!(w.out, "{name}=0x{value:02x}/0x{mask:02x},");
+            }
+            Some((value, _)) => {
+                let _ = write!(w.out, "{name}={value},");
+            }
+            None => {}
+        };
+        let word = |w: &mut Self, name: &str, field: Field| {
+            let Some((value, mask)) = w.m.get(field) else { return };
+            let _ = write!(w.out, "{name}={value:#x}");
+            if mask != field.value_mask() {
+                let _ = write!(w.out, "/{mask:#x}");
+            }
+            w.out.push(',');
+        };
+        byte(self, "nsh_flags", Field::NshFlags);
+        byte(self, "nsh_ttl", Field::NshTtl);
+        byte(self, "nsh_mdtype", Field::NshMdtype);
+        byte(self, "nsh_np", Field::NshNp);
+        word(self, "nsh_spi", Field::NshSpi);
+        byte(self, "nsh_si", Field::NshSi);
+        // Only metadata of type 1 is words.
+        if self.m.exact(Field::NshMdtype) == Some(1) {
+            for field in [Field::NshC1, Field::NshC2, Field::NshC3, Field::NshC4] {
+                word(self, field.name(), field);
+            }
         }
     }
 

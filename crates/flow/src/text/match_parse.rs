@@ -61,6 +61,9 @@ pub fn parse_key(text: &str, syntax: &Syntax<'_>) -> Result<FlowKey> {
             vlan.tpid = 0x8100;
         }
     }
+    if key.pipeline.packet_type >> 16 == 1 {
+        key.packet.eth_type = key.pipeline.packet_type as u16;
+    }
     key.note_extras();
     Ok(key)
 }

@@ -10,8 +10,8 @@ use weft_wire::{EtherType, IpProto, Mac};
 use super::odp_action::mpls_entry;
 use super::value::{CT_FLAGS, TCP_FLAGS, frag_word, hex, wide_hex};
 use crate::{
-    DpPort, FlowKey, FlowMask, Match, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY, TUN_OAM, TlvTable,
-    TunnelKey, Vlan,
+    DpPort, EXTRA_BARE, Field, FlowKey, FlowMask, Match, PacketKey, TUN_CSUM, TUN_DF, TUN_GBP, TUN_KEY,
+    TUN_OAM, TlvTable, TunnelKey, Vlan,
 };
 
 /// Names of `TunnelKey::flags`, in the order in which they are printed.
@@ -127,7 +127,10 @@ pub fn format_dp_flow_options(
     }
     let port = DpPort(key.packet.in_port);
     out.push(format!("in_port({})", port_name(port).unwrap_or_else(|| port.to_string())));
-    out.push("packet_type(ns=0,id=0)".to_owned());
+    out.push(match key.packet.extras & EXTRA_BARE {
+        0 => "packet_type(ns=0,id=0)".to_owned(),
+        _ => format!("packet_type(ns=1,id={:#x})", key.packet.eth_type),
+    });
     headers(&key.packet, &m.packet, entries, &mut out);
     out.join(",")
 }
@@ -381,7 +384,46 @@ fn network(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
             g.mac("tha", key.arp_tha, mask.arp_tha);
             g.finish(out);
         }
+        EtherType::NSH => nsh(key, mask, out),
         _ => {}
+    }
+}
+
+fn nsh(key: &PacketKey, mask: &PacketKey, out: &mut Vec<String>) {
+    let key = FlowKey { packet: *key, ..FlowKey::default() };
+    let mask = FlowMask(FlowKey { packet: *mask, ..FlowKey::default() });
+    let mut g = Group::new("nsh");
+    for (name, field) in NSH_FIELDS {
+        let (value, bits) = (field.get(&key), field.mask_of(&mask));
+        if bits != 0 {
+            g.push(nsh_part(name, *field, value, bits));
+        }
+    }
+    g.finish(out);
+}
+
+/// Fields of a network service header, by their names in datapath flows.
+pub(super) const NSH_FIELDS: &[(&str, Field)] = &[
+    ("flags", Field::NshFlags),
+    ("ttl", Field::NshTtl),
+    ("mdtype", Field::NshMdtype),
+    ("np", Field::NshNp),
+    ("spi", Field::NshSpi),
+    ("si", Field::NshSi),
+    ("c1", Field::NshC1),
+    ("c2", Field::NshC2),
+    ("c3", Field::NshC3),
+    ("c4", Field::NshC4),
+];
+
+/// A field of a network service header in a datapath flow or action: bytes in decimal, words in hexadecimal; masks with
+/// all their digits, and both parts so where a byte is masked.
+pub(super) fn nsh_part(name: &str, field: Field, value: u128, mask: u128) -> String {
+    match (field.bits() > 8, mask == field.value_mask()) {
+        (true, true) => format!("{name}={value:#x}"),
+        (true, false) => format!("{name}={value:#x}/0x{mask:08x}"),
+        (false, true) => format!("{name}={value}"),
+        (false, false) => format!("{name}=0x{value:02x}/0x{mask:02x}"),
     }
 }
 

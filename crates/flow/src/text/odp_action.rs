@@ -3,12 +3,15 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use weft_wire::nsh::{Metadata, NshRepr};
 use weft_wire::{EtherType, IpProto};
 
 use super::ct::format_dp_ct;
-use super::odp::{Group, TUNNEL_FLAGS, tunnel_fields, tunnel_output_mask};
+use super::odp::{Group, NSH_FIELDS, TUNNEL_FLAGS, nsh_part, tunnel_fields, tunnel_output_mask};
 use super::value::{hex, wide_hex};
-use crate::{DpAction, DpPort, EncapHeader, PacketKey, SetField, ToController, TunnelKind, TunnelOut};
+use crate::{
+    DpAction, DpPort, EncapHeader, FlowKey, PacketKey, SetField, ToController, TunnelKind, TunnelOut,
+};
 
 /// Writes datapath actions separated by commas; `drop` if there are none. `key` is the packet's, which tells what
 /// protocol the fields that are set belong to; `port_name` as in [`super::format_dp_flow`].
@@ -26,11 +29,11 @@ pub fn format_dp_actions(
         rest = after;
         if let DpAction::Set(field) = action {
             let name = group_of(field, key);
-            let mut parts = vec![part_of(field, key)];
+            let mut parts = parts_of(field, key);
             while let Some((DpAction::Set(field), after)) = rest.split_first()
                 && group_of(field, key) == name
             {
-                parts.push(part_of(field, key));
+                parts.extend(parts_of(field, key));
                 rest = after;
             }
             // As the kernel's structures order them; what is set twice counts as it was set last.
@@ -59,7 +62,10 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
             format!("push_vlan({tpid}vid={},pcp={})", tci & 0xfff, tci >> 13)
         }
         DpAction::PopVlan => "pop_vlan".to_owned(),
-        DpAction::Set(field) => format!("set({}({}))", group_of(field, key), part_of(field, key).1),
+        DpAction::Set(field) => {
+            let parts: Vec<String> = parts_of(field, key).into_iter().map(|(_, text)| text).collect();
+            format!("set({}({}))", group_of(field, key), parts.join(","))
+        }
         DpAction::TunnelPush { header, actions } => {
             let inner = format_dp_actions(actions, key, port_name);
             format!("clone(tnl_push({}),{inner})", encap_text(header))
@@ -76,12 +82,48 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::PushMpls { lse, ethertype } => {
             format!("push_mpls({},eth_type=0x{ethertype:x})", mpls_entry(*lse))
         }
+        DpAction::AddMpls { lse, ethertype } => {
+            format!("add_mpls({},eth_type=0x{ethertype:x})", mpls_entry(*lse))
+        }
+        DpAction::PushEth { src, dst } => format!("push_eth(src={src},dst={dst})"),
+        DpAction::PopEth => "pop_eth".to_owned(),
+        DpAction::PushNsh(header) => push_nsh(header),
+        DpAction::PopNsh => "pop_nsh()".to_owned(),
         DpAction::PopMpls(ethertype) => format!("pop_mpls(eth_type=0x{ethertype:x})"),
         DpAction::CheckPktLen { len, greater, not_greater } => {
             let list = |actions: &[DpAction]| format_dp_actions(actions, key, port_name);
             format!("check_pkt_len(size={len},gt({}),le({}))", list(greater), list(not_greater))
         }
     }
+}
+
+fn push_nsh(header: &NshRepr) -> String {
+    let mut out = format!(
+        "push_nsh(flags={},ttl={},mdtype={},np={},spi={:#x},si={}",
+        header.flags,
+        header.ttl,
+        header.md_type(),
+        header.next,
+        header.path >> 8,
+        header.path & 0xff
+    );
+    match &header.metadata {
+        Metadata::Fixed(words) => {
+            for (i, word) in words.chunks(4).enumerate() {
+                let word = word.iter().fold(0, |n: u32, b| n << 8 | u32::from(*b));
+                let _ = write!(out, ",c{}={word:#x}", i + 1);
+            }
+        }
+        Metadata::Tlvs(bytes) if bytes.is_empty() => {}
+        Metadata::Tlvs(bytes) => {
+            out.push_str(",md2=0x");
+            bytes.iter().for_each(|b| {
+                let _ = write!(out, "{b:02x}");
+            });
+        }
+    }
+    out.push(')');
+    out
 }
 
 /// A label stack entry, field by field.
@@ -227,7 +269,31 @@ fn group_of(field: &SetField, key: &PacketKey) -> &'static str {
         SetField::NdReserved(_) | SetField::NdOptionsType(_) => "nd_ext",
         SetField::Priority(_) => "skb_priority",
         SetField::Mark(_) => "skb_mark",
+        SetField::NshBase { .. } | SetField::NshPath { .. } | SetField::NshContext { .. } => "nsh",
     }
+}
+
+/// Places within the group and texts of what is set: of a network service header it may be several fields.
+fn parts_of(field: &SetField, key: &PacketKey) -> Vec<(u8, String)> {
+    let mut of =
+        [PacketKey::default(), PacketKey::default()].map(|packet| FlowKey { packet, ..FlowKey::default() });
+    match *field {
+        SetField::NshBase { value, mask } => {
+            (of[0].packet.nd_reserved, of[1].packet.nd_reserved) = (value, mask);
+        }
+        SetField::NshPath { value, mask } => (of[0].packet.ipv4_src, of[1].packet.ipv4_src) = (value, mask),
+        SetField::NshContext { index, value, mask } => {
+            let at = usize::from(index & 3) * 4;
+            of[0].packet.nd_target[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            of[1].packet.nd_target[at..at + 4].copy_from_slice(&mask.to_be_bytes());
+        }
+        _ => return vec![part_of(field, key)],
+    }
+    let parts = NSH_FIELDS.iter().enumerate().map(|(i, (name, field))| {
+        let (value, mask) = (field.get(&of[0]), field.get(&of[1]));
+        (mask != 0).then(|| (i as u8, nsh_part(name, *field, value & mask, mask)))
+    });
+    parts.flatten().collect()
 }
 
 /// Place of a field within its group, and its text.
@@ -264,6 +330,10 @@ fn part_of(field: &SetField, key: &PacketKey) -> (u8, String) {
             let mut text = String::new();
             hex(&mut text, (*value).into());
             (0, text)
+        }
+        // See `parts_of`.
+        SetField::NshBase { .. } | SetField::NshPath { .. } | SetField::NshContext { .. } => {
+            (0, String::new())
         }
     }
 }

@@ -41,6 +41,16 @@ const FIELDS: &[(&str, &str, Field)] = &[
     ("nd", "tll", Field::NdTll),
     ("nd_ext", "nd_reserved", Field::NdReserved),
     ("nd_ext", "nd_options_type", Field::NdOptionsType),
+    ("nsh", "flags", Field::NshFlags),
+    ("nsh", "ttl", Field::NshTtl),
+    ("nsh", "mdtype", Field::NshMdtype),
+    ("nsh", "np", Field::NshNp),
+    ("nsh", "spi", Field::NshSpi),
+    ("nsh", "si", Field::NshSi),
+    ("nsh", "c1", Field::NshC1),
+    ("nsh", "c2", Field::NshC2),
+    ("nsh", "c3", Field::NshC3),
+    ("nsh", "c4", Field::NshC4),
     ("ct_tuple4", "src", Field::CtNwSrc),
     ("ct_tuple4", "dst", Field::CtNwDst),
     ("ct_tuple4", "proto", Field::CtNwProto),
@@ -137,7 +147,8 @@ impl Reader<'_> {
             "vlan" => self.vlan(text)?,
             "ct_state" => self.flags(Field::CtState, text)?,
             "tcp_flags" => self.flags(Field::TcpFlags, text)?,
-            "ufid" | "packet_type" => {}
+            "packet_type" => self.packet_type(text)?,
+            "ufid" => {}
             name => {
                 let known = FIELDS.iter().any(|(group, ..)| *group == name);
                 if !known {
@@ -147,6 +158,23 @@ impl Reader<'_> {
                     self.field(name, &field)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reads `ns=1,id=0x800`.
+    fn packet_type(&mut self, text: &str) -> Result<()> {
+        let (mut ns, mut id) = (0, 0);
+        for pair in pairs(text)? {
+            match pair.key {
+                "ns" => ns = number_of("ns", pair.text(), 16)? as u32,
+                "id" => id = number_of("id", pair.text(), 16)? as u16,
+                key => return Err(ParseError::UnknownKeyword(key.to_owned())),
+            }
+        }
+        if ns == 1 {
+            self.flow.key.pipeline.packet_type = ns << 16 | u32::from(id);
+            (self.flow.key.packet.eth_type, self.flow.mask.0.packet.eth_type) = (id, u16::MAX);
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ pub(super) fn parse_value(field: Field, text: &str, syntax: &Syntax<'_>) -> Resu
         Format::TcpFlags => flags(field, text, TCP_FLAGS)?,
         Format::CtState => flags(field, text, CT_FLAGS)?,
         Format::TunFlags => flags(field, text, TUN_FLAGS)?,
-        Format::PacketType => (packet_type(text)?, all),
+        Format::PacketType => (parse_packet_type(text)?, all),
         _ => raw_value(field, text)?,
     };
     if mask != 0 && mask != all && !field.maskable() {
@@ -204,7 +204,19 @@ pub(super) fn frag_word(value: u8, mask: u8) -> &'static str {
     FRAGS.iter().find(|(_, v, m)| (*v, *m) == (value & mask, mask)).map_or("<error>", |(word, ..)| word)
 }
 
-fn packet_type(text: &str) -> Result<u128> {
+/// Writes a packet type: EtherTypes in hexadecimal.
+pub(super) fn packet_type(out: &mut String, value: u32) {
+    let (namespace, kind) = (value >> 16, value & 0xffff);
+    let _ = write!(out, "({namespace},");
+    if namespace == 1 {
+        hex(out, kind.into());
+    } else {
+        let _ = write!(out, "{kind}");
+    }
+    out.push(')');
+}
+
+fn parse_packet_type(text: &str) -> Result<u128> {
     let want = "(namespace,type)";
     let wrong = || bad("packet_type", text, want);
     let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).ok_or_else(wrong)?;
@@ -316,7 +328,7 @@ pub(super) fn format_value(out: &mut String, field: Field, value: u128, mask: u1
         Format::CtState => format_flags(out, value, mask, all, CT_FLAGS),
         Format::TunFlags => format_flags(out, value, mask, all, TUN_FLAGS),
         Format::PacketType => {
-            let _ = write!(out, "({},{:#x})", value >> 16, value & 0xffff);
+            packet_type(out, value as u32);
         }
         Format::Dec | Format::Hex => {
             if field.info().format == Format::Dec {

@@ -71,6 +71,7 @@ fn decode_plain(number: u16, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
         nxast::SAMPLE3 => send::decode_sample(3, r)?,
         nxast::CONJUNCTION => decode_conjunction(r)?,
         nxast::CT_CLEAR => Action::CtClear,
+        nxast::DEC_NSH_TTL => Action::DecNshTtl,
         nxast::ENCAP => encap::decode_encap(r)?,
         nxast::DECAP => encap::decode_decap(r)?,
         nxast::CHECK_PKT_LARGER => regs::decode_check_len(r)?,
@@ -150,6 +151,7 @@ pub(super) fn encode(track: &mut Track, action: &Action, out: &mut Vec<u8>) {
             out.u16(0);
         }),
         Action::CtClear => bare(nxast::CT_CLEAR, out),
+        Action::DecNshTtl => bare(nxast::DEC_NSH_TTL, out),
         Action::PopQueue => bare(nxast::POP_QUEUE, out),
         Action::Exit => bare(nxast::EXIT, out),
         // Meters are actions from OpenFlow 1.5 on; no version before 1.1 copies TTLs.

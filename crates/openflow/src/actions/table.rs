@@ -110,6 +110,7 @@ pub(super) mod nxast {
     pub(crate) const LEARN2: u16 = 45;
     pub(crate) const ENCAP: u16 = 46;
     pub(crate) const DECAP: u16 = 47;
+    pub(crate) const DEC_NSH_TTL: u16 = 48;
     pub(crate) const CHECK_PKT_LARGER: u16 = 49;
     pub(crate) const DELETE_FIELD: u16 = 50;
 }
@@ -188,7 +189,9 @@ fn nicira(version: Version, number: u16) -> Option<Length> {
     Some(match number {
         RESUBMIT | SET_TUNNEL | SET_QUEUE | POP_QUEUE | RESUBMIT_TABLE | EXIT | DEC_TTL | FIN_TIMEOUT
         | CONTROLLER | PUSH_MPLS | POP_MPLS | SET_MPLS_TTL | DEC_MPLS_TTL | SET_MPLS_LABEL | SET_MPLS_TC
-        | CONJUNCTION | OUTPUT_TRUNC | GROUP | CT_CLEAR | RESUBMIT_TABLE_CT => Length::Exactly(16),
+        | CONJUNCTION | OUTPUT_TRUNC | GROUP | CT_CLEAR | RESUBMIT_TABLE_CT | DEC_NSH_TTL => {
+            Length::Exactly(16)
+        }
         REG_LOAD | SET_TUNNEL64 | OUTPUT_REG | OUTPUT_REG2 | STACK_PUSH | STACK_POP | SAMPLE
         | DELETE_FIELD => Length::Exactly(24),
         MULTIPATH | WRITE_METADATA | SAMPLE2 | SAMPLE3 => Length::Exactly(32),

@@ -55,6 +55,8 @@ pub(super) struct Subtable {
     plens: [u8; PREFIX_FIELDS],
     /// Hashes of the words up to the end of a stage, for each stage that another follows, with the number of rules.
     stages: [Trie<u32>; STAGES - 1],
+    /// The rules match a packet type: others are for frames only (`ovs-fields(7)`, "packet_type").
+    of_type: bool,
     /// Number of the last stage that has words.
     last: usize,
     pub(super) rules: Trie<Bucket>,
@@ -73,6 +75,7 @@ impl Subtable {
         let words = mask.words.len() as u8;
         Subtable {
             plens: PrefixField::ALL.map(|f| f.prefix_len(&full) as u8),
+            of_type: full.0.pipeline.packet_type != 0,
             last: mask.ends.iter().position(|e| *e == words).unwrap_or(0),
             mask,
             stages: Default::default(),
@@ -90,6 +93,9 @@ impl Subtable {
         prefixes: &Prefixes,
         covered: &mut Covered,
     ) -> Option<&'a [Arc<Rule>]> {
+        if key.pipeline.packet_type != 0 && !self.of_type {
+            return None;
+        }
         let (mut hash, mut start) = (0, 0);
         for stage in 0..=self.last {
             if self.ruled_out(stage, key, read, prefixes, covered) {

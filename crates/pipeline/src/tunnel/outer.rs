@@ -9,7 +9,7 @@ use weft_wire::geneve::GeneveRepr;
 use weft_wire::gre::GreRepr;
 use weft_wire::ipv4::{Ipv4Frag, Ipv4Repr};
 use weft_wire::ipv6::Ipv6Repr;
-use weft_wire::vxlan::{Gbp, VxlanRepr};
+use weft_wire::vxlan::{self, Gbp, VxlanRepr};
 use weft_wire::{EtherType, IpProto, Mac, Vni, ethernet, ipv4, ipv6, udp};
 
 use crate::config::TunnelConfig;
@@ -21,12 +21,14 @@ const CHECKSUM_WANTED: [u8; 2] = [0xff; 2];
 
 /// The outer headers for a tunnel. Lengths, the UDP source port, GRE sequence number and checksums are zero, and for
 /// the datapath to fill in; a UDP checksum only where its field is 0xffff (over IPv6 it is needed unless turned off by
-/// `csum=false`, RFC 6935 §5). `options` are for Geneve. `None`: the key does not fit the kind.
+/// `csum=false`, RFC 6935 §5). `options` are for Geneve. `None`: the key, or what
+/// is `inner` (an EtherType), does not fit the kind.
 pub(crate) fn build(
     config: &TunnelConfig,
     key: &TunnelKey,
     options: &[u8],
     (src, dst): (Mac, Mac),
+    inner: EtherType,
 ) -> Option<EncapHeader> {
     let mut bytes = vec![0; ROOM];
     let ip_offset = ethernet::HEADER_LEN;
@@ -43,7 +45,7 @@ pub(crate) fn build(
         }
         at += udp::HEADER_LEN;
     }
-    at += tunnel(config, key, options, bytes.get_mut(at..)?)?;
+    at += tunnel(config, key, options, inner, bytes.get_mut(at..)?)?;
     bytes.truncate(at);
     Some(EncapHeader { bytes, kind: config.kind, ip_offset })
 }
@@ -78,12 +80,23 @@ fn network(key: &TunnelKey, proto: IpProto, out: &mut [u8]) -> Option<(EtherType
 }
 
 /// The header of the tunnel itself. Returns its length.
-fn tunnel(config: &TunnelConfig, key: &TunnelKey, options: &[u8], out: &mut [u8]) -> Option<usize> {
+fn tunnel(
+    config: &TunnelConfig,
+    key: &TunnelKey,
+    options: &[u8],
+    inner: EtherType,
+    out: &mut [u8],
+) -> Option<usize> {
     let vni = || Vni::new(u32::try_from(key.id).ok()?);
     match config.kind {
         TunnelKind::Vxlan => {
             let gbp = (key.flags & TUN_GBP != 0).then_some(Gbp { id: key.gbp_id, flags: key.gbp_flags });
-            VxlanRepr { gbp, ..VxlanRepr::plain(vni()?) }.emit(out).ok()
+            let next = match config.gpe {
+                true => Some(vxlan::next_protocol(inner)?),
+                false if inner == EtherType::TEB => None,
+                false => return None,
+            };
+            VxlanRepr { gbp, next, ..VxlanRepr::plain(vni()?) }.emit(out).ok()
         }
         TunnelKind::Geneve => {
             let control = key.flags & TUN_OAM != 0;
@@ -93,7 +106,7 @@ fn tunnel(config: &TunnelConfig, key: &TunnelKey, options: &[u8], out: &mut [u8]
         TunnelKind::Gre => {
             let key_field = (key.flags & TUN_KEY != 0).then(|| u32::try_from(key.id));
             let gre = GreRepr {
-                protocol: EtherType::TEB,
+                protocol: inner,
                 checksum: key.flags & TUN_CSUM != 0,
                 key: key_field.transpose().ok()?,
                 sequence: config.seq.then_some(0),

@@ -1,6 +1,6 @@
 //! What does each OpenFlow action do to the packet?
 
-use weft_flow::{Action, DropReason, Encap, Field, OfPort, VLAN_PRESENT, Vlan};
+use weft_flow::{Action, DropReason, Field, OfPort, VLAN_PRESENT, Vlan};
 use weft_wire::{EtherType, IpProto};
 
 use super::{End, Frame, List, MAX_DEPTH, MAX_STACK, Next, Origin, Walk, Why, reason};
@@ -34,7 +34,7 @@ impl<'a> Walk<'a> {
             Action::Controller(to) => self.tell_controllers(to, origin, None),
             Action::Resubmit { port, table, ct } => return self.resubmit(*port, *table, *ct, origin),
             Action::Clone(actions) => {
-                let end = End::Restore(self.save());
+                let end = End::Clone(self.save());
                 return Next::Into(Frame { end, ..Frame::of(List::Slice(actions), origin) });
             }
             Action::Exit => self.exit = true,
@@ -46,6 +46,8 @@ impl<'a> Walk<'a> {
                     return self.expired(&[], origin);
                 }
             }
+            Action::DecNshTtl => return self.dec_nsh_ttl(origin),
+            Action::Decap(wanted) => return self.decap(*wanted),
             Action::Meter(id) => self.meter(*id),
             Action::Multipath(m) => self.multipath(m),
             Action::Bundle(b) => self.bundle(b, origin),
@@ -92,7 +94,8 @@ impl<'a> Walk<'a> {
             Action::SetVlanVid(vid) => self.set_tci(vid & 0xfff, 0xfff),
             Action::SetVlanPcp(pcp) => self.set_tci(u16::from(pcp & 7) << 13, 0xe000),
             Action::SetTpPort { dst, port } => self.set_tp_port(*dst, *port),
-            Action::PushMpls(ethertype) | Action::Encap(Encap::Mpls(ethertype)) => self.push_mpls(*ethertype),
+            Action::PushMpls(ethertype) => self.push_mpls(*ethertype),
+            Action::Encap(encap) => self.encap(encap),
             Action::PopMpls(ethertype) => self.pop_mpls(*ethertype),
             Action::CopyTtlOut => self.copy_ttl(true),
             Action::CopyTtlIn => self.copy_ttl(false),
@@ -118,6 +121,9 @@ impl<'a> Walk<'a> {
     }
 
     fn push_vlan(&mut self, tpid: EtherType) {
+        if self.packet.is_bare() {
+            return self.wrong_type(|| "a tag needs a frame".to_owned());
+        }
         if !self.packet.push_tag(Vlan { tpid: tpid.0, tci: VLAN_PRESENT }) {
             self.fatal(DropReason::BadAction);
         }
@@ -125,6 +131,9 @@ impl<'a> Walk<'a> {
 
     /// Sets bits of the outermost tag, pushing one if there is none.
     fn set_tci(&mut self, value: u16, bits: u16) {
+        if self.packet.is_bare() {
+            return self.wrong_type(|| "a tag needs a frame".to_owned());
+        }
         let mut tag = self.packet.top_tag(&mut self.mask);
         tag.tci = tag.tci & !bits | value | VLAN_PRESENT;
         self.packet.set_top_tag(tag, &mut self.mask);
@@ -143,7 +152,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The TTL ran out: controllers are told, by identifier, and the rest of the list is skipped.
-    fn expired(&mut self, ids: &[u16], origin: Origin) -> Next<'a> {
+    pub(super) fn expired(&mut self, ids: &[u16], origin: Origin) -> Next<'a> {
         self.blame(DropReason::TtlExceeded);
         for id in if ids.is_empty() { &[0] } else { ids } {
             self.packet_in(u16::MAX, *id, reason::INVALID_TTL, origin);

@@ -45,9 +45,10 @@ pub(crate) fn received_on(
         return nothing(key, DropReason::NotAttached, mode);
     };
     let mut walk = Walk::new(view, bridge, key, now_ms, mode);
-    walk.began.in_port = port.0;
+    walk.began = PipelineKey { in_port: port.0, ..walk.packet.key.pipeline };
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
     if walk.admit(port) {
+        walk.as_frame(port);
         walk.enter(port);
     }
     walk.finish(key)
@@ -70,7 +71,7 @@ pub(crate) fn packet_out(
     walk.packet_out = true;
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
     walk.cacheable = false;
-    walk.packet.key.pipeline = key.pipeline;
+    walk.packet.key.pipeline = PipelineKey { packet_type: key.packet.packet_type(), ..key.pipeline };
     walk.packet.key.pipeline.in_port = out.in_port.0;
     walk.began = walk.packet.key.pipeline;
     walk.packet.key.pipeline.actset_output = OfPort::UNSET.0;
@@ -97,7 +98,7 @@ pub(crate) fn resumed(view: &View<'_>, frozen: &Frozen, key: &FlowKey, now_ms: u
     };
     let mut walk = Walk::new(view, bridge, key, now_ms, mode);
     walk.cacheable = false;
-    walk.packet.key.pipeline = key.pipeline;
+    walk.packet.key.pipeline = PipelineKey { packet_type: key.packet.packet_type(), ..key.pipeline };
     if key.packet.extras & EXTRA_CT == 0 {
         // The datapath's packet is a new one.
         walk.packet.forget_tracking();

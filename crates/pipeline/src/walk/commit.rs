@@ -3,8 +3,11 @@
 //! Changes are put off until a packet leaves, so that what is written twice or undone costs nothing. A field that was
 //! written is set even where it might have that value already: to leave that out one would have to look at it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use weft_flow::{DpAction, FlowMask, PacketKey, SetField, VLAN_PRESENT, Vlan};
+use weft_wire::nsh::{self, Metadata, NshRepr};
 use weft_wire::{EtherType, Mac};
 
 use super::packet::{Packet, Tags};
@@ -60,11 +63,13 @@ impl Bits for Mac {
 impl Packet {
     /// Emits what the packet's changes since the last commit come to.
     pub(super) fn commit(&mut self, mask: &mut FlowMask, out: &mut Vec<DpAction>) {
+        self.commit_ethernet(mask, out);
         if self.dirty != PacketKey::default() {
             self.commit_fields(mask, out);
             self.dirty = PacketKey::default();
         }
         self.commit_tags(mask, out);
+        self.commit_bare(out);
         let wanted = (self.key.pipeline.pkt_mark, self.key.pipeline.skb_priority);
         if wanted.1 != self.told.1 {
             out.push(DpAction::Set(SetField::Priority(wanted.1)));
@@ -99,9 +104,17 @@ impl Packet {
         let arp = matches!(EtherType(self.key.packet.eth_type), EtherType::ARP | EtherType::RARP);
         field!(eth_src, SetField::EthSrc);
         field!(eth_dst, SetField::EthDst);
+        if self.key.packet.eth_type == EtherType::NSH.0 {
+            return self.commit_nsh(mask, out);
+        }
         field!(mpls[0], SetField::Mpls);
         // An entry that was pushed just now is pushed as it is to be.
-        if let [.., DpAction::PushMpls { lse, .. }, DpAction::Set(SetField::Mpls(new))] = &mut out[..] {
+        if let [
+            ..,
+            DpAction::PushMpls { lse, .. } | DpAction::AddMpls { lse, .. },
+            DpAction::Set(SetField::Mpls(new)),
+        ] = &mut out[..]
+        {
             *lse = *new;
             out.pop();
         }
@@ -124,6 +137,42 @@ impl Packet {
         } else {
             field!(arp_sha, SetField::NdSll);
             field!(arp_tha, SetField::NdTll);
+        }
+    }
+
+    /// Sets what was written of a network service header: of one that was pushed just now, in the push.
+    fn commit_nsh(&mut self, mask: &FlowMask, out: &mut Vec<DpAction>) {
+        let seen = mask.0.packet;
+        let word = |key: &PacketKey, i: usize| match i {
+            0 => key.nd_reserved,
+            1 => key.ipv4_src,
+            _ => be_word(&key.nd_target, i - 2),
+        };
+        for i in 0..6 {
+            let (dirty, value) = (word(&self.dirty, i), word(&self.key.packet, i));
+            let known = word(&seen, i) | word(&self.committed, i);
+            if dirty == 0 || dirty & !known == 0 && (word(&self.base, i) ^ value) & dirty == 0 {
+                continue;
+            }
+            if let Some(DpAction::PushNsh(header)) = out.last_mut() {
+                set_pushed(Arc::make_mut(header), i, value);
+            } else {
+                let (value, mask) = (value & dirty, dirty);
+                out.push(DpAction::Set(match i {
+                    0 => SetField::NshBase { value, mask },
+                    1 => SetField::NshPath { value, mask },
+                    _ => SetField::NshContext { index: (i - 2) as u8, value, mask },
+                }));
+            }
+        }
+        let ones = super::packet::all_ones().packet;
+        for (key, bits) in [(&mut self.base, self.key.packet), (&mut self.committed, ones)] {
+            let put = |old: u32, new: u32, at: u32| old & !at | new & at;
+            key.nd_reserved = put(key.nd_reserved, bits.nd_reserved, self.dirty.nd_reserved);
+            key.ipv4_src = put(key.ipv4_src, bits.ipv4_src, self.dirty.ipv4_src);
+            for ((old, new), at) in key.nd_target.iter_mut().zip(bits.nd_target).zip(self.dirty.nd_target) {
+                *old = *old & !at | new & at;
+            }
         }
     }
 
@@ -170,6 +219,21 @@ impl Packet {
         out.extend(push.iter().map(|tag| DpAction::PushVlan { tpid: tag.tpid, tci: wire_tci(*tag) }));
         self.base_tags = Tags { pushed: wanted.pushed, rest: wanted.rest };
         self.tags = self.base_tags.clone();
+    }
+}
+
+/// One of the four words of 16 bytes.
+fn be_word(bytes: &[u8; 16], i: usize) -> u32 {
+    bytes[i * 4..i * 4 + 4].iter().fold(0, |n, b| n << 8 | u32::from(*b))
+}
+
+/// Changes a header that is about to be pushed: word 0 is flags, TTL and types, 1 the path, the others the context.
+fn set_pushed(header: &mut NshRepr, i: usize, value: u32) {
+    match (i, &mut header.metadata) {
+        (0, _) => (header.flags, header.ttl) = ((value >> 24) as u8 & 3, (value >> 16) as u8 & nsh::MAX_TTL),
+        (1, _) => header.path = value,
+        (_, Metadata::Fixed(words)) => words[(i - 2) * 4..][..4].copy_from_slice(&value.to_be_bytes()),
+        (_, Metadata::Tlvs(_)) => {}
     }
 }
 

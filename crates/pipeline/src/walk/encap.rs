@@ -177,7 +177,11 @@ impl<'a> Walk<'a> {
             return self.blame(DropReason::TunnelNeighbourPending);
         };
         let options = if config.kind == TunnelKind::Geneve { self.options() } else { Vec::new() };
-        let Some(header) = outer::build(config, &key, &options, (local.mac, mac)) else {
+        let inner = match self.packet.packet_type() {
+            0 => EtherType::TEB,
+            bare => EtherType(bare as u16),
+        };
+        let Some(header) = outer::build(config, &key, &options, (local.mac, mac), inner) else {
             return self.blame(DropReason::BadAction);
         };
         if self.depth >= MAX_DEPTH {

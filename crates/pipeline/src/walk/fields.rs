@@ -102,7 +102,9 @@ impl<'a> Walk<'a> {
     /// Whether the packet at hand has what `prereq` asks for; what tells that is looked at.
     pub(super) fn meets(&mut self, prereq: Prereq) -> bool {
         match prereq {
-            Prereq::None | Prereq::Ethernet => true,
+            Prereq::None => true,
+            Prereq::Ethernet => !self.packet.is_bare(),
+            Prereq::Vlan if self.packet.is_bare() => false,
             Prereq::Vlan => {
                 self.look_field(Field::VlanTci, VLAN_PRESENT.into());
                 self.packet.key.packet.vlan[0].is_present()

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    Action, ControllerAction, DpAction, DropReason, EXTRA_CT, FlowKey, Instructions, Nat, Opaque, Recirc,
-    Subfield,
+    Action, ControllerAction, DpAction, DropReason, EXTRA_CT, FlowKey, Instructions, Nat, Opaque,
+    PipelineKey, Recirc, Subfield,
 };
 
 use super::packet::Packet;
@@ -23,9 +23,10 @@ fn rest(instructions: &Arc<Instructions>) -> Option<Arc<Instructions>> {
     any.then(|| i.clone())
 }
 
-/// How many of the frames are beyond the clone that the walk is in, and whether there is none.
+/// How many of the frames are beyond the clone that the walk is in, and whether there is none. A clone ends with the
+/// action set, as a bridge's pipeline does.
 fn boundary(frames: &[Frame<'_>]) -> (usize, bool) {
-    let clone = frames.iter().rposition(|f| matches!(f.end, End::Restore(_)));
+    let clone = frames.iter().rposition(|f| matches!(f.end, End::Clone(_) | End::Restore(_)));
     (clone.unwrap_or(0), clone.is_none())
 }
 
@@ -72,7 +73,7 @@ impl<'a> Walk<'a> {
             }
             frame.skip();
         }
-        if whole && root == Root::Whole {
+        if !whole || root == Root::Whole {
             frozen.action_set = self.action_set.drain(..).cloned().collect();
         }
         frozen
@@ -126,7 +127,7 @@ impl<'a> Walk<'a> {
                 _ => format!("packets of at most {len}:"),
             });
             self.run_frames(&mut copies, root);
-            if whole && root == Root::Whole {
+            if !whole || root == Root::Whole {
                 self.run_set();
             }
             self.leave();
@@ -135,7 +136,7 @@ impl<'a> Walk<'a> {
         });
         self.depth -= 1;
         frames[from..].iter_mut().for_each(Frame::skip);
-        if whole && root == Root::Whole {
+        if !whole || root == Root::Whole {
             self.action_set.clear();
         }
         if lists.iter().any(|list| !list.is_empty()) {
@@ -168,7 +169,9 @@ impl Packet {
 
     /// Takes a frozen walk's state over.
     pub(super) fn thaw(&mut self, frozen: &Frozen) {
-        self.key.pipeline = frozen.pipeline;
+        // What the packet begins with is known anew.
+        let packet_type = self.key.pipeline.packet_type;
+        self.key.pipeline = PipelineKey { packet_type, ..frozen.pipeline };
         self.told = frozen.told;
         self.hashed = frozen.hashed;
         let (mut known, mut bits) = (FlowKey::default(), FlowKey::default());

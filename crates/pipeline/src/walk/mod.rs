@@ -2,7 +2,7 @@
 //!
 //! `begin` finds the bridge and walks its tables; `lookup` finds rules; `action` executes actions, the larger ones in
 //! files of their own; `set` is the action set; `output` sends to ports, to other bridges and to controllers; `normal`
-//! switches; `encap` feeds tunnels; `freeze` interrupts and forks walks; `packet`, `fields` and `commit` keep the books
+//! switches; `encap` feeds tunnels; `header` puts headers in front; `freeze` interrupts and forks walks; `packet`, `fields` and `commit` keep the books
 //! of what was looked at and what was changed. Resubmits and clones are frames on a stack of the walk's own, so that no
 //! set of rules can exhaust the thread's.
 
@@ -15,6 +15,7 @@ mod encap;
 mod fields;
 mod freeze;
 mod group;
+mod header;
 mod learn;
 mod lookup;
 mod mpls;
@@ -91,6 +92,10 @@ impl Origin {
     fn none() -> Origin {
         Origin { table: 0, cookie: u64::MAX, reason: reason::ACTION }
     }
+    /// The action set.
+    fn of_set() -> Origin {
+        Origin { reason: reason::ACTION_SET, ..Origin::none() }
+    }
 }
 
 /// What happens when the actions of a frame are done.
@@ -99,6 +104,8 @@ enum End<'a> {
     Return,
     /// The rule's other instructions.
     Rule(&'a Arc<Instructions>),
+    /// The action set, and then as [`End::Restore`].
+    Clone(Box<Saved<'a>>),
     /// The packet is again what it was.
     Restore(Box<Saved<'a>>),
 }
@@ -186,6 +193,8 @@ enum Next<'a> {
     Fork(u16, Subfield),
     /// The rest waits until the packet was looked up again; it begins with this action itself.
     Again(Why),
+    /// The rest waits until the packet was looked up again; it begins with the next action.
+    Later(Why),
     /// The rest waits for a controller.
     Pause(&'a weft_flow::ControllerAction),
 }
@@ -195,6 +204,8 @@ enum Next<'a> {
 enum Why {
     /// To see what is beneath the label stack.
     Mpls,
+    /// To see what is beneath a header that was taken off.
+    Decap,
     /// To know its hash.
     Hash {
         /// Perturbs the hash.
@@ -358,6 +369,7 @@ impl<'a> Walk<'a> {
                 }
                 self.look_up_again(why, frames, root);
             }
+            Next::Later(why) => self.look_up_again(why, frames, root),
             Next::Pause(to) => self.pause(to, frames, root),
         }
     }
@@ -368,6 +380,17 @@ impl<'a> Walk<'a> {
         }
         let goto = match frame.end {
             End::Return => None,
+            End::Clone(saved) => match self.frame_of_set() {
+                // What a clone's actions wrote, and what was written before, is done within it.
+                Some(set) => {
+                    self.leave_steps(frame.steps);
+                    return frames.push(Frame { end: End::Restore(saved), ..set });
+                }
+                None => {
+                    self.restore(*saved);
+                    None
+                }
+            },
             End::Restore(saved) => {
                 self.restore(*saved);
                 None
@@ -469,6 +492,11 @@ fn has_no_effect(action: &DpAction) -> bool {
             | DpAction::PopVlan
             | DpAction::PushMpls { .. }
             | DpAction::PopMpls(_)
+            | DpAction::AddMpls { .. }
+            | DpAction::PushEth { .. }
+            | DpAction::PopEth
+            | DpAction::PushNsh(_)
+            | DpAction::PopNsh
             | DpAction::CtClear
             | DpAction::Hash { .. }
     )

@@ -11,7 +11,7 @@ use super::Walk;
 /// Label stack entries that a key holds.
 const MAX_LABELS: usize = 3;
 /// The bit at the bottom of the stack.
-const BOTTOM: u32 = 0x100;
+pub(super) const BOTTOM: u32 = 0x100;
 
 impl<'a> Walk<'a> {
     /// How many entries of the label stack are known; where its bottom is, is looked at.
@@ -28,13 +28,16 @@ impl<'a> Walk<'a> {
         MAX_LABELS
     }
 
-    fn look_label(&mut self, i: usize, bits: u32) {
+    pub(super) fn look_label(&mut self, i: usize, bits: u32) {
         let mut looked = weft_flow::FlowMask::empty();
         looked.0.packet.mpls[i] = bits;
         self.look(&looked);
     }
 
     pub(super) fn push_mpls(&mut self, ethertype: EtherType) {
+        if self.packet.is_bare() {
+            return self.wrong_type(|| "push_mpls needs a frame".to_owned());
+        }
         let n = self.labels();
         if n >= MAX_LABELS {
             return self.fatal(DropReason::BadAction);
@@ -51,7 +54,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The first entry of a packet: explicit null, with the TTL and class of the IP header.
-    fn first_label(&mut self) -> u32 {
+    pub(super) fn first_label(&mut self) -> u32 {
         let (mut class, mut ttl) = (0, 64);
         let label = if self.eth_type() == EtherType::IPV6 { 2 } else { 0 };
         if self.is_ip() && !self.packet.beneath_unknown {
@@ -63,6 +66,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn pop_mpls(&mut self, ethertype: EtherType) {
+        if self.packet.is_bare() {
+            return self.wrong_type(|| "pop_mpls needs a frame".to_owned());
+        }
         let n = self.labels();
         if n == 0 {
             return self.note(|| "the packet has no label".to_owned());
@@ -133,7 +139,8 @@ pub(super) fn needs_beneath(action: &Action) -> bool {
         | Action::FinTimeout { .. }
         | Action::Ct(_)
         | Action::Encap(_)
-        | Action::Decap(_) => true,
+        | Action::Decap(_)
+        | Action::DecNshTtl => true,
         Action::SetField { field, .. } => deep(*field),
         Action::Move { src, dst } => sub(src) || sub(dst),
         Action::StackPush(of) | Action::StackPop(of) => sub(of),

@@ -85,7 +85,8 @@ impl<'a> Walk<'a> {
             return self.flood_vlan(frame, input);
         }
         self.deps.add(bridge.fdb.tag(frame.vlan, dst));
-        let Some(port) = bridge.fdb.lookup(frame.vlan, dst) else {
+        let known = self.taught(frame.vlan, dst).or_else(|| bridge.fdb.lookup(frame.vlan, dst));
+        let Some(port) = known else {
             self.note(|| format!("no learned MAC for destination {dst} in VLAN {}, flooding", frame.vlan));
             return self.flood_vlan(frame, input);
         };
@@ -165,6 +166,14 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    /// Where an address is as the packet itself taught in this walk: that counts for it even where nothing is learned.
+    fn taught(&self, vlan: u16, mac: Mac) -> Option<OfPort> {
+        let (id, fdb) = (self.bridge.config.id, &self.bridge.fdb);
+        let by_this = |r: &&FdbRef| r.bridge == id && r.vlan == vlan && r.mac == mac;
+        let last = self.refresh.iter().rev().find(by_this)?;
+        fdb.would_learn(vlan, mac, last.port).then_some(last.port)
     }
 
     /// To every other port that carries the VLAN.

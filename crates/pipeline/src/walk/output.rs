@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_flow::{ControllerAction, DpAction, DropReason, OfPort, Opaque, ToController};
+use weft_flow::{ControllerAction, DpAction, DropReason, OfPort, Opaque, PipelineKey, ToController};
 
 use super::{MAX_DEPTH, Origin, Walk, reason};
-use crate::config::{PortConfig, PortKind};
+use crate::config::{PacketTypes, PortConfig, PortKind};
 use crate::trace::StepKind;
 
 impl<'a> Walk<'a> {
@@ -89,9 +89,19 @@ impl<'a> Walk<'a> {
             return self
                 .blame_on(DropReason::PortNoForward, || format!("port {} \"{}\"", port.ofport, port.name));
         }
+        if !self.type_fits(port) {
+            self.warn(|| {
+                "Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.".to_owned()
+            });
+            return self
+                .blame_on(DropReason::PacketType, || format!("port {} \"{}\"", port.ofport, port.name));
+        }
         match &port.kind {
             PortKind::Patch { peer: Some((bridge, peer)) } => self.patch(*bridge, *peer),
             PortKind::Patch { peer: None } => self.blame(DropReason::PortGone),
+            PortKind::Tunnel(config) if config.packets == PacketTypes::LegacyL3 && !self.packet.is_bare() => {
+                self.send_bare(port, config);
+            }
             PortKind::Tunnel(config) => self.encapsulate(port, config),
             PortKind::Internal { addrs } => {
                 if let Some(tunnel) = self.terminates(addrs) {
@@ -137,7 +147,8 @@ impl<'a> Walk<'a> {
         self.clear_tracking();
         let queue = self.packet.key.pipeline.skb_priority;
         let mark = self.packet.key.pipeline.pkt_mark;
-        self.packet.key.pipeline = Default::default();
+        let packet_type = self.packet.packet_type();
+        self.packet.key.pipeline = PipelineKey { packet_type, ..PipelineKey::default() };
         (self.packet.key.pipeline.skb_priority, self.packet.key.pipeline.pkt_mark) = (queue, mark);
         self.packet.forget_origin();
         self.action_set.clear();

@@ -9,7 +9,7 @@ use std::mem::offset_of;
 
 use smallvec::SmallVec;
 use weft_flow::{
-    CACHED_WORDS, CT_WORDS, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask,
+    CACHED_WORDS, CT_WORDS, EXTRA_BARE, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask,
     PACKET_WORDS, PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Vlan,
 };
 use weft_wire::EtherType;
@@ -68,6 +68,8 @@ pub(super) struct Packet {
     pub(super) hashed: bool,
     /// Tunnel options were set or removed.
     pub(super) options_written: bool,
+    /// The datapath's packet has no Ethernet header.
+    pub(super) base_bare: bool,
     /// A label was popped: what follows the Ethernet header and tags is not known until the packet is looked up again.
     pub(super) beneath_unknown: bool,
     /// Headers that the datapath may have changed by itself, so that `base` is not what it has: addresses and ports.
@@ -102,19 +104,25 @@ impl Packet {
             }
             rest.fill(u64::MAX);
         }
+        let bare = extras & EXTRA_BARE != 0;
+        let mut key = *key;
+        key.pipeline.packet_type = key.packet.packet_type();
+        // A packet without Ethernet header has no tags to be looked at.
+        let tags = Tags { pushed: SmallVec::new(), rest: if bare { 2 } else { 0 } };
         Packet {
-            key: *key,
+            key,
             settled,
             dirty: PacketKey::default(),
             base: key.packet,
             committed: PacketKey::default(),
-            tags: Tags::default(),
-            base_tags: Tags::default(),
+            tags: tags.clone(),
+            base_tags: tags,
             received: key.packet.vlan,
             plain,
             told: (0, 0),
             hashed: false,
             options_written: false,
+            base_bare: bare,
             beneath_unknown: false,
             translated: false,
             remarked: false,
@@ -311,7 +319,7 @@ impl Packet {
 }
 
 /// A key with every bit set, used as a mask.
-fn all_ones() -> FlowKey {
+pub(super) fn all_ones() -> FlowKey {
     let mut key = FlowKey::default();
     key.words_mut().fill(u64::MAX);
     key

@@ -2,7 +2,7 @@
 
 use weft_flow::{Action, OfPort};
 
-use super::{Frame, List, Origin, Root, Walk, reason};
+use super::{Frame, List, Origin, Root, Walk};
 
 impl<'a> Walk<'a> {
     /// Puts an action in the action set, in place of one of its kind.
@@ -16,14 +16,25 @@ impl<'a> Walk<'a> {
         self.packet.key.pipeline.actset_output = OfPort::UNSET.0;
     }
 
+    /// The action set, which is empty after, as actions to be executed; `None`: nothing is to be done.
+    pub(super) fn frame_of_set(&mut self) -> Option<Frame<'a>> {
+        let set = std::mem::take(&mut self.action_set);
+        if set.is_empty() || self.fatal.is_some() {
+            return None;
+        }
+        self.exit = false;
+        self.record(crate::trace::StepKind::Table, || "--. Executing action set:".to_owned());
+        let set = List::Set(ordered(set.into_iter()));
+        Some(Frame { steps: 1, ..Frame::of(set, Origin::of_set()) })
+    }
+
     /// Executes an action set.
     pub(super) fn execute_set(&mut self, set: &[&'a Action]) {
-        let origin = Origin { table: 0, cookie: u64::MAX, reason: reason::ACTION_SET };
         // The set stands at the end of what the first table led to.
         let reopened = self.recorder.as_mut().is_some_and(crate::trace::Recorder::reopen);
         self.record(crate::trace::StepKind::Table, || "--. Executing action set:".to_owned());
         let set = ordered(set.iter().copied());
-        self.run_frames(&mut vec![Frame::of(List::Set(set), origin)], Root::Part);
+        self.run_frames(&mut vec![Frame::of(List::Set(set), Origin::of_set())], Root::Part);
         self.leave_steps(1 + u16::from(reopened));
     }
 }
@@ -72,7 +83,7 @@ fn rank(action: &Action) -> u8 {
         Action::PushVlan(_) => 6,
         Action::CopyTtlOut => 7,
         Action::DecMplsTtl => 8,
-        Action::DecTtl(_) => 9,
+        Action::DecTtl(_) | Action::DecNshTtl => 9,
         Action::SetQueue(_) => 11,
         Action::Meter(_) => 12,
         Action::Group(_) => 13,

@@ -237,6 +237,7 @@ fn tunnel_spec(kind: &IfaceKind) -> Option<TunnelSpec> {
             kind: config.kind,
             dst_port: config.dst_port,
             gbp: config.gbp,
+            gpe: config.gpe,
             csum: config.csum,
             seq: config.seq,
             // Which local addresses are taken is for the pipeline to say.

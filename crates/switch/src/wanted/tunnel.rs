@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_flow::TunnelKind;
-use weft_pipeline::{TunnelAddr, TunnelByte, TunnelConfig, TunnelId};
+use weft_pipeline::{PacketTypes, TunnelAddr, TunnelByte, TunnelConfig, TunnelId};
 
 /// The encapsulation behind an interface type.
 pub(super) fn kind(type_name: &str) -> Option<TunnelKind> {
@@ -73,10 +73,19 @@ pub(super) fn read(
         for extension in options.get("exts").iter().flat_map(|text| text.split(',')) {
             match extension.trim() {
                 "gbp" => config.gbp = true,
+                "gpe" => config.gpe = true,
                 "" => {}
                 other => return Err(format!("unknown extension '{other}'")),
             }
         }
+    }
+    if let (TunnelKind::Vxlan | TunnelKind::Gre, Some(types)) = (kind, options.get("packet_type")) {
+        config.packets = match *types {
+            "legacy_l2" => PacketTypes::LegacyL2,
+            "legacy_l3" => PacketTypes::LegacyL3,
+            "ptap" => PacketTypes::Any,
+            _ => return Err(bad("packet_type")),
+        };
     }
     Ok(config)
 }

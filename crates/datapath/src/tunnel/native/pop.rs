@@ -117,6 +117,8 @@ struct Half {
     outer: Outer,
     /// Where the tunnel header begins, once `outer.at` is where the inner frame does.
     header: usize,
+    /// The EtherType that what is inside begins with; 0: it is a frame.
+    bare: u16,
 }
 
 impl Lane {
@@ -174,15 +176,16 @@ impl Lane {
         self.batch.tunnelled |= 1 << i;
         let key = &mut self.batch.keys[i].tunnel;
         *key = TunnelKey::default();
-        let mut half =
-            Half { slot: frame.slot, listener, outer: read_outer(packet, listener.kind, key)?, header: 0 };
+        let outer = read_outer(packet, listener.kind, key)?;
+        let mut half = Half { slot: frame.slot, listener, outer, header: 0, bare: 0 };
         match packet.offload.gso {
             Some(gso) if gso.kind == GsoKind::UdpL4 => Ok(Read::Train(half, gso.size)),
             // A kernel's tunnel describes the inner packet's segmentation.
             _ => {
                 let payload = &packet.data()[half.outer.at..half.outer.end];
                 half.header = half.outer.at;
-                half.outer.at += header::parse(listener.kind, payload, key)?;
+                let (len, bare) = header::parse(listener.kind, payload, key)?;
+                (half.outer.at, half.bare) = (half.outer.at + len, bare);
                 Ok(Read::Whole(half))
             }
         }
@@ -196,7 +199,8 @@ impl Lane {
             let key = self.batch.keys[i].tunnel;
             let header = &self.exec.pool.get(half.slot).data()[half.header..half.outer.at];
             let options = header::options(half.listener.kind, header);
-            let port = self.demux.port(half.listener.kind, half.listener.dst_port, &key);
+            let TunnelListener { kind, dst_port, .. } = half.listener;
+            let port = self.demux.port(kind, dst_port, &key, half.bare != 0);
             let (port, options) = match port.and_then(|port| Ok((port, self.demux.options(port, options)?))) {
                 Ok(found) => found,
                 Err(reason) => {
@@ -211,6 +215,7 @@ impl Lane {
             packet.offload = inner_offload(packet.offload, half.outer.at);
             packet.in_port = port;
             packet.meta.reset();
+            packet.meta.bare = half.bare;
             let bytes = packet.len() as u64;
             if run.0 != port {
                 self.count_popped(run);

@@ -75,6 +75,7 @@ impl<'a> Plan<'a> {
             return Err(DropReason::FrameTooLong);
         }
         packet.offload = VnetHdr::default();
+        packet.meta.bare = 0;
         packet.data_mut()[..bytes.len()].copy_from_slice(bytes);
         self.finish(packet, serial)
     }
