@@ -243,6 +243,10 @@ impl Model {
     /// From a table on, the action set included.
     fn pass(&mut self, table: u8) -> Option<()> {
         self.table(table, None)?;
+        self.execute_set()
+    }
+
+    fn execute_set(&mut self) -> Option<()> {
         self.exit = false;
         let set = std::mem::take(&mut self.set);
         let rank = |a: &Action| match a {
@@ -343,6 +347,7 @@ impl Model {
                 Action::Clone(actions) => {
                     let saved = (self.packet.clone(), self.set.clone(), self.stack.clone());
                     self.list(actions, table)?;
+                    self.execute_set()?;
                     (self.packet, self.set, self.stack) = saved;
                     self.exit = false;
                 }
