@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_conntrack::Conntrack;
-use weft_flow::{DpAction, DpPort, DropReason, Match, ToController, TunnelKind};
+use weft_flow::{DpAction, DpPort, DropReason, Match, RuleRef, ToController, TunnelKind};
 use weft_wire::Mac;
 
 /// The result of a control call.
@@ -320,6 +320,19 @@ pub struct DatapathStats {
     pub masks_looked_at: u64,
 }
 
+/// Packets that were dropped because a rule said so, or led to where none did.
+#[derive(Clone, Debug)]
+pub struct RuleDrop {
+    /// The rule that matched last.
+    pub rule: RuleRef,
+    /// Why they were dropped.
+    pub reason: DropReason,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 /// How the caches work, as `upcall/*` and `revalidator/*` change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -374,6 +387,8 @@ pub trait Datapath: Send + Sync {
 
     /// Drops of all ports and of the datapath itself, since it began.
     fn drops(&self) -> DropCounts;
+    /// Drops by rule, of rules that are there; traffic of cached flows counts when it is credited.
+    fn rule_drops(&self) -> Vec<RuleDrop>;
     /// Totals of the caches.
     fn stats(&self) -> DatapathStats;
     /// Named event counters, for `coverage/show`.

@@ -16,6 +16,7 @@ use weft_wire::Mac;
 
 use crate::arch::prefetch;
 use crate::megaflow::{Classifier, Values};
+use crate::rule_drops::RuleDrops;
 use crate::smc::SignatureCache;
 
 /// Match words that stand in the hot half; longer matches spill to the cold half.
@@ -159,6 +160,8 @@ pub(crate) struct FlowTable {
     limit: usize,
     /// Each flow is for one kind of packet.
     exact: bool,
+    /// Where dropped packets are charged to rules.
+    rule_drops: Arc<RuleDrops>,
     /// Flows that were made narrower than they had to be.
     pub(crate) narrowed: u64,
     /// Where the next search for an old flow begins.
@@ -182,9 +185,15 @@ impl FlowTable {
             classifier: Classifier::new(seed),
             limit: limit.max(1),
             exact: false,
+            rule_drops: Arc::default(),
             narrowed: 0,
             clock: 0,
         }
+    }
+
+    /// Charges dropped packets to rules here from now on.
+    pub(crate) fn charge(&mut self, drops: &Arc<RuleDrops>) {
+        self.rule_drops = drops.clone();
     }
 
     /// Number of flows.
@@ -395,6 +404,9 @@ impl FlowTable {
         let used = hot.used_ms.min(now_ms);
         let rules = cold.rules.iter().map(|rule| &rule.stats);
         rules.chain(&cold.counters).for_each(|stats| stats.credit(packets, bytes, used));
+        if let Some(reason) = cold.drop.filter(|_| cold.actions.is_empty()) {
+            self.rule_drops.add(&cold.rules, reason, packets, bytes);
+        }
         true
     }
 

@@ -64,12 +64,14 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(shared: &Arc<Shared>, number: usize, flow_limit: usize) -> std::io::Result<Self> {
         let epoll = Epoll::new()?;
+        let mut flows = FlowTable::new(flow_limit, shared.seed);
+        flows.charge(&shared.rule_drops);
         epoll.add(&shared.lanes[number].bell, interest::READ, BELL)?;
         Ok(Lane {
             changes: shared.pipeline.subscribe(),
             demux: Demux::new(shared.pipeline.snapshot()),
             epochs: Epochs::default(),
-            flows: FlowTable::new(flow_limit, shared.seed),
+            flows,
             batch: Batch::new(),
             exec: Executor::new(shared, number)?,
             sources: Vec::new(),

@@ -12,6 +12,7 @@
 //! | `actions`, `hand`, `rewrite`, `executor` | What is done with a frame, and how does it leave?     |
 //! | `meta`, `recirc`                | How is a frame looked up again, with what it carries along?    |
 //! | `ct`                            | How does a frame pass connection tracking?                     |
+//! | `rule_drops`                    | Which rules drop packets?                                      |
 //! | `ports`                         | How does each kind of port read and write?                     |
 //! | `tunnel`                        | How do frames cross an underlay?                               |
 //! | `user`, `commands`, `shared`    | How are lanes controlled?                                      |
@@ -39,6 +40,7 @@ mod ports;
 pub mod probe;
 mod recirc;
 mod rewrite;
+mod rule_drops;
 mod shared;
 mod smc;
 mod stats;

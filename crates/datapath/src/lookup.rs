@@ -185,7 +185,9 @@ impl Lane {
         }
         self.batch.done |= 1 << i;
         if verdict.actions.is_empty() {
-            self.exec.drop_received(in_port, verdict.drop.unwrap_or(DropReason::RuleDrop), 1);
+            let reason = verdict.drop.unwrap_or(DropReason::RuleDrop);
+            self.shared.rule_drops.add(&verdict.rules, reason, 1, len);
+            self.exec.drop_received(in_port, reason, 1);
         } else {
             self.exec.run(&[slot], &verdict.actions);
         }

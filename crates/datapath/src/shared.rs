@@ -12,6 +12,7 @@ use weft_pipeline::Pipeline;
 
 use crate::contract::{ControllerSink, Execute, FlowEntry, Tuning};
 use crate::ports::{Port, Source};
+use crate::rule_drops::RuleDrops;
 use crate::stats::LaneCounters;
 use crate::tunnel::{Pool, PoolKey};
 
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) sink: ControllerSink,
     pub(crate) conntrack: Conntrack,
+    pub(crate) rule_drops: Arc<RuleDrops>,
     /// Start of every hash; random.
     pub(crate) seed: u64,
     pub(crate) lanes: Box<[LaneHandle]>,

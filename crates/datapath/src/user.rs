@@ -13,7 +13,7 @@ use weft_pipeline::Pipeline;
 use crate::clock::now_ms;
 use crate::contract::{
     Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry, PortInfo,
-    PortKind, PortSpec, PortStats, Result, Tuning,
+    PortKind, PortSpec, PortStats, Result, RuleDrop, Tuning,
 };
 use crate::lane::Lane;
 use crate::packet::FRAME_ROOM;
@@ -86,6 +86,7 @@ impl UserDatapath {
         let shared = Arc::new(Shared {
             pipeline,
             sink,
+            rule_drops: Arc::default(),
             conntrack: Conntrack::new(random(), Limits::default()),
             seed: random(),
             lanes: handles.map_err(|e| Error::os("make a lane's doorbell", e))?,
@@ -365,6 +366,10 @@ impl Datapath for UserDatapath {
             lane.counters.drops.sum_into(&mut total);
         }
         total
+    }
+
+    fn rule_drops(&self) -> Vec<RuleDrop> {
+        self.shared.rule_drops.list()
     }
 
     fn stats(&self) -> DatapathStats {

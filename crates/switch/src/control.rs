@@ -383,6 +383,7 @@ impl Control {
             self.db.tick(now);
             self.pipeline.age(now);
             self.openflow.on_tick(now);
+            crate::unixctl::tick(self, now);
             if !self.world.restoring {
                 self.expire_rules(now);
             }
@@ -419,6 +420,11 @@ impl Control {
         for conn in orphans {
             self.on_closed(conn, "its remote was removed");
         }
+    }
+
+    /// A command changed something: it is published, and routes are looked at again.
+    pub(crate) fn changed_by_hand(&mut self) {
+        (self.todo.world, self.todo.routes) = (true, true);
     }
 
     fn expire_rules(&mut self, now: u64) {

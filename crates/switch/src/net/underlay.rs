@@ -22,6 +22,8 @@ const CONFIRM_MS: u64 = 30_000;
 /// Native tunnels: the bridges that lead to tunnel ends.
 #[derive(Default)]
 pub(crate) struct Native {
+    /// Routes that were added by hand.
+    pub(crate) by_hand: Vec<Route>,
     /// Our internal ports by device.
     ports: HashMap<u32, (u32, OfPort)>,
     /// Whether any route leads through them.
@@ -42,7 +44,7 @@ impl Native {
             .filter(|(_, i)| matches!(i.wanted.kind, Ok(IfaceKind::Internal)) && i.state.ifindex != 0)
             .filter_map(|(b, i)| Some((i.state.ifindex, (b.id, i.ofport?))))
             .collect();
-        let mut routes: Vec<Route> = Vec::new();
+        let mut routes = self.by_hand.clone();
         let mut by_flow = false;
         for bridge in world.bridges.values_mut() {
             for iface in bridge.ifaces.values_mut() {
@@ -56,6 +58,11 @@ impl Native {
                     TunnelAddr::Addr(local) => Some(local),
                     TunnelAddr::Any | TunnelAddr::Flow => None,
                 };
+                // The longest prefix decides: the kernel's way there is not to hide a route added by hand.
+                if let Some(egress) = self.way_by_hand(remote, links) {
+                    iface.egress = Some(egress);
+                    continue;
+                }
                 let Some((egress, route)) = self.way_to(remote, local, links) else { continue };
                 iface.egress = Some(egress);
                 if let Some(route) = route.filter(|r| !routes.iter().any(|old| old.prefix == r.prefix)) {
@@ -68,6 +75,15 @@ impl Native {
         }
         self.active = !routes.is_empty();
         routes
+    }
+
+    /// The device by which packets to `remote` leave by a route added by hand.
+    fn way_by_hand(&self, remote: IpAddr, links: &Links) -> Option<Egress> {
+        let route = self.by_hand.iter().filter(|r| r.covers(remote)).max_by_key(|r| r.plen)?;
+        let at = (route.bridge, route.port);
+        let index = self.ports.iter().find(|(_, port)| **port == at).map(|(index, _)| *index)?;
+        let device = links.by_index(index)?;
+        Some(Egress { device: device.name.clone(), carrier: device.carrier, source: Some(route.src) })
     }
 
     /// The device by which packets to `remote` leave, and the route if it is ours.

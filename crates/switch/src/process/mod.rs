@@ -2,4 +2,5 @@
 
 pub mod detach;
 pub(crate) mod paths;
+mod pattern;
 pub(crate) mod vlog;

@@ -16,6 +16,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::pattern::{Line, Pattern};
+
 /// Every module that logs.
 pub(crate) const MODULES: &[&str] = &[
     "bridge",
@@ -81,6 +83,10 @@ const FILE: usize = 2;
 struct State {
     /// Level by module and destination.
     levels: Vec<[Severity; 3]>,
+    /// How lines look, by destination.
+    patterns: [Pattern; 3],
+    /// Modules whose warnings are not rationed.
+    unrationed: Vec<&'static str>,
     path: Option<PathBuf>,
     file: Option<File>,
     syslog: Option<std::os::unix::net::UnixDatagram>,
@@ -91,7 +97,7 @@ struct State {
 impl State {
     /// Whether a message may be told, by how often its place in the program warns: peers must not fill the disk.
     fn admit(&mut self, metadata: &'static Metadata<'static>) -> Option<u64> {
-        if *metadata.level() != Level::WARN {
+        if *metadata.level() != Level::WARN || self.unrationed.contains(&module_of(metadata.target())) {
             return Some(0);
         }
         let place = (metadata.file().unwrap_or(""), metadata.line().unwrap_or(0));
@@ -142,6 +148,8 @@ impl Default for Vlog {
         Vlog {
             state: Arc::new(Mutex::new(State {
                 levels,
+                patterns: Pattern::defaults(),
+                unrationed: Vec::new(),
                 path: None,
                 file: None,
                 syslog: None,
@@ -200,7 +208,10 @@ impl Vlog {
     /// and one a level.
     pub(crate) fn set(&self, spec: &str) -> Result<(), String> {
         let (mut module, mut destination, mut level) = (None, None, None);
-        if ["PATTERN:", "FACILITY:"].iter().any(|p| spec.len() > p.len() && spec.starts_with(p)) {
+        if let Some(rest) = spec.strip_prefix("PATTERN:") {
+            return self.set_pattern(rest);
+        }
+        if spec.len() > "FACILITY:".len() && spec.starts_with("FACILITY:") {
             return Ok(());
         }
         for word in spec.split([' ', ',', ':']).filter(|w| !w.is_empty()) {
@@ -237,6 +248,54 @@ impl Vlog {
             let _ = writeln!(out, "{module:<16}  {c:<4}       {s:<4}       {f:<4}");
         }
         out
+    }
+
+    /// Changes how lines look: `DESTINATION:PATTERN`.
+    fn set_pattern(&self, spec: &str) -> Result<(), String> {
+        let (name, text) = spec.split_once(':').ok_or("missing pattern")?;
+        let found = DESTINATIONS.iter().position(|d| d.eq_ignore_ascii_case(name));
+        let all = name.eq_ignore_ascii_case("any");
+        if found.is_none() && !all {
+            return Err(format!("unknown destination \"{name}\""));
+        }
+        let mut state = self.lock();
+        for (n, pattern) in state.patterns.iter_mut().enumerate() {
+            if all || found == Some(n) {
+                *pattern = Pattern::new(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The table of `vlog/list-pattern`.
+    pub(crate) fn patterns(&self) -> String {
+        let mut out = String::from("         prefix                            format\n");
+        out.push_str("         ------                            ------\n");
+        let state = self.lock();
+        for n in [SYSLOG, CONSOLE, FILE] {
+            let prefix = if n == SYSLOG { "<%B>" } else { "none" };
+            let name = DESTINATIONS[n].to_ascii_uppercase();
+            let _ = writeln!(out, "{name:<8} {prefix:<33} {}", state.patterns[n]);
+        }
+        out
+    }
+
+    /// Rations warnings of these modules, or all, or lets all of them through.
+    pub(crate) fn ration(&self, modules: &[String], on: bool) -> Result<(), String> {
+        let find = |name: &String| {
+            let found = MODULES.iter().find(|m| m.eq_ignore_ascii_case(name)).copied();
+            found.ok_or_else(|| "unknown module".to_owned())
+        };
+        let named: Vec<&'static str> = match modules.is_empty() {
+            true => MODULES.to_vec(),
+            false => modules.iter().map(find).collect::<Result<_, _>>()?,
+        };
+        let mut state = self.lock();
+        state.unrationed.retain(|m| !named.contains(m));
+        if !on {
+            state.unrationed.extend(named);
+        }
+        Ok(())
     }
 
     fn levels(&self, metadata: &Metadata<'_>) -> [Severity; 3] {
@@ -285,24 +344,28 @@ impl<S: Subscriber> Layer<S> for Vlog {
         let mut state = self.lock();
         let Some(withheld) = state.admit(event.metadata()) else { return };
         let number = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut body = format!("{number:05}|{module}|{}|{}{}", severity.name(), text.message, text.fields);
+        let mut body = text.message + &text.fields;
         if withheld > 0 {
             let _ = write!(body, " ({withheld} more like this were withheld)");
         }
+        let level = severity.name();
+        let line = Line { number, module, level: &level, body: &body, at: SystemTime::now() };
         if levels[CONSOLE] >= severity {
-            let _ = writeln!(io::stderr(), "{}|{body}", timestamp(SystemTime::now()));
+            let _ = writeln!(io::stderr(), "{}", state.patterns[CONSOLE].write(&line));
         }
+        let written = state.patterns[FILE].write(&line) + "\n";
         if levels[FILE] >= severity
             && let Some(file) = &mut state.file
         {
-            let _ = file.write_all(format!("{}|{body}\n", timestamp(SystemTime::now())).as_bytes());
+            let _ = file.write_all(written.as_bytes());
         }
         if levels[SYSLOG] >= severity
             && let Some(socket) = &state.syslog
         {
             // RFC 3164: facility daemon (3), severities 0, 3, 4, 6, 7.
             let code = [7, 0, 3, 4, 6, 7][severity as usize];
-            let _ = socket.send(format!("<{}>weft: ovs|{body}", 3 * 8 + code).as_bytes());
+            let _ =
+                socket.send(format!("<{}>{}", 3 * 8 + code, state.patterns[SYSLOG].write(&line)).as_bytes());
         }
     }
 }
@@ -322,27 +385,6 @@ impl Visit for Text {
             name => write!(self.fields, " {name}={value:?}"),
         };
     }
-}
-
-/// ISO 8601 in UTC with milliseconds.
-pub(crate) fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", since.subsec_millis())
-}
-
-/// Date of a day counted from 1970-01-01 in the Gregorian calendar, by 400-year eras that begin on 1 March.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -387,13 +429,5 @@ mod tests {
         for (target, module) in cases {
             assert_eq!(module_of(target), module);
         }
-    }
-
-    #[test]
-    fn times_are_written_in_utc() {
-        let at = |s| timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(s));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400_123), "2000-02-29T00:00:00.123Z");
-        assert_eq!(at(1_763_688_917_000), "2025-11-21T01:35:17.000Z");
     }
 }

@@ -10,8 +10,6 @@ use crate::clock::now_ms;
 use crate::control::Control;
 
 pub(super) const COMMANDS: &[Command] = &[
-    Command { daemons: SWITCH, name: "bond/list", usage: "", arguments: (0, 0), run: bond_list },
-    Command { daemons: SWITCH, name: "bond/show", usage: "[port]", arguments: (0, 1), run: bond_show },
     Command {
         daemons: SWITCH,
         name: "bridge/dump-flows",
@@ -36,16 +34,19 @@ pub(super) const COMMANDS: &[Command] = &[
     Command { daemons: SWITCH, name: "fdb/del", usage: "bridge vlan mac", arguments: (3, 3), run: fdb_del },
     Command { daemons: SWITCH, name: "fdb/flush", usage: "[bridge]", arguments: (0, 1), run: fdb_flush },
     Command { daemons: SWITCH, name: "fdb/show", usage: "bridge", arguments: (1, 1), run: fdb_show },
-    Command { daemons: SWITCH, name: "fdb/stats-show", usage: "bridge", arguments: (1, 1), run: fdb_stats },
-    Command { daemons: SWITCH, name: "ofproto/list", usage: "", arguments: (0, 0), run: list },
     Command {
         daemons: SWITCH,
-        name: "ofproto/list-tunnels",
-        usage: "",
-        arguments: (0, 0),
-        run: list_tunnels,
+        name: "fdb/stats-clear",
+        usage: "[bridge]",
+        arguments: (0, 1),
+        run: fdb_stats_clear,
     },
+    Command { daemons: SWITCH, name: "fdb/stats-show", usage: "bridge", arguments: (1, 1), run: fdb_stats },
+    Command { daemons: SWITCH, name: "ofproto/list", usage: "", arguments: (0, 0), run: list },
 ];
+
+/// Priority of rules that do not say.
+const DEFAULT_PRIORITY: u16 = 32_768;
 
 /// The bridge of that name.
 pub(super) fn find<'a>(control: &'a Control, name: &str) -> Result<&'a Bridge, String> {
@@ -73,6 +74,14 @@ fn fdb_flush(control: &mut Control, args: &[String]) -> Answer {
     Ok("table successfully flushed\n".into())
 }
 
+fn fdb_stats_clear(control: &mut Control, args: &[String]) -> Answer {
+    match args.first() {
+        Some(name) => control.pipeline.fdb_stats_clear(find(control, name)?.id),
+        None => control.world.bridges.values().for_each(|b| control.pipeline.fdb_stats_clear(b.id)),
+    }
+    Ok("statistics successfully cleared\n".into())
+}
+
 fn fdb_stats(control: &mut Control, args: &[String]) -> Answer {
     let bridge = find(control, &args[0])?;
     let s = control.pipeline.fdb_stats(bridge.id);
@@ -92,7 +101,7 @@ fn fdb_add(control: &mut Control, args: &[String]) -> Answer {
     let bridge = find(control, &args[0])?;
     let port = port(bridge, &args[1]).ok_or("invalid port")?;
     let vlan = args[2].parse().ok().filter(|v| *v < 4096).ok_or("invalid vlan")?;
-    let mac = args[3].parse().map_err(|_| "invalid mac")?;
+    let mac = args[3].parse().map_err(|_| "bad MAC address")?;
     control.pipeline.fdb_add_static(bridge.id, vlan, mac, port);
     Ok(String::new())
 }
@@ -100,7 +109,11 @@ fn fdb_add(control: &mut Control, args: &[String]) -> Answer {
 fn fdb_del(control: &mut Control, args: &[String]) -> Answer {
     let bridge = find(control, &args[0])?;
     let vlan = args[1].parse().ok().filter(|v| *v < 4096).ok_or("invalid vlan")?;
-    let mac = args[2].parse().map_err(|_| "invalid mac")?;
+    let mac = args[2].parse().map_err(|_| "bad MAC address")?;
+    let entries = control.pipeline.fdb_entries(bridge.id, now_ms());
+    if !entries.iter().any(|e| e.is_static && e.vlan == vlan && e.mac == mac) {
+        return Err("could not find static mac entry".into());
+    }
     control.pipeline.fdb_remove(bridge.id, vlan, mac);
     Ok(String::new())
 }
@@ -116,27 +129,9 @@ fn list(control: &mut Control, _: &[String]) -> Answer {
     Ok(control.world.bridges.keys().map(|name| format!("{name}\n")).collect())
 }
 
-fn list_tunnels(control: &mut Control, _: &[String]) -> Answer {
-    let mut out = String::new();
-    for (_, iface) in control.world.ifaces() {
-        if let (Some(port), Ok(crate::wanted::IfaceKind::Tunnel { config, .. })) =
-            (iface.dp_port, &iface.wanted.kind)
-        {
-            let kind = &iface.wanted.type_name;
-            let name = &iface.wanted.name;
-            let _ = writeln!(
-                out,
-                "port {port}: {name} ({kind}: {:?}->{:?}, in_key={:?}, out_key={:?}, dp port={port}, ttl={:?})",
-                config.local, config.remote, config.in_key, config.out_key, config.ttl
-            );
-        }
-    }
-    Ok(out)
-}
-
 fn reconnect(control: &mut Control, args: &[String]) -> Answer {
     let only = match args.first() {
-        Some(name) => Some(find(control, name)?.id),
+        Some(name) => Some(find(control, name).map_err(|_| "Unknown bridge")?.id),
         None => None,
     };
     control.openflow.reconnect(only);
@@ -144,76 +139,38 @@ fn reconnect(control: &mut Control, args: &[String]) -> Answer {
 }
 
 fn dump_flows(control: &mut Control, args: &[String]) -> Answer {
-    let name = args.iter().find(|a| !a.starts_with("--")).ok_or("a bridge is needed")?;
-    let bridge = find(control, name)?;
+    let (options, names): (Vec<&String>, Vec<&String>) = args.iter().partition(|a| a.starts_with("--"));
+    let [name] = names[..] else { return Err("a bridge is needed".into()) };
+    if let Some(other) = options.iter().find(|o| o.as_str() != "--offload-stats") {
+        return Err(format!("unrecognized option '{other}'"));
+    }
+    // Nothing is offloaded to hardware.
+    let offload = if options.is_empty() { "" } else { "n_offload_packets=0, n_offload_bytes=0, " };
+    let bridge = find(control, name).map_err(|_| "Unknown bridge")?;
     let snapshot = control.pipeline.snapshot();
-    let Some(found) = snapshot.bridge(bridge.id) else { return Err("no such bridge".into()) };
+    let Some(found) = snapshot.bridge(bridge.id) else { return Err("Unknown bridge".into()) };
     control.datapath.refresh();
     let now = now_ms();
     let lines = found.tables.rules(&weft_pipeline::RuleFilter::default()).into_iter().map(|rule| {
         use std::sync::atomic::Ordering::Relaxed;
         let table = if rule.table == 0 { String::new() } else { format!("table_id={}, ", rule.table) };
+        let priority = if rule.priority == DEFAULT_PRIORITY {
+            String::new()
+        } else {
+            format!("priority={}", rule.priority)
+        };
         let syntax = weft_flow::text::Syntax::default();
         let matching = weft_flow::text::format_match(&rule.matching.expand(), &syntax);
-        let separator = if matching.is_empty() { "" } else { "," };
+        let words: Vec<String> = [priority, matching].into_iter().filter(|w| !w.is_empty()).collect();
+        let comma = if words.is_empty() { "" } else { "," };
         format!(
-            "{table}duration={}s, n_packets={}, n_bytes={}, priority={}{separator}{matching},actions={}\n",
+            "{table}duration={}s, n_packets={}, n_bytes={}, {offload}{}{comma}actions={}\n",
             now.saturating_sub(rule.created_ms) / 1000,
             rule.stats.packets.load(Relaxed),
             rule.stats.bytes.load(Relaxed),
-            rule.priority,
+            words.join(","),
             weft_flow::text::format_instructions(&rule.instructions, &syntax)
         )
     });
     Ok(lines.collect())
-}
-
-fn bond_list(control: &mut Control, _: &[String]) -> Answer {
-    let mut out = String::from("bond\ttype\trecircID\tmembers\n");
-    for bridge in control.world.bridges.values() {
-        for port in bridge.wanted.ports.iter().filter(|p| p.bond.is_some()) {
-            let members: Vec<&str> = port.ifaces.iter().map(|i| i.name.as_str()).collect();
-            let _ = writeln!(out, "{}\tactive-backup\t0\t{}", port.name, members.join(", "));
-        }
-    }
-    Ok(out)
-}
-
-fn bond_show(control: &mut Control, args: &[String]) -> Answer {
-    let mut out = String::new();
-    for bridge in control.world.bridges.values() {
-        let bonds = bridge.wanted.ports.iter().filter(|p| args.first().is_none_or(|a| *a == p.name));
-        for port in bonds {
-            let Some(bond) = &port.bond else { continue };
-            let active = bridge.active_member(&port.name);
-            let _ = writeln!(out, "---- {} ----", port.name);
-            let _ = writeln!(out, "bond_mode: active-backup");
-            if !bond.mode.is_empty() && bond.mode != "active-backup" {
-                let _ = writeln!(out, "configured bond_mode: {} (forwards as active-backup)", bond.mode);
-            }
-            let mac = active.and_then(|i| i.state.mac).map(|m| m.to_string());
-            let name = active.map(|i| i.wanted.name.as_str());
-            let _ = writeln!(out, "active-backup primary: <none>");
-            let _ = writeln!(
-                out,
-                "active member mac: {}({})",
-                mac.as_deref().unwrap_or("00:00:00:00:00:00"),
-                name.unwrap_or("none")
-            );
-            for member in port.ifaces.iter().filter_map(|i| bridge.ifaces.get(&i.name)) {
-                let up = member.ofport.is_some() && member.state.link_up;
-                let state = if up { "enabled" } else { "disabled" };
-                let _ = writeln!(out, "\nmember {}: {state}", member.wanted.name);
-                if Some(member.wanted.name.as_str()) == name {
-                    let _ = writeln!(out, "  active member");
-                }
-                let _ = writeln!(out, "  may_enable: {up}");
-            }
-            out.push('\n');
-        }
-    }
-    match args.first() {
-        Some(_) if out.is_empty() => Err("no such bond".into()),
-        _ => Ok(out),
-    }
 }

@@ -6,20 +6,15 @@ use std::net::IpAddr;
 
 use weft_conntrack::{Conntrack, Filter};
 
-use super::datapath::is_ours;
-use super::{Answer, Command, SWITCH};
+use super::datapath::without_dp;
+use super::{Answer, Command, command};
 use crate::clock::now_ms;
 use crate::control::Control;
 
-/// A command for the switch.
-const fn command(
-    name: &'static str,
-    usage: &'static str,
-    arguments: (usize, usize),
-    run: fn(&mut Control, &[String]) -> Answer,
-) -> Command {
-    Command { daemons: SWITCH, name, usage, arguments, run }
-}
+/// Fewest bytes that may be demanded of fragments.
+const LEAST_FRAGMENT: u16 = 400;
+/// Most fragments that may be allowed to wait.
+const MOST_FRAGMENTS: usize = 5_000;
 
 pub(super) const COMMANDS: &[Command] = &[
     command("dpctl/ct-bkts", "[dp] [gt=N]", (0, 2), buckets),
@@ -30,46 +25,46 @@ pub(super) const COMMANDS: &[Command] = &[
     command("dpctl/ct-get-maxconns", "[dp]", (0, 1), |c, a| number(c, a, |t| t.limits().connections)),
     command("dpctl/ct-get-nconns", "[dp]", (0, 1), |c, a| number(c, a, Conntrack::count)),
     command("dpctl/ct-get-tcp-seq-chk", "[dp]", (0, 1), get_check_seq),
-    command("dpctl/ct-ipf-get-status", "[-m] [dp]", (0, 2), fragments),
     command("dpctl/ct-set-limits", "[dp] [default=N] [zone=N,limit=N]...", (1, usize::MAX), set_limits),
     command("dpctl/ct-set-maxconns", "[dp] maxconns", (1, 2), set_max),
-    command("dpctl/ct-stats-show", "[-m] [dp] [zone=N]", (0, 4), stats),
+    command("dpctl/ct-stats-show", "[dp] [zone=N] [verbose]", (0, 4), stats),
     command("dpctl/dump-conntrack", "[-m] [-s] [dp] [zone=N]", (0, 4), dump),
-    command("dpctl/flush-conntrack", "[dp] [zone=N] [ct-orig-tuple [ct-reply-tuple]]", (0, 4), flush),
+    command("dpctl/flush-conntrack", "[dp] [zone=N] [ct-orig-tuple] [ct-reply-tuple]", (0, 4), flush),
+    command("dpctl/ipf-get-status", "[dp]", (0, 2), fragments),
+    command("dpctl/ipf-set-disabled", "[dp] v4|v6", (1, 2), |c, a| reassemble(c, a, false)),
+    command("dpctl/ipf-set-enabled", "[dp] v4|v6", (1, 2), |c, a| reassemble(c, a, true)),
+    command("dpctl/ipf-set-max-nfrags", "[dp] maxfrags", (1, 2), most_fragments),
+    command("dpctl/ipf-set-min-frag", "[dp] v4|v6 minfragment", (2, 3), least_fragment),
 ];
 
-/// The arguments without the datapath's name.
-fn without_dp(args: &[String]) -> Result<&[String], String> {
-    match args.first() {
-        Some(first) if is_ours(first) => Ok(&args[1..]),
-        Some(first) if first.contains('@') => Err(format!("{first}: datapath not found")),
-        _ => Ok(args),
-    }
-}
+const NO_DATAPATH: &str = "ovs-vswitchd: datapath not found (Invalid argument)";
 
+/// The zone that an argument names, if it is one.
 fn zone(text: &str) -> Result<Option<u16>, String> {
     match text.strip_prefix("zone=") {
-        Some(zone) => zone.parse().map(Some).map_err(|_| format!("{text}: zone must be 0 to 65535")),
+        Some(zone) => zone.parse().map(Some).map_err(|_| NO_DATAPATH.to_owned()),
         None => Ok(None),
     }
 }
 
+/// Options apart from the rest.
+fn split(args: &[String]) -> (Vec<&str>, Vec<String>) {
+    let (options, rest): (Vec<&String>, Vec<&String>) = args.iter().partition(|a| a.starts_with('-'));
+    (options.into_iter().map(String::as_str).collect(), rest.into_iter().cloned().collect())
+}
+
 fn dump(control: &mut Control, args: &[String]) -> Answer {
-    let more = args.iter().any(|a| matches!(a.as_str(), "-m" | "-s" | "--more"));
-    let args: Vec<String> = args.iter().filter(|a| !a.starts_with('-')).cloned().collect();
+    let (options, args) = split(args);
+    let has = |short: &str, long: &str| options.iter().any(|o| *o == short || *o == long);
+    let (more, times) = (has("-m", "--more"), has("-s", "--statistics"));
     let mut filter = Filter::default();
     for arg in without_dp(&args)? {
         filter.zone = zone(arg)?;
-        if filter.zone.is_none() {
-            return Err(format!("{arg}: datapath not found"));
-        }
+        filter.zone.ok_or(NO_DATAPATH)?;
     }
     let mut out = String::new();
     control.datapath.conntrack().each(&filter, now_ms(), |entry| {
-        let _ = match more {
-            true => writeln!(out, "{entry},timeout={}", entry.timeout),
-            false => writeln!(out, "{entry}"),
-        };
+        let _ = writeln!(out, "{}", entry.detailed(more, times));
         true
     });
     Ok(out)
@@ -79,21 +74,30 @@ fn flush(control: &mut Control, args: &[String]) -> Answer {
     let mut filter = Filter::default();
     let mut tuples = 0;
     for arg in without_dp(args)? {
-        if let Some(zone) = zone(arg)? {
-            filter.zone = Some(zone);
+        if arg.starts_with("zone=") {
+            filter.zone = zone(arg).map_err(|_| "ovs-vswitchd: failed to parse zone (Invalid argument)")?;
             continue;
         }
-        let tuple = Tuple::parse(arg)?;
+        let tuple = Tuple::parse(arg).map_err(|e| format!("ovs-vswitchd: {e} (Invalid argument)"))?;
         match tuples {
             0 => (filter.orig, filter.orig_ports) = (tuple.addrs, tuple.ports),
             1 => (filter.reply, filter.reply_ports) = (tuple.addrs, tuple.ports),
-            _ => return Err(format!("{arg}: two tuples at most")),
+            _ => return Err(NO_DATAPATH.into()),
         }
         tuples += 1;
         filter.proto = tuple.proto.or(filter.proto);
         filter.v6 = tuple.addrs.0.or(tuple.addrs.1).map(|a| a.is_ipv6()).or(filter.v6);
     }
-    control.datapath.conntrack().flush(&filter);
+    if tuples > 0 {
+        // A tuple names connections of one zone.
+        filter.zone = filter.zone.or(Some(0));
+    }
+    let flushed = control.datapath.conntrack().flush(&filter);
+    // Who names one connection is told when it is not there.
+    let named = filter.orig_ports.0.is_some() && filter.orig.0.is_some() && filter.orig.1.is_some();
+    if named && flushed == 0 {
+        return Err("ovs-vswitchd: failed to flush conntrack (No such file or directory)".into());
+    }
     Ok(String::new())
 }
 
@@ -109,8 +113,8 @@ impl Tuple {
     fn parse(text: &str) -> Result<Tuple, String> {
         let mut tuple = Tuple::default();
         for part in text.split(',').filter(|p| !p.is_empty()) {
-            let wrong = || format!("{part}: not a part of a connection's tuple");
-            let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+            let (name, value) = part.split_once('=').ok_or_else(|| format!("field {part} missing value"))?;
+            let wrong = || format!("failed to parse field {name}");
             let addr = || value.parse::<IpAddr>().map(Some).map_err(|_| wrong());
             let port = || value.parse::<u16>().map(Some).map_err(|_| wrong());
             match name {
@@ -121,23 +125,36 @@ impl Tuple {
                 "ct_tp_dst" => tuple.ports.1 = port()?,
                 // Types and codes do not tell connections apart.
                 "icmp_type" | "icmp_code" => {}
-                _ => return Err(wrong()),
+                _ => return Err(format!("invalid conntrack tuple field: {name}")),
             }
+        }
+        if let (Some(a), Some(b)) = tuple.addrs
+            && a.is_ipv4() != b.is_ipv4()
+        {
+            return Err(format!("the L3 protocol does not match {b}"));
         }
         Ok(tuple)
     }
 }
 
 fn stats(control: &mut Control, args: &[String]) -> Answer {
-    let more = args.iter().any(|a| matches!(a.as_str(), "-m" | "--more" | "verbose"));
-    let stats = control.datapath.conntrack().stats(None, now_ms());
+    let (options, mut args) = split(args);
+    let before = args.len();
+    args.retain(|a| a != "verbose");
+    let more = args.len() < before || options.iter().any(|o| matches!(*o, "-m" | "--more"));
+    let mut wanted = None;
+    for arg in without_dp(&args)? {
+        wanted = zone(arg)?;
+        wanted.ok_or(NO_DATAPATH)?;
+    }
+    let stats = control.datapath.conntrack().stats(wanted, now_ms());
     let mut out = format!("Connections Stats:\n    Total: {}\n", stats.total());
     for (protocol, n) in &stats.protocols {
-        let _ = writeln!(out, "\t{}: {n}", protocol.to_uppercase());
+        let _ = writeln!(out, "  {}: {n}", protocol.to_uppercase());
         if protocol == "tcp" && more {
-            let _ = writeln!(out, "\t  Conn per TCP states:");
+            let _ = writeln!(out, "    Conn per TCP states:");
             for (state, n) in &stats.tcp {
-                let _ = writeln!(out, "\t    {state:>12}: {n}");
+                let _ = writeln!(out, "\t  [{state}]={n}");
             }
         }
     }
@@ -147,8 +164,7 @@ fn stats(control: &mut Control, args: &[String]) -> Answer {
 fn buckets(control: &mut Control, args: &[String]) -> Answer {
     let mut least = 0;
     for arg in without_dp(args)? {
-        let number = arg.strip_prefix("gt=").and_then(|n| n.parse().ok());
-        least = number.ok_or_else(|| format!("{arg}: unknown argument"))?;
+        least = arg.strip_prefix("gt=").and_then(|n| n.parse().ok()).ok_or(NO_DATAPATH)?;
     }
     let buckets = control.datapath.conntrack().buckets();
     let mut out = format!(
@@ -156,19 +172,22 @@ fn buckets(control: &mut Control, args: &[String]) -> Answer {
         buckets.len(),
         buckets.iter().sum::<usize>()
     );
+    if buckets.iter().all(|n| *n == 0) {
+        return Ok(out);
+    }
     out.push_str("+-----------+-----------------------------------------+\n");
     out.push_str("|  Buckets  |         Connections per Buckets         |\n");
     out.push_str("+-----------+-----------------------------------------+");
     for (row, line) in buckets.chunks(8).enumerate() {
-        let _ = write!(out, "\n {:>4}..{:>4}  |", row * 8, row * 8 + line.len() - 1);
+        let _ = write!(out, "\n {:>3}..{:>3}   | ", row * 8, row * 8 + 7);
         for n in line {
-            let _ = match *n > least || least == 0 {
-                true => write!(out, " {n:>4}"),
-                false => write!(out, "     "),
+            let _ = match *n > least {
+                true => write!(out, "{n:>5}"),
+                false => write!(out, "{:>5}", "."),
             };
         }
     }
-    out.push('\n');
+    out.push_str("\n\n");
     Ok(out)
 }
 
@@ -177,14 +196,13 @@ fn set_limits(control: &mut Control, args: &[String]) -> Answer {
     let mut zones = BTreeMap::new();
     for arg in without_dp(args)? {
         if let Some(limit) = arg.strip_prefix("default=") {
-            default = Some(limit.parse::<u32>().map_err(|_| format!("{arg}: invalid default limit"))?);
+            let limit = limit.parse::<u32>();
+            default =
+                Some(limit.map_err(|_| "ovs-vswitchd: invalid default limit (Invalid argument)".to_owned())?);
             continue;
         }
-        let (zone, limit) = arg.split_once(',').ok_or_else(|| format!("{arg}: zone=N,limit=N is needed"))?;
-        let number = zone.strip_prefix("zone=").and_then(|z| z.parse::<u16>().ok());
-        let number = number.ok_or_else(|| format!("{zone}: invalid zone"))?;
-        let limit = limit.strip_prefix("limit=").and_then(|l| l.parse::<u32>().ok());
-        zones.insert(number, limit.ok_or_else(|| format!("{arg}: invalid limit"))?);
+        let (zone, limit) = zone_limit(arg).map_err(|e| format!("ovs-vswitchd: {e} (Invalid argument)"))?;
+        zones.insert(zone, limit);
     }
     control.datapath.conntrack().set_limits(|limits| {
         if let Some(default) = default {
@@ -195,13 +213,29 @@ fn set_limits(control: &mut Control, args: &[String]) -> Answer {
     Ok(String::new())
 }
 
+/// The zone and the limit of `zone=N,limit=N`.
+fn zone_limit(text: &str) -> Result<(u16, u32), String> {
+    let (mut zone, mut limit) = (None, None);
+    for field in text.split(',') {
+        let (name, value) = field.split_once('=').ok_or_else(|| format!("field {field} missing value"))?;
+        let wrong = || format!("failed to parse field {name}");
+        match name {
+            "zone" => zone = Some(value.parse().map_err(|_| wrong())?),
+            "limit" => limit = Some(value.parse().map_err(|_| wrong())?),
+            _ => return Err(format!("invalid zone limit field: {name}")),
+        }
+    }
+    zone.zip(limit).ok_or_else(|| "failed to parse zone limit".to_owned())
+}
+
 /// The zones of `zone=N[,N]…`.
 fn zone_list(args: &[String]) -> Result<Vec<u16>, String> {
     let mut zones = Vec::new();
     for arg in args {
-        let list = arg.strip_prefix("zone=").ok_or_else(|| format!("{arg}: zone=N[,N]... is needed"))?;
+        let list = arg.strip_prefix("zone=");
+        let list = list.ok_or_else(|| format!("ovs-vswitchd: invalid argument {arg} (Invalid argument)"))?;
         for zone in list.split(',') {
-            zones.push(zone.parse().map_err(|_| format!("{zone}: invalid zone"))?);
+            zones.push(zone.parse().map_err(|_| "ovs-vswitchd: invalid zone (Invalid argument)".to_owned())?);
         }
     }
     Ok(zones)
@@ -232,13 +266,14 @@ fn get_limits(control: &mut Control, args: &[String]) -> Answer {
 fn number(control: &mut Control, args: &[String], read: fn(&Conntrack) -> usize) -> Answer {
     match without_dp(args)? {
         [] => Ok(format!("{}\n", read(control.datapath.conntrack()))),
-        [other, ..] => Err(format!("{other}: datapath not found")),
+        _ => Err(NO_DATAPATH.into()),
     }
 }
 
 fn set_max(control: &mut Control, args: &[String]) -> Answer {
-    let [text] = without_dp(args)? else { return Err("maxconns missing or malformed".into()) };
-    let max: u32 = text.parse().map_err(|_| "maxconns missing or malformed")?;
+    let malformed = "ovs-vswitchd: maxconns missing or malformed (Invalid argument)";
+    let [text] = without_dp(args)? else { return Err(malformed.into()) };
+    let max: u32 = text.parse().map_err(|_| malformed)?;
     control.datapath.conntrack().set_limits(|limits| limits.connections = max as usize);
     Ok("setting maxconns successful\n".into())
 }
@@ -255,9 +290,87 @@ fn get_check_seq(control: &mut Control, args: &[String]) -> Answer {
     Ok(format!("TCP sequence checking: {}\n", if on { "enabled" } else { "disabled" }))
 }
 
-/// Fragments are always reassembled, within limits of their own.
-fn fragments(_: &mut Control, _: &[String]) -> Answer {
-    Ok("    Fragmentation Module Status\n    ---------------------------\n    v4 enabled: 1\n    v6 enabled: 1\n".into())
+/// Numbers of the IP versions that fragments are counted for.
+fn family(text: &str) -> Result<usize, String> {
+    match text {
+        "v4" => Ok(0),
+        "v6" => Ok(1),
+        _ => Err("ovs-vswitchd: parameter missing: 'v4' for IPv4 or 'v6' for IPv6 (Invalid argument)".into()),
+    }
+}
+
+fn reassemble(control: &mut Control, args: &[String], on: bool) -> Answer {
+    let [which] = without_dp(args)? else { return Err(NO_DATAPATH.into()) };
+    let which = family(which)?;
+    control.datapath.conntrack().set_fragment_rules(|rules| rules.enabled[which] = on);
+    Ok(format!("{} fragmentation reassembly successful\n", if on { "enabling" } else { "disabling" }))
+}
+
+fn least_fragment(control: &mut Control, args: &[String]) -> Answer {
+    let [which, least] = without_dp(args)? else { return Err(NO_DATAPATH.into()) };
+    let which = family(which)?;
+    let least: u16 = least
+        .parse()
+        .map_err(|_| "ovs-vswitchd: parameter missing for minimum fragment size (Invalid argument)")?;
+    if least < LEAST_FRAGMENT {
+        return Err("ovs-vswitchd: requested minimum fragment size too small; see documentation \
+                    (Operation not permitted)"
+            .into());
+    }
+    control.datapath.conntrack().set_fragment_rules(|rules| rules.least[which] = least);
+    Ok("setting minimum fragment size successful\n".into())
+}
+
+fn most_fragments(control: &mut Control, args: &[String]) -> Answer {
+    let [most] = without_dp(args)? else { return Err(NO_DATAPATH.into()) };
+    let most: usize = most
+        .parse()
+        .map_err(|_| "ovs-vswitchd: parameter missing for maximum fragments (Invalid argument)")?;
+    if most > MOST_FRAGMENTS {
+        return Err("ovs-vswitchd: setting maximum fragments failed (Operation not permitted)".into());
+    }
+    control.datapath.conntrack().set_fragment_rules(|rules| rules.most = most);
+    Ok("setting maximum fragments successful\n".into())
+}
+
+fn fragments(control: &mut Control, args: &[String]) -> Answer {
+    let (options, args) = split(args);
+    if !without_dp(&args)?.is_empty() {
+        return Err(NO_DATAPATH.into());
+    }
+    let status = control.datapath.conntrack().fragments();
+    let rules = &status.rules;
+    let mut lines = vec!["Fragmentation Module Status".to_owned(), "-".repeat(27)];
+    for (version, on) in ["v4", "v6"].iter().zip(rules.enabled) {
+        lines.push(format!("{version} enabled: {}", u8::from(on)));
+    }
+    lines.push(format!("max num frags (v4/v6): {}", rules.most));
+    lines.push(format!("num frag: {}", status.waiting));
+    for (n, version) in ["v4", "v6"].iter().enumerate() {
+        let c = &status.counts[n];
+        lines.push(format!("min {version} frag size: {}", rules.least[n]));
+        let counts = [
+            ("accepted", c.accepted),
+            ("completed", c.completed),
+            ("expired", c.expired),
+            ("too small", c.small),
+            ("overlapped", c.overlapped),
+            ("purged", c.purged),
+        ];
+        lines.extend(counts.iter().map(|(what, n)| format!("{version} frags {what}: {n}")));
+    }
+    let mut out: String = lines.iter().map(|line| format!("        {line}\n")).collect();
+    if options.iter().any(|o| matches!(*o, "-m" | "--more")) {
+        out.push_str("\n        Fragment Lists:\n\n");
+        for l in &status.lists {
+            let _ = writeln!(
+                out,
+                "(src={},dst={},id={:#x},zone={},proto={},num frags={})",
+                l.src, l.dst, l.id, l.zone, l.proto, l.fragments
+            );
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! Which commands are about the datapath: its ports and cached flows?
+//! Which commands are about the datapath: its ports, its features, the words for its flows?
 
 use std::fmt::Write as _;
 
-use weft_datapath::FlowEntry;
-use weft_flow::text::{Syntax, parse_match};
-use weft_flow::text::{format_dp_actions, format_dp_flow, format_dp_flow_stats};
-use weft_flow::{DpPort, Match, OfPort};
+use weft_flow::text::{format_dp_actions, format_dp_flow, parse_dp_actions, parse_dp_flow};
+use weft_flow::{PacketKey, TlvTable};
 
 use super::bridge::find;
-use super::{Answer, Command, SWITCH};
+use super::{Answer, Command, command};
 use crate::bridge::Iface;
 use crate::control::Control;
+use crate::process::paths::Daemon;
 
 /// Name of the only datapath, as the user-space one of Open vSwitch is called.
 const NAME: &str = "ovs-netdev";
@@ -18,49 +17,30 @@ const NAME: &str = "ovs-netdev";
 const TYPES: [&str; 2] = ["netdev", "system"];
 
 pub(super) const COMMANDS: &[Command] = &[
-    Command { daemons: SWITCH, name: "dpctl/del-flows", usage: "[dp]", arguments: (0, 1), run: del_flows },
-    Command { daemons: SWITCH, name: "dpctl/dump-dps", usage: "", arguments: (0, 0), run: dump_dps },
-    Command {
-        daemons: SWITCH,
-        name: "dpctl/dump-flows",
-        usage: "[-m] [--names] [dp] [filter=..] [type=..]",
-        arguments: (0, 6),
-        run: dump_flows,
-    },
-    Command {
-        daemons: SWITCH,
-        name: "dpctl/show",
-        usage: "[-s] [dp...]",
-        arguments: (0, usize::MAX),
-        run: show,
-    },
-    Command { daemons: SWITCH, name: "dpif/dump-dps", usage: "", arguments: (0, 0), run: dump_dps },
-    Command {
-        daemons: SWITCH,
-        name: "dpif/dump-flows",
-        usage: "[-m] [--names | --no-names] bridge",
-        arguments: (1, 4),
-        run: dump_bridge_flows,
-    },
-    Command { daemons: SWITCH, name: "dpif/show", usage: "", arguments: (0, 0), run: dpif_show },
-    Command {
-        daemons: SWITCH,
-        name: "dpif/show-dp-features",
-        usage: "bridge",
-        arguments: (1, 1),
-        run: features,
-    },
-    Command { daemons: SWITCH, name: "revalidator/purge", usage: "", arguments: (0, 0), run: purge },
-    Command { daemons: SWITCH, name: "revalidator/wait", usage: "", arguments: (0, 0), run: wait },
-    Command { daemons: SWITCH, name: "upcall/show", usage: "", arguments: (0, 0), run: upcalls },
+    command("dpctl/cache-get-size", "[dp]", (0, 1), |c, a| no_arguments(c, a, |c| format!("{}:\n", name(c)))),
+    command("dpctl/dump-dps", "", (0, 0), dump_dps),
+    command("dpctl/list-commands", "", (0, 0), list_commands),
+    command("dpctl/normalize-actions", "flow actions", (2, 2), normalize_actions),
+    command("dpctl/parse-actions", "actions", (1, usize::MAX), parse_actions),
+    command("dpctl/show", "[-s] [dp...]", (0, usize::MAX), show),
+    command("dpif/dump-dps", "", (0, 0), dump_bridges),
+    command("dpif/set-dp-features", "bridge [feature [value]]", (1, 3), set_features),
+    command("dpif/show", "", (0, 0), dpif_show),
+    command("dpif/show-dp-features", "bridge", (1, 1), show_features),
 ];
 
 fn dump_dps(control: &mut Control, _: &[String]) -> Answer {
     if control.world.bridges.is_empty() { Ok(String::new()) } else { Ok(format!("{}\n", name(control))) }
 }
 
+/// Each bridge, as if it were a datapath of its own.
+fn dump_bridges(control: &mut Control, _: &[String]) -> Answer {
+    let lines = control.world.bridges.values().map(|b| format!("{}@{}\n", b.wanted.datapath_name(), b.name));
+    Ok(lines.collect())
+}
+
 /// `type@name`, with the type that bridges ask for.
-fn name(control: &Control) -> String {
+pub(super) fn name(control: &Control) -> String {
     let asked = control.world.bridges.values().map(|b| b.wanted.datapath_name()).next().unwrap_or("netdev");
     format!("{asked}@{NAME}")
 }
@@ -73,17 +53,64 @@ pub(super) fn is_ours(text: &str) -> bool {
     }
 }
 
-fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), String> {
-    for name in names.filter(|n| !n.starts_with('-') && !n.contains('=')) {
-        if !is_ours(name) {
-            return Err("ovs-vswitchd: datapath not found (Invalid argument)\n".into());
+/// The arguments without the datapath's name.
+pub(super) fn without_dp(args: &[String]) -> Result<&[String], String> {
+    match args.first() {
+        Some(first) if is_ours(first) => Ok(&args[1..]),
+        Some(first) if first.contains('@') => {
+            Err(format!("ovs-vswitchd: opening datapath {first} failed (No such device)"))
         }
+        _ => Ok(args),
     }
-    Ok(())
+}
+
+/// Says something of the datapath, whose name may be given.
+fn no_arguments(control: &Control, args: &[String], say: impl Fn(&Control) -> String) -> Answer {
+    match without_dp(args)? {
+        [] => Ok(say(control)),
+        _ => Err("ovs-vswitchd: datapath not found (Invalid argument)".into()),
+    }
+}
+
+/// The commands on the datapath.
+fn list_commands(_: &mut Control, _: &[String]) -> Answer {
+    let mut all: Vec<_> =
+        super::commands(Daemon::Vswitchd).filter(|c| c.name.starts_with("dpctl/")).collect();
+    all.sort_by_key(|c| c.name);
+    let lines = all.iter().map(|c| format!("  {:<28}  {}\n", c.name, c.usage));
+    Ok(format!("The available commands are:\n{}", lines.collect::<String>()))
+}
+
+/// Datapath actions, read and written again.
+fn parse_actions(control: &mut Control, args: &[String]) -> Answer {
+    let by_name =
+        |name: &str| control.datapath.ports().into_iter().find(|p| p.name == name).map(|p| p.number);
+    let mut out = String::new();
+    for text in args {
+        let parsed = parse_dp_actions(text, &by_name);
+        let actions =
+            parsed.map_err(|e| format!("ovs-vswitchd: odp_actions_from_string ({e}) (Invalid argument)"))?;
+        let _ = writeln!(out, "{}", format_dp_actions(&actions, &PacketKey::default(), &|_| None));
+    }
+    Ok(out)
+}
+
+/// What actions do to packets of a flow; fields are named for its protocol.
+fn normalize_actions(control: &mut Control, args: &[String]) -> Answer {
+    let by_name =
+        |name: &str| control.datapath.ports().into_iter().find(|p| p.name == name).map(|p| p.number);
+    let (key, mask) = parse_dp_flow(&args[0], &by_name, &TlvTable::new())
+        .map_err(|e| format!("ovs-vswitchd: odp_flow_key_from_string ({e}) (Invalid argument)"))?;
+    let actions = parse_dp_actions(&args[1], &by_name)
+        .map_err(|e| format!("ovs-vswitchd: odp_actions_from_string ({e}) (Invalid argument)"))?;
+    let flow = format_dp_flow(&key, &mask, &|_| None);
+    Ok(format!("input flow: {flow}\n{}\n", format_dp_actions(&actions, &key.packet, &|_| None)))
 }
 
 fn show(control: &mut Control, args: &[String]) -> Answer {
-    check_names(args.iter())?;
+    if let Some(other) = args.iter().find(|a| !a.starts_with('-') && !is_ours(a)) {
+        return Err(format!("ovs-vswitchd: opening datapath {other} failed (No such file or directory)"));
+    }
     let with_stats = args.iter().any(|a| a == "-s" || a == "--statistics");
     let stats = control.datapath.stats();
     let mut out = format!("{}:\n", name(control));
@@ -98,16 +125,16 @@ fn show(control: &mut Control, args: &[String]) -> Answer {
         if let (true, Ok(s)) = (with_stats, control.datapath.port_stats(port.number)) {
             let _ = writeln!(
                 out,
-                "    RX packets:{} errors:{} dropped:{} overruns:{} frame:?",
+                "    RX packets:{} errors:{} dropped:{} overruns:{} frame:0",
                 s.rx_packets, s.rx_errors, s.rx_dropped, s.rx_missed
             );
             let _ = writeln!(
                 out,
-                "    TX packets:{} errors:{} dropped:{} aborted:? carrier:?",
+                "    TX packets:{} errors:{} dropped:{} aborted:0 carrier:0",
                 s.tx_packets, s.tx_errors, s.tx_dropped
             );
-            let _ = writeln!(out, "    collisions:?");
-            let _ = writeln!(out, "    RX bytes:{}  TX bytes:{}", s.rx_bytes, s.tx_bytes);
+            let _ = writeln!(out, "    collisions:0");
+            let _ = writeln!(out, "    RX bytes:{}  TX bytes:{}", human(s.rx_bytes), human(s.tx_bytes));
         }
     }
     Ok(out)
@@ -134,139 +161,89 @@ fn dpif_show(control: &mut Control, _: &[String]) -> Answer {
     Ok(out)
 }
 
-fn dump_flows(control: &mut Control, args: &[String]) -> Answer {
-    check_names(args.iter())?;
-    let names = has(args, &["--names"]) || has(args, &["-m", "--more"]) && !has(args, &["--no-names"]);
-    let filter = args.iter().find_map(|a| a.strip_prefix("filter=")).map(|f| Filter::parse(control, f));
-    let filter = filter.transpose()?;
-    for kind in args.iter().filter_map(|a| a.strip_prefix("type=")) {
-        if !["ovs", "non-offloaded", "all"].contains(&kind) {
-            // There is nothing to which flows are offloaded.
-            return Ok(String::new());
+/// A number of bytes, with the same in a larger unit where there is one.
+fn human(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
+    while value >= 1024.0 && unit + 1 < units.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    if bytes < 1024 { bytes.to_string() } else { format!("{bytes} ({value:.1} {})", units[unit]) }
+}
+
+/// What the datapath can do: key, description, value; numbers and truth as words of `dpif/set-dp-features`.
+fn features(control: &Control) -> Vec<(&'static str, &'static str, String)> {
+    let caps = control.datapath.capabilities();
+    let yes = |name, text, is: bool| (name, text, is.to_string());
+    vec![
+        yes("masked_set_action", "Masked set action", true),
+        yes("tnl_push_pop", "Tunnel push pop", caps.native_tunnels),
+        yes("ufid", "Ufid", true),
+        yes("trunc", "Truncate action", caps.trunc),
+        yes("clone", "Clone action", caps.clone_depth > 0),
+        ("sample_nesting", "Sample nesting", "10".into()),
+        yes("ct_eventmask", "Conntrack eventmask", false),
+        yes("ct_clear", "Conntrack clear", true),
+        ("max_hash_alg", "Max dp_hash algorithm", "1".into()),
+        yes("check_pkt_len", "Check pkt length action", true),
+        yes("ct_timeout", "Conntrack timeout policy", true),
+        yes("explicit_drop_action", "Explicit Drop action", false),
+        yes("lb_output_action", "Optimized Balance TCP mode", false),
+        yes("ct_zero_snat", "Conntrack all-zero IP SNAT", true),
+        yes("add_mpls", "MPLS Label add", true),
+        ("max_vlan_headers", "Max VLAN headers", caps.max_vlan_headers.to_string()),
+        ("max_mpls_depth", "Max MPLS depth", "3".into()),
+        yes("recirc", "Recirc", true),
+        yes("ct_state", "CT state", true),
+        yes("ct_zone", "CT zone", true),
+        yes("ct_mark", "CT mark", true),
+        yes("ct_label", "CT label", true),
+        yes("ct_state_nat", "CT state NAT", true),
+        yes("ct_orig_tuple", "CT orig tuple", true),
+        yes("ct_orig_tuple6", "CT orig tuple for IPv6", true),
+        yes("nd_ext", "IPv6 ND Extension", true),
+    ]
+}
+
+fn show_features(control: &mut Control, args: &[String]) -> Answer {
+    find(control, &args[0])?;
+    let lines = features(control).into_iter().map(|(_, text, value)| match value.as_str() {
+        "true" => format!("{text}: Yes\n"),
+        "false" => format!("{text}: No\n"),
+        number => format!("{text}: {number}\n"),
+    });
+    Ok(lines.collect())
+}
+
+/// Shows features. They cannot be changed: there is one datapath, and what it can do it always does.
+fn set_features(control: &mut Control, args: &[String]) -> Answer {
+    find(control, &args[0])?;
+    let all = features(control);
+    let line = |(name, text, value): &(&str, &str, String)| {
+        format!("{name} ({text}) : [run time]:{value}, [boot time]:{value}\n")
+    };
+    let Some(asked) = args.get(1) else { return Ok(all.iter().map(line).collect()) };
+    let Some(feature) = all.iter().find(|(name, ..)| name == asked) else {
+        return Ok("Unexpected support field\n".into());
+    };
+    match args.get(2) {
+        None => Ok(line(feature)),
+        Some(value) if *value == feature.2 => Ok(String::new()),
+        Some(_) => {
+            Err(format!("{asked} is always {}: features of this datapath are not switched", feature.2))
         }
     }
-    Ok(print_flows(control, names, |flow| filter.as_ref().is_none_or(|f| f.selects(flow))))
 }
 
-/// Flows that are wanted, in the words of `ovs-ofctl`; `in_port` is a port of the datapath.
-struct Filter(Match);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Filter {
-    fn parse(control: &Control, text: &str) -> Result<Filter, String> {
-        let by_name = |name: &str| {
-            let ports = control.datapath.ports();
-            ports.into_iter().find(|p| p.name == name).map(|p| OfPort(p.number.0))
-        };
-        let parsed = parse_match(text, &Syntax::reading(&by_name));
-        let mut matching = parsed.map_err(|e| format!("Failed to parse filter ({e})"))?;
-        matching.key.packet.in_port = matching.key.pipeline.in_port;
-        matching.mask.0.packet.in_port = matching.mask.0.pipeline.in_port;
-        matching.key.pipeline.in_port = 0;
-        matching.mask.0.pipeline.in_port = 0;
-        Ok(Filter(matching))
+    #[test]
+    fn bytes_have_units() {
+        let cases = [(0, "0"), (1023, "1023"), (1028, "1028 (1.0 KiB)"), (175_704, "175704 (171.6 KiB)")];
+        for (bytes, text) in cases {
+            assert_eq!(human(bytes), text);
+        }
     }
-
-    fn selects(&self, flow: &FlowEntry) -> bool {
-        let words = flow.matching.key.words().iter().zip(self.0.key.words());
-        words.zip(self.0.mask.0.words()).all(|((have, want), mask)| (have ^ want) & mask == 0)
-    }
-}
-
-fn dump_bridge_flows(control: &mut Control, args: &[String]) -> Answer {
-    let bridge = args.iter().find(|a| !a.starts_with('-')).ok_or("a bridge is needed")?;
-    let ports: Vec<DpPort> = find(control, bridge)?.ifaces.values().filter_map(|i| i.dp_port).collect();
-    let names = has(args, &["--names"]) || has(args, &["-m", "--more"]) && !has(args, &["--no-names"]);
-    Ok(print_flows(control, names, |flow| ports.contains(&DpPort(flow.matching.key.packet.in_port))))
-}
-
-fn has(args: &[String], any: &[&str]) -> bool {
-    args.iter().any(|a| any.contains(&a.as_str()))
-}
-
-fn print_flows(control: &Control, names: bool, select: impl Fn(&FlowEntry) -> bool) -> String {
-    let ports: std::collections::HashMap<DpPort, String> =
-        control.datapath.ports().into_iter().map(|p| (p.number, p.name)).collect();
-    let name = |port: DpPort| ports.get(&port).filter(|_| names).cloned();
-    let flows = control.datapath.flows();
-    let lines = flows.iter().filter(|f| select(f)).map(|flow| {
-        let stats = format_dp_flow_stats(flow.packets, flow.bytes, flow.idle_ms, flow.tcp_flags);
-        let matching = format_dp_flow(&flow.matching.key, &flow.matching.mask, &name);
-        let actions = match flow.drop {
-            Some(reason) if flow.actions.is_empty() => format!("drop (reason={reason})"),
-            _ => format_dp_actions(&flow.actions, &flow.matching.key.packet, &name),
-        };
-        format!("{matching}, {stats}, actions:{actions}\n")
-    });
-    lines.collect()
-}
-
-fn del_flows(control: &mut Control, args: &[String]) -> Answer {
-    check_names(args.iter())?;
-    control.datapath.flush_flows();
-    Ok(String::new())
-}
-
-fn purge(control: &mut Control, _: &[String]) -> Answer {
-    control.datapath.flush_flows();
-    Ok(String::new())
-}
-
-fn wait(control: &mut Control, _: &[String]) -> Answer {
-    control.datapath.sync();
-    control.datapath.refresh();
-    Ok(String::new())
-}
-
-fn upcalls(control: &mut Control, _: &[String]) -> Answer {
-    let stats = control.datapath.stats();
-    let name = name(control);
-    Ok(format!(
-        "{name}:\n  flows         : (current {}) (masks {})\n  ufid enabled : false\n",
-        stats.flows, stats.masks
-    ))
-}
-
-fn features(control: &mut Control, args: &[String]) -> Answer {
-    find(control, &args[0])?;
-    let caps = control.datapath.capabilities();
-    let word = |yes: bool| if yes { "Yes" } else { "No" };
-    Ok(format!(
-        "Masked set action: Yes
-Tunnel push pop: {}
-Ufid: No
-Truncate action: {}
-Clone action: {}
-\
-         Sample nesting: 10
-Conntrack eventmask: No
-Conntrack clear: Yes
-Max dp_hash algorithm: 1
-\
-         Check pkt length action: Yes
-Conntrack timeout policy: Yes
-Explicit Drop action: No
-\
-         Optimized Balance TCP mode: No
-Conntrack all-zero IP SNAT: Yes
-MPLS Label add: Yes
-\
-         Max VLAN headers: {}
-Max MPLS depth: 3
-Recirc: Yes
-CT state: Yes
-CT zone: Yes
-CT mark: Yes
-\
-         CT label: Yes
-CT state NAT: Yes
-CT orig tuple: Yes
-CT orig tuple for IPv6: Yes
-\
-         IPv6 ND Extension: Yes
-",
-        word(caps.native_tunnels),
-        word(caps.trunc),
-        word(caps.clone_depth > 0),
-        caps.max_vlan_headers
-    ))
 }

@@ -2,14 +2,21 @@
 //!
 //! Each group of commands is a file with one table, `COMMANDS`.
 
+mod absent;
+mod bond;
 mod bridge;
 mod client;
 mod conntrack;
 mod database;
 mod datapath;
+mod flows;
 mod general;
 mod log;
+mod protocols;
+mod tools;
 mod trace;
+mod tunnel;
+mod upcall;
 mod why;
 
 use std::collections::HashMap;
@@ -18,6 +25,7 @@ use serde_json::Value;
 use weft_ovsdb::rpc::{Decoder, FrameLimits, Message};
 
 pub use client::{ClientError, call};
+pub(crate) use tools::tick;
 
 use crate::control::Control;
 use crate::process::paths::Daemon;
@@ -38,18 +46,33 @@ struct Command {
     run: fn(&mut Control, &[String]) -> Answer,
 }
 
+/// A command of the switch.
+const fn command(
+    name: &'static str,
+    usage: &'static str,
+    arguments: (usize, usize),
+    run: fn(&mut Control, &[String]) -> Answer,
+) -> Command {
+    Command { daemons: SWITCH, name, usage, arguments, run }
+}
+
 const SWITCH: &[Daemon] = &[Daemon::Vswitchd];
 const DATABASE: &[Daemon] = &[Daemon::OvsdbServer];
 const BOTH: &[Daemon] = &Daemon::ALL;
 
 const GROUPS: &[&[Command]] = &[
+    bond::COMMANDS,
     bridge::COMMANDS,
     conntrack::COMMANDS,
     database::COMMANDS,
     datapath::COMMANDS,
+    flows::COMMANDS,
     general::COMMANDS,
     log::COMMANDS,
+    protocols::COMMANDS,
     trace::COMMANDS,
+    tunnel::COMMANDS,
+    upcall::COMMANDS,
     why::COMMANDS,
 ];
 
@@ -65,6 +88,8 @@ pub(crate) struct Call {
 #[derive(Default)]
 pub(crate) struct Unixctl {
     peers: HashMap<ConnId, Peer>,
+    /// What commands keep.
+    pub(crate) tools: tools::Tools,
 }
 
 struct Peer {
@@ -138,6 +163,9 @@ fn run(control: &mut Control, call: &Call) -> Answer {
     let params: Option<Vec<String>> = call.params.iter().map(|p| p.as_str().map(str::to_owned)).collect();
     let Some(params) = params else { return Err(format!("\"{name}\" command has non-string argument")) };
     let Some(command) = commands(call.daemon).find(|c| c.name == *name) else {
+        if let Some(why) = absent::why(name).filter(|_| call.daemon == Daemon::Vswitchd) {
+            return Err(format!("{name} is not offered: {why}"));
+        }
         return Err(format!(
             "\"{name}\" is not a valid command (use \"list-commands\" to see a list of valid commands)"
         ));
@@ -171,5 +199,6 @@ mod tests {
             assert_eq!(names.len(), count, "{}", daemon.name());
         }
         assert!(GROUPS.iter().flat_map(|g| g.iter()).all(|c| c.arguments.0 <= c.arguments.1));
+        assert!(absent::names().all(|name| commands(Daemon::Vswitchd).all(|c| c.name != name)));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use bridge::{Bridge, Controller};
 pub(crate) use datapath::{Datapath, Timeouts};
 pub(crate) use iface::TYPES;
 pub(crate) use iface::{Iface, IfaceKind};
-pub(crate) use port::Port;
+pub(crate) use port::{Bond, Port};
 
 /// Shortest time between updates of statistics.
 const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);
