@@ -67,10 +67,13 @@ pub(crate) struct RefusalCase {
     /// Commands of ovs-ofctl that must succeed before.
     #[serde(default)]
     pub(crate) before: Vec<String>,
+    /// Messages that are sent before, on the same connection, and must not be refused.
+    #[serde(default)]
+    pub(crate) first: Vec<String>,
     /// A command of ovs-ofctl, or
     #[serde(default)]
     pub(crate) ofctl: Option<String>,
-    /// a message in hexadecimal, whole. `LLLL` stands for its length.
+    /// a message in hexadecimal, whole. `LLLL` stands for its length, `MMMMMMMMMMMM` for the address of port 1.
     #[serde(default)]
     pub(crate) message: Option<String>,
     /// Name of the error, as ovs-ofctl prints it.

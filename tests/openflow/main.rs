@@ -10,6 +10,8 @@ mod control;
 mod support;
 mod wires;
 
+use std::collections::HashMap;
+
 use cases::{ForwardCase, MatchCase, RefusalCase};
 use control::{Raw, error_of, unhex};
 use support::{Kind, Said, Switch};
@@ -22,7 +24,19 @@ struct Bench {
     switch: Switch,
     /// Ports' other ends; none where ports are dummies.
     wires: Wires,
+    mac: String,
+    /// What ovs-ofctl calls errors, by version, type, code and experimenter.
+    names: HashMap<Vec<u8>, String>,
 }
+
+/// Messages of OpenFlow 1.3 that delete all rules, groups, meters and mappings of tunnel options.
+const CLEAR: [&str; 4] = [
+    "040e 0038 00000001 0000000000000000 0000000000000000 ff03 0000 0000 0000 ffffffff ffffffff ffffffff
+     0000 0000 0001 0004 00000000",
+    "040f 0010 00000001 0002 00 00 fffffffc",
+    "041d 0010 00000001 0002 0000 ffffffff",
+    "0404 0018 00000001 00002320 00000018 0002 000000000000",
+];
 
 impl Bench {
     fn new(kind: Kind) -> Bench {
@@ -39,7 +53,7 @@ impl Bench {
             line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} ofport_request={n}{port}"));
         }
         switch.ok(&line);
-        Bench { switch, wires }
+        Bench { switch, wires, mac: String::new(), names: HashMap::new() }
     }
 
     fn ofctl(&self, version: &str, words: &[&str]) -> Said {
@@ -142,8 +156,18 @@ impl Bench {
         missing.map_or(Ok(()), |line| Err(format!("no rule {line:?} in\n{}", said.out)))
     }
 
+    /// Empty tables, without a rule that lets anything through: quickly, as there are many refusals.
+    fn clear_raw(&self) -> Result<(), String> {
+        let mut raw = Raw::connect(&self.switch.path("br0.mgmt"), 4);
+        let all: Vec<u8> = CLEAR.iter().map(|hex| unhex(hex)).collect::<Result<Vec<_>, _>>()?.concat();
+        match error_of(&raw.ask(&all)) {
+            Some((_, kind, code)) => Err(format!("tables are not emptied: type {kind}, code {code}")),
+            None => Ok(()),
+        }
+    }
+
     fn refuses(&mut self, case: &RefusalCase) -> Result<(), String> {
-        self.clear()?;
+        self.clear_raw()?;
         for line in &case.before {
             self.must(&case.version, &support::split(line).iter().map(String::as_str).collect::<Vec<_>>())?;
         }
@@ -153,7 +177,7 @@ impl Bench {
                 let said = self.ofctl(&case.version, &words.iter().map(String::as_str).collect::<Vec<_>>());
                 format!("{}{}", said.out, said.err)
             }
-            (None, Some(hex)) => self.answer(&case.version, hex)?,
+            (None, Some(hex)) => self.answer(&case.version, &case.first, hex)?,
             _ => return Err("a case has either ofctl or message".to_owned()),
         };
         let named = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == case.error);
@@ -170,8 +194,18 @@ impl Bench {
         self.refuses(&RefusalCase { error, ..case.clone() })
     }
 
+    /// The address of port 1, in hexadecimal digits.
+    fn mac(&mut self) -> String {
+        if self.mac.is_empty() {
+            let shown = self.ofctl("OpenFlow13", &["dump-ports-desc", "br0"]).out;
+            let line = shown.lines().find(|l| l.trim_start().starts_with("1(")).unwrap_or_default();
+            self.mac = line.split("addr:").nth(1).unwrap_or_default().replace(':', "");
+        }
+        self.mac.clone()
+    }
+
     /// What the switch says to a message, in the words of ovs-ofctl.
-    fn answer(&self, version: &str, hex: &str) -> Result<String, String> {
+    fn answer(&mut self, version: &str, first: &[String], hex: &str) -> Result<String, String> {
         let number = match version {
             "OpenFlow10" => 1,
             "OpenFlow11" => 2,
@@ -181,17 +215,32 @@ impl Bench {
             "OpenFlow15" => 6,
             other => return Err(format!("no version {other}")),
         };
-        let bytes = unhex(&hex.replace("LLLL", "0000"))?;
-        let length = format!("{:04x}", bytes.len());
-        let bytes = unhex(&hex.replace("LLLL", &length))?;
+        let mac = self.mac();
+        let message = |hex: &str| {
+            let hex = hex.replace("MMMMMMMMMMMM", &mac);
+            let length = format!("{:04x}", unhex(&hex.replace("LLLL", "0000"))?.len());
+            unhex(&hex.replace("LLLL", &length))
+        };
         let mut raw = Raw::connect(&self.switch.path("br0.mgmt"), number);
-        let answers = raw.ask(&bytes);
+        for hex in first {
+            if let Some((_, kind, code)) = error_of(&raw.ask(&message(hex)?)) {
+                return Err(format!("{hex} is refused: type {kind}, code {code}"));
+            }
+        }
+        let answers = raw.ask(&message(hex)?);
         let Some((message, kind, code)) = error_of(&answers) else {
             return Ok(format!("no error among {} messages", answers.len()));
         };
+        let number: Vec<u8> = [&message[..1], &message[8..message.len().min(20)]].concat();
+        if let Some(name) = self.names.get(&number) {
+            return Ok(name.clone());
+        }
         let hex: String = message.iter().map(|b| format!("{b:02x}")).collect();
         let said = self.switch.run_words(&["ovs-ofctl", "ofp-print", &hex]);
-        Ok(format!("{} (type {kind}, code {code})", said.out))
+        let line = said.out.lines().next().unwrap_or_default();
+        let name = format!("{line} (type {kind}, code {code})");
+        self.names.insert(number, name.clone());
+        Ok(name)
     }
 }
 

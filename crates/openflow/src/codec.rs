@@ -1,9 +1,10 @@
 //! How do messages become bytes and bytes messages, in the version that two ends agreed on?
 
 use crate::bytes::{Put, Reader};
-use crate::error::ErrorMessage;
+use crate::error::{ErrorMessage, NICIRA};
 use crate::experimenter;
 use crate::frame::{HEADER_LEN, Header, MAX_MESSAGE};
+use crate::lengths;
 use crate::matches::fits_match10;
 use crate::message::Message;
 use crate::msg::bundle::{BundleAdd, BundleControl};
@@ -23,43 +24,43 @@ use crate::stats::{MultipartReply, MultipartRequest};
 use crate::{ErrorCode, Version};
 
 /// Message types, as OpenFlow 1.1 and later number them.
-mod ofpt {
-    pub(super) const HELLO: u8 = 0;
-    pub(super) const ERROR: u8 = 1;
-    pub(super) const ECHO_REQUEST: u8 = 2;
-    pub(super) const ECHO_REPLY: u8 = 3;
-    pub(super) const EXPERIMENTER: u8 = 4;
-    pub(super) const FEATURES_REQUEST: u8 = 5;
-    pub(super) const FEATURES_REPLY: u8 = 6;
-    pub(super) const GET_CONFIG_REQUEST: u8 = 7;
-    pub(super) const GET_CONFIG_REPLY: u8 = 8;
-    pub(super) const SET_CONFIG: u8 = 9;
-    pub(super) const PACKET_IN: u8 = 10;
-    pub(super) const FLOW_REMOVED: u8 = 11;
-    pub(super) const PORT_STATUS: u8 = 12;
-    pub(super) const PACKET_OUT: u8 = 13;
-    pub(super) const FLOW_MOD: u8 = 14;
-    pub(super) const GROUP_MOD: u8 = 15;
-    pub(super) const PORT_MOD: u8 = 16;
-    pub(super) const TABLE_MOD: u8 = 17;
-    pub(super) const MULTIPART_REQUEST: u8 = 18;
-    pub(super) const MULTIPART_REPLY: u8 = 19;
-    pub(super) const BARRIER_REQUEST: u8 = 20;
-    pub(super) const BARRIER_REPLY: u8 = 21;
-    pub(super) const QUEUE_GET_CONFIG_REQUEST: u8 = 22;
-    pub(super) const QUEUE_GET_CONFIG_REPLY: u8 = 23;
-    pub(super) const ROLE_REQUEST: u8 = 24;
-    pub(super) const ROLE_REPLY: u8 = 25;
-    pub(super) const GET_ASYNC_REQUEST: u8 = 26;
-    pub(super) const GET_ASYNC_REPLY: u8 = 27;
-    pub(super) const SET_ASYNC: u8 = 28;
-    pub(super) const METER_MOD: u8 = 29;
-    pub(super) const ROLE_STATUS: u8 = 30;
-    pub(super) const TABLE_STATUS: u8 = 31;
-    pub(super) const REQUESTFORWARD: u8 = 32;
-    pub(super) const BUNDLE_CONTROL: u8 = 33;
-    pub(super) const BUNDLE_ADD_MESSAGE: u8 = 34;
-    pub(super) const CONTROLLER_STATUS: u8 = 35;
+pub(crate) mod ofpt {
+    pub(crate) const HELLO: u8 = 0;
+    pub(crate) const ERROR: u8 = 1;
+    pub(crate) const ECHO_REQUEST: u8 = 2;
+    pub(crate) const ECHO_REPLY: u8 = 3;
+    pub(crate) const EXPERIMENTER: u8 = 4;
+    pub(crate) const FEATURES_REQUEST: u8 = 5;
+    pub(crate) const FEATURES_REPLY: u8 = 6;
+    pub(crate) const GET_CONFIG_REQUEST: u8 = 7;
+    pub(crate) const GET_CONFIG_REPLY: u8 = 8;
+    pub(crate) const SET_CONFIG: u8 = 9;
+    pub(crate) const PACKET_IN: u8 = 10;
+    pub(crate) const FLOW_REMOVED: u8 = 11;
+    pub(crate) const PORT_STATUS: u8 = 12;
+    pub(crate) const PACKET_OUT: u8 = 13;
+    pub(crate) const FLOW_MOD: u8 = 14;
+    pub(crate) const GROUP_MOD: u8 = 15;
+    pub(crate) const PORT_MOD: u8 = 16;
+    pub(crate) const TABLE_MOD: u8 = 17;
+    pub(crate) const MULTIPART_REQUEST: u8 = 18;
+    pub(crate) const MULTIPART_REPLY: u8 = 19;
+    pub(crate) const BARRIER_REQUEST: u8 = 20;
+    pub(crate) const BARRIER_REPLY: u8 = 21;
+    pub(crate) const QUEUE_GET_CONFIG_REQUEST: u8 = 22;
+    pub(crate) const QUEUE_GET_CONFIG_REPLY: u8 = 23;
+    pub(crate) const ROLE_REQUEST: u8 = 24;
+    pub(crate) const ROLE_REPLY: u8 = 25;
+    pub(crate) const GET_ASYNC_REQUEST: u8 = 26;
+    pub(crate) const GET_ASYNC_REPLY: u8 = 27;
+    pub(crate) const SET_ASYNC: u8 = 28;
+    pub(crate) const METER_MOD: u8 = 29;
+    pub(crate) const ROLE_STATUS: u8 = 30;
+    pub(crate) const TABLE_STATUS: u8 = 31;
+    pub(crate) const REQUESTFORWARD: u8 = 32;
+    pub(crate) const BUNDLE_CONTROL: u8 = 33;
+    pub(crate) const BUNDLE_ADD_MESSAGE: u8 = 34;
+    pub(crate) const CONTROLLER_STATUS: u8 = 35;
 }
 
 /// A message cannot be written.
@@ -141,11 +142,35 @@ impl Codec {
         if header.kind == ofpt::HELLO {
             return Ok((header.xid, Message::Hello(Hello::decode(r))));
         }
-        if header.version != self.version.wire() {
+        // Echoes are alike in all versions, and answered whatever theirs.
+        let echo = matches!(header.kind, ofpt::ECHO_REQUEST | ofpt::ECHO_REPLY);
+        if header.version != self.version.wire() && !echo {
             return Err(ErrorCode::OFPBRC_BAD_VERSION);
         }
         let kind = self.canonical(header.kind).ok_or(ErrorCode::OFPBRC_BAD_TYPE)?;
+        if !lengths::fits(self.version, kind, r.len()) {
+            return Err(ErrorCode::OFPBRC_BAD_LEN);
+        }
         Ok((header.xid, self.decode_body(kind, r)?))
+    }
+
+    /// Whether a message is of a type that only switches send, and long enough for one: whatever else is wrong with it,
+    /// a switch refuses it as `OFPBRC_BAD_TYPE`.
+    pub(crate) fn is_of_switch(&self, message: &[u8]) -> bool {
+        let (Ok(header), Some(body)) = (Header::parse(message), message.get(HEADER_LEN..)) else {
+            return false;
+        };
+        let Some(kind) = self.canonical(header.kind) else { return false };
+        if header.version != self.version.wire() {
+            return false;
+        }
+        if kind != ofpt::EXPERIMENTER {
+            return lengths::is_of_switch(kind) && lengths::fits(self.version, kind, body.len());
+        }
+        let mut r = Reader::new(body, ErrorCode::OFPBRC_BAD_LEN);
+        let (Ok(vendor), Ok(subtype)) = (r.u32(), r.u32()) else { return false };
+        let known = vendor == NICIRA && lengths::is_of_nicira(self.version, subtype);
+        known && lengths::is_of_switch_nicira(subtype) && lengths::fits_nicira(subtype, r.len())
     }
 
     fn decode_body(&self, kind: u8, r: Reader<'_>) -> Result<Message, ErrorCode> {

@@ -5,6 +5,7 @@
 use crate::bytes::{Put, Reader};
 use crate::codec::forwarded;
 use crate::error::{NICIRA, ONF};
+use crate::lengths;
 use crate::message::Message;
 use crate::msg::bundle::{BundleAdd, BundleControl};
 use crate::msg::control::{FlowFormat, RoleMessage};
@@ -75,13 +76,19 @@ fn decode_onf(subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
 fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
     let version = codec.version;
     let v10 = version == Version::V10;
+    if !lengths::is_of_nicira(version, subtype) {
+        return Err(ErrorCode::OFPBRC_BAD_SUBTYPE);
+    }
+    if !lengths::fits_nicira(subtype, r.len()) {
+        return Err(ErrorCode::OFPBRC_BAD_LEN);
+    }
     Ok(match subtype {
         NXT_ROLE_REQUEST => Message::RoleRequest(RoleMessage::decode_nxt(r)?),
         NXT_ROLE_REPLY => Message::RoleReply(RoleMessage::decode_nxt(r)?),
         NXT_SET_FLOW_FORMAT if v10 => Message::SetFlowFormat(FlowFormat::decode(r)?),
         NXT_FLOW_MOD if v10 => Message::FlowMod(Box::new(FlowMod::decode_nxt(codec.table_ids, r)?)),
         NXT_FLOW_REMOVED if v10 => Message::FlowRemoved(Box::new(FlowRemoved::decode_nxt(r)?)),
-        NXT_FLOW_MOD_TABLE_ID if v10 => Message::FlowModTableId(r.u8()? != 0),
+        NXT_FLOW_MOD_TABLE_ID => Message::FlowModTableId(r.u8()? != 0),
         NXT_SET_PACKET_IN_FORMAT => {
             let format = PacketInFormat::from_wire(r.u32()?);
             Message::SetPacketInFormat(format.ok_or(ErrorCode::OFPBRC_EPERM)?)
@@ -95,7 +102,7 @@ fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Messa
         NXT_FLOW_MONITOR_RESUMED if version < Version::V13 => Message::FlowMonitorResumed,
         NXT_REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
         NXT_SET_ASYNC_CONFIG => Message::SetAsync(codec.async_config.decode13(r)?),
-        NXT_SET_ASYNC_CONFIG2 => Message::SetAsync(codec.async_config.decode14(r)?),
+        NXT_SET_ASYNC_CONFIG2 if version < Version::V14 => Message::SetAsync(codec.async_config.decode14(r)?),
         NXT_SET_CONTROLLER_ID => {
             if r.take(6)?.iter().any(|b| *b != 0) {
                 return Err(ErrorCode::NXBRC_MUST_BE_ZERO);

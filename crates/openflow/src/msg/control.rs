@@ -147,17 +147,18 @@ impl AsyncConfig {
     /// primaries odd ones.
     ///
     /// # Errors
-    /// `OFPACFC_UNSUPPORTED` for reasons that there are not.
+    /// `OFPACFC_UNSUPPORTED` for messages, `OFPACFC_INVALID` for reasons that there are not.
     pub(crate) fn decode14(mut self, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         while !r.is_empty() {
             let mut p = next_property(&mut r)?;
             let number = match p.kind {
                 PropertyKind::Standard(n) if usize::from(n) < MASKS[2] => usize::from(n),
+                PropertyKind::Standard(_) => return Err(ErrorCode::OFPACFC_UNSUPPORTED),
                 other => return Err(other.unknown()),
             };
             let mask = p.body.u32()?;
             if mask & !REASONS[number / 2] != 0 {
-                return Err(ErrorCode::OFPACFC_UNSUPPORTED);
+                return Err(ErrorCode::OFPACFC_INVALID);
             }
             *self.masks()[number ^ 1] = mask;
         }

@@ -3,6 +3,7 @@
 use weft_flow::{Instructions, Match, OfPort, OptionValue};
 
 use super::packet_in::{buffer_id, put_buffer_id};
+use super::port::port;
 use crate::actions::Refusal;
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
@@ -139,7 +140,12 @@ impl FlowMod {
 
     fn set_flags10(&mut self, wire: u16) -> Result<(), ErrorCode> {
         if wire & OFPFF10_EMERG != 0 {
-            return Err(ErrorCode::OFPFMFC_TABLE_FULL);
+            let timed = self.idle_timeout != 0 || self.hard_timeout != 0;
+            return Err(if timed {
+                ErrorCode::OFPFMFC_BAD_EMERG_TIMEOUT
+            } else {
+                ErrorCode::OFPFMFC_TABLE_FULL
+            });
         }
         if wire & !(flow_flags::SEND_FLOW_REM | flow_flags::CHECK_OVERLAP) != 0 {
             return Err(ErrorCode::OFPFMFC_BAD_FLAGS);
@@ -235,7 +241,7 @@ impl FlowMod {
         }
         (f.idle_timeout, f.hard_timeout, f.priority) = (r.u16()?, r.u16()?, r.u16()?);
         f.buffer_id = buffer_id(r.u32()?);
-        (f.out_port, f.out_group) = (OfPort(r.u32()?), r.u32()?);
+        (f.out_port, f.out_group) = (port(r.u32()?)?, r.u32()?);
         f.flags = r.u16()?;
         if f.flags & !Self::flag_mask(version) != 0 {
             return Err(ErrorCode::OFPFMFC_BAD_FLAGS.into());
@@ -261,7 +267,8 @@ impl FlowMod {
         }
     }
 
-    fn deletes(&self) -> bool {
+    /// Whether it deletes rules.
+    pub fn deletes(&self) -> bool {
         matches!(self.command, FlowCommand::Delete | FlowCommand::DeleteStrict)
     }
 

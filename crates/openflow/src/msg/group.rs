@@ -5,6 +5,7 @@
 
 use weft_flow::{Action, Field, Match, OfPort};
 
+use super::port::port;
 use super::prop::{NETRONOME, PropertyKind, experimenter, next_property, property};
 use crate::actions::{Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
@@ -261,7 +262,7 @@ fn bad_bucket(_: ErrorCode) -> ErrorCode {
 
 /// A port to watch: any, or a real one.
 fn watch_port(wire: u32) -> Result<OfPort, ErrorCode> {
-    let port = OfPort(wire);
+    let port = port(wire).map_err(|_| ErrorCode::OFPGMFC_BAD_WATCH)?;
     let known = port == OfPort::ANY || !port.is_reserved() || port.reserved_name().is_some();
     if known { Ok(port) } else { Err(ErrorCode::OFPGMFC_BAD_WATCH) }
 }

@@ -102,8 +102,9 @@ impl MeterMod {
         if command == MeterCommand::Delete {
             return Ok(MeterMod { command, meter_id, ..MeterMod::default() });
         }
-        let both = meter_flags::KBPS | meter_flags::PKTPS;
-        if flags & both == both || flags & !0xf != 0 {
+        // One of the two kinds of rates, not both.
+        let kinds = (flags & (meter_flags::KBPS | meter_flags::PKTPS)).count_ones();
+        if kinds != 1 || flags & !0xf != 0 {
             return Err(ErrorCode::OFPMMFC_BAD_FLAGS);
         }
         Ok(MeterMod { command, meter_id, flags, bands: decode_bands(&mut r)? })

@@ -1,12 +1,16 @@
 //! A controller sends a packet: `OFPT_PACKET_OUT`.
 
-use weft_flow::{Action, Field, Match, OfPort};
+use weft_flow::{Action, Field, Instructions, Match, OfPort, PacketKey};
 
 use super::packet_in::{buffer_id, put_buffer_id};
-use crate::actions::{Refusal, Scope, Track, decode_actions, encode_actions};
+use super::port::port;
+use crate::actions::{self, Refusal, Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
 use crate::matches::{decode_match, encode_match};
 use crate::{ErrorCode, Version};
+
+/// EtherType of IPv6.
+const IPV6: u16 = 0x86dd;
 
 /// `OFPT_PACKET_OUT`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +35,23 @@ impl PacketOut {
         OfPort(self.matching.key.pipeline.in_port)
     }
 
+    /// Whether the actions fit the frame, of which `packet` holds the headers (OpenFlow 1.3 §6.4); OpenFlow 1.0 does
+    /// not ask for that.
+    ///
+    /// # Errors
+    /// As for the actions of a rule that matches just this packet.
+    pub fn check(&self, version: Version, packet: &PacketKey) -> Result<(), ErrorCode> {
+        let mut matching = Match::any();
+        matching.key.packet = *packet;
+        for field in [Field::EthType, Field::VlanTci, Field::NwProto, Field::IpFrag] {
+            field.mask_add(&mut matching.mask, u128::MAX);
+        }
+        let types = if packet.eth_type == IPV6 { Field::Icmpv6Type } else { Field::IcmpType };
+        types.mask_add(&mut matching.mask, u128::MAX);
+        let instructions = Instructions { apply: self.actions.clone(), ..Instructions::default() };
+        actions::check(version, &matching, &instructions)
+    }
+
     pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, Refusal> {
         let buffer_id = buffer_id(r.u32()?);
         let (matching, actions_len) = match version {
@@ -38,10 +59,14 @@ impl PacketOut {
             Version::V15 => {
                 let actions_len = r.u16()?;
                 r.skip(2)?;
-                (decode_match(version, &mut r)?, actions_len)
+                let matching = decode_match(version, &mut r)?;
+                if !of_pipeline(&matching) {
+                    return Err(ErrorCode::OFPBRC_PIPELINE_FIELDS_ONLY.into());
+                }
+                (matching, actions_len)
             }
             _ => {
-                let in_port = OfPort(r.u32()?);
+                let in_port = port(r.u32()?)?;
                 let actions_len = r.u16()?;
                 r.skip(6)?;
                 (only_in_port(in_port), actions_len)
@@ -88,6 +113,11 @@ pub(crate) fn only_in_port(port: OfPort) -> Match {
     Field::InPort.set(&mut m.key, port.0.into());
     Field::InPort.mask_add(&mut m.mask, u128::MAX);
     m
+}
+
+/// Whether nothing of the packet itself is said (OpenFlow 1.5 §7.3.6).
+fn of_pipeline(m: &Match) -> bool {
+    m.mask.0.packet == Default::default()
 }
 
 /// A port that a packet can come from: a real one, or one of the switch's own.

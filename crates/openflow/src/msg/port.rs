@@ -3,6 +3,7 @@
 use weft_flow::OfPort;
 use weft_wire::Mac;
 
+use super::prop::{PropertyKind, next_property};
 use crate::bytes::{Put, Reader};
 use crate::{ErrorCode, Version};
 
@@ -217,6 +218,19 @@ impl PortStatus {
     }
 }
 
+/// A number of a port, as OpenFlow 1.1 and later write it.
+///
+/// # Errors
+/// It is one of those that stand for nothing: ports have 16 bits, and the reserved ones the last 256 numbers.
+pub(crate) fn port(wire: u32) -> Result<OfPort, ErrorCode> {
+    let none = (FIRST_NONE..FIRST_RESERVED).contains(&wire);
+    if none { Err(ErrorCode::OFPBAC_BAD_OUT_PORT) } else { Ok(OfPort(wire)) }
+}
+
+/// The first number that no port has, and the first of the reserved ones.
+const FIRST_NONE: u32 = 0xff00;
+const FIRST_RESERVED: u32 = 0xffff_ff00;
+
 /// `OFPT_PORT_MOD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortMod {
@@ -245,7 +259,7 @@ impl PortMod {
             r.skip(4)?;
             return Ok(p);
         }
-        p.port_no = OfPort(r.u32()?);
+        p.port_no = port(r.u32()?)?;
         r.skip(4)?;
         p.hw_addr = Mac(r.array()?);
         r.skip(2)?;
@@ -256,10 +270,13 @@ impl PortMod {
             return Ok(p);
         }
         while !r.is_empty() {
-            match (r.u16()?, r.u16()?) {
-                (OFPPMPT_ETHERNET, 8) => p.advertise = r.u32()?,
-                (OFPPMPT_ETHERNET, _) => return Err(ErrorCode::OFPBPC_BAD_LEN),
-                _ => return Err(ErrorCode::OFPBPC_BAD_TYPE),
+            let mut property = next_property(&mut r)?;
+            match property.kind {
+                PropertyKind::Standard(OFPPMPT_ETHERNET) if property.body.len() == 4 => {
+                    p.advertise = property.body.u32()?;
+                }
+                PropertyKind::Standard(OFPPMPT_ETHERNET) => return Err(ErrorCode::OFPBPC_BAD_LEN),
+                other => return Err(other.unknown()),
             }
         }
         Ok(p)

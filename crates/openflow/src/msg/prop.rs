@@ -2,7 +2,6 @@
 
 use crate::ErrorCode;
 use crate::bytes::{Put, Reader, round8};
-use crate::error::{NICIRA, ONF};
 
 /// Type of a property that an experimenter defines: its number and type follow.
 const EXPERIMENTER: u16 = 0xffff;
@@ -44,12 +43,7 @@ impl PropertyKind {
     pub(crate) fn unknown(self) -> ErrorCode {
         match self {
             PropertyKind::Standard(_) => ErrorCode::OFPBPC_BAD_TYPE,
-            PropertyKind::Experimenter(vendor, _)
-                if vendor == NICIRA || vendor == ONF || NETRONOME.contains(&vendor) =>
-            {
-                ErrorCode::OFPBPC_BAD_EXP_TYPE
-            }
-            PropertyKind::Experimenter(..) => ErrorCode::OFPBPC_BAD_EXPERIMENTER,
+            PropertyKind::Experimenter(..) => ErrorCode::OFPBPC_BAD_EXP_TYPE,
         }
     }
 }

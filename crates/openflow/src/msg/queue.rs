@@ -38,7 +38,7 @@ pub(crate) fn padded_port(version: Version, r: &mut Reader<'_>) -> Result<OfPort
         r.skip(6)?;
         return Ok(port);
     }
-    let port = OfPort(r.u32()?);
+    let port = super::port::port(r.u32()?)?;
     r.skip(4)?;
     Ok(port)
 }
@@ -55,7 +55,14 @@ pub(crate) fn put_padded_port(version: Version, port: OfPort, out: &mut Vec<u8>)
 
 /// The question is 4 bytes long in OpenFlow 1.0 and 8 later.
 pub(crate) fn decode_request(version: Version, mut r: Reader<'_>) -> Result<OfPort, ErrorCode> {
-    if version == Version::V10 { Ok(OfPort::from_u16(r.u16()?)) } else { padded_port(version, &mut r) }
+    if version != Version::V10 {
+        return padded_port(version, &mut r);
+    }
+    // OpenFlow 1.0 asks about one port.
+    match OfPort::from_u16(r.u16()?) {
+        OfPort::ANY => Err(ErrorCode::OFPQOFC_BAD_PORT),
+        port => Ok(port),
+    }
 }
 
 pub(crate) fn encode_request(version: Version, port: OfPort, out: &mut Vec<u8>) {

@@ -104,8 +104,7 @@ impl TableMod {
         if version >= Version::V14 {
             (m.eviction, m.vacancy) = decode_table_properties(&mut r)?;
             let wrong = |v: Vacancy| v.now != 0 || v.down >= v.up || v.up > 100;
-            let told = m.config & table_config::VACANCY_EVENTS != 0;
-            if m.vacancy.is_some_and(|v| told && wrong(v)) || told && m.vacancy.is_none() {
+            if m.vacancy.is_some_and(wrong) {
                 return Err(ErrorCode::OFPBPC_BAD_VALUE);
             }
         }

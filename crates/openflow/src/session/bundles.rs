@@ -61,7 +61,9 @@ impl BundleCommit {
 /// What may be in a bundle.
 fn bundled(message: Message) -> Result<Request, ErrorCode> {
     match message {
+        Message::FlowMod(m) if m.buffer_id.is_some() && !m.deletes() => Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN),
         Message::FlowMod(m) => Ok(Request::FlowMod(m)),
+        Message::PacketOut(m) if m.buffer_id.is_some() => Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN),
         Message::PacketOut(m) => Ok(Request::PacketOut(m)),
         Message::PortMod(m) => Ok(Request::PortMod(m)),
         Message::GroupMod(m) => Ok(Request::GroupMod(m)),
@@ -148,7 +150,11 @@ impl Bundles {
         if self.bytes + add.message.len() > limit {
             return Err(ErrorCode::OFPBFC_MSG_TOO_MANY);
         }
-        bundled(codec.decode(&add.message)?.1)?;
+        let decoded = codec.decode(&add.message).map_err(|code| match code {
+            ErrorCode::OFPBRC_BAD_TYPE => ErrorCode::OFPBFC_MSG_UNSUP,
+            code => code,
+        })?;
+        bundled(decoded.1)?;
         self.bytes += add.message.len();
         self.open[i].messages.extend_from_slice(&add.message);
         self.open[i].count += 1;

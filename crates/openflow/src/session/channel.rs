@@ -129,10 +129,6 @@ impl Channel {
         }
         match self.codec.decode(bytes) {
             Ok((_, Message::Hello(_) | Message::EchoReply(_))) => Received::Handled,
-            Ok((xid, Message::EchoRequest(data))) => {
-                self.send(xid, &Message::EchoReply(data));
-                Received::Handled
-            }
             Ok((xid, message)) => Received::Message(xid, message),
             Err(code) => Received::Bad(Header::parse(bytes).map_or(0, |h| h.xid), code),
         }

@@ -35,7 +35,9 @@ impl ControllerSession {
             Received::Handled => {}
             Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
             Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),
-            Received::Message(xid, Message::EchoRequest(data)) => channel.send(xid, &Message::EchoReply(data)),
+            Received::Message(xid, Message::EchoRequest(data)) => {
+                channel.send(xid, &Message::EchoReply(data))
+            }
             Received::Message(xid, message) => events.push(ControllerEvent::Message(xid, message)),
         });
         events

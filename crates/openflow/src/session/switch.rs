@@ -54,6 +54,10 @@ impl ReplyTo {
 /// refused by [`SwitchSession::refuse`].
 #[derive(Clone, Debug)]
 pub enum Request {
+    /// Answer [`Message::EchoReply`] with the same bytes.
+    Echo(Vec<u8>),
+    /// It cannot be understood, or asks what may not be: [`SwitchSession::refuse`] it, behind what was asked before.
+    Refused(ErrorCode),
     /// Answer [`Message::FeaturesReply`].
     Features,
     /// Answer [`Message::GetConfigReply`].
@@ -137,7 +141,10 @@ impl SwitchSession {
         channel.receive(bytes, now_ms, |channel, raw, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(Event::Connected(version)),
-            Received::Bad(xid, code) => channel.send_error(xid, code, raw),
+            Received::Bad(xid, code) => {
+                let code = if channel.codec.is_of_switch(raw) { ErrorCode::OFPBRC_BAD_TYPE } else { code };
+                events.push(Event::Request(ReplyTo::new(xid, false, raw), Request::Refused(code)));
+            }
             Received::Message(xid, message) => {
                 let role = *role;
                 let mut connection =
@@ -145,7 +152,9 @@ impl SwitchSession {
                 match connection.message(xid, message, raw) {
                     Ok(Some(event)) => events.push(event),
                     Ok(None) => {}
-                    Err(code) => channel.send_error(xid, code, raw),
+                    Err(code) => {
+                        events.push(Event::Request(ReplyTo::new(xid, false, raw), Request::Refused(code)));
+                    }
                 }
             }
         });
@@ -219,11 +228,15 @@ impl Connection<'_> {
         let mut nicira = false;
         let request = match message {
             Message::Error(error) => return Ok(Some(Event::Error(error))),
+            Message::EchoRequest(data) => Request::Echo(data),
             Message::FeaturesRequest => Request::Features,
             Message::GetConfigRequest => Request::GetConfig,
             Message::SetConfig(config) => {
-                self.writable()?;
                 *self.miss_send_len = config.miss_send_len;
+                // A secondary controller's own is set, and nothing of the switch's.
+                if self.role == Role::Secondary {
+                    return Ok(None);
+                }
                 Request::SetConfig(config)
             }
             Message::PacketOut(m) => self.writable().map(|()| Request::PacketOut(m))?,
@@ -234,11 +247,8 @@ impl Connection<'_> {
             Message::TlvTableMod(m) => self.writable().map(|()| Request::TlvTableMod(m))?,
             Message::TlvTableRequest => Request::TlvTable,
             Message::Resume(m) => self.writable().map(|()| Request::Resume(m))?,
-            Message::CtFlushZone(zone) => {
-                self.writable()?;
-                Request::CtFlush(Box::new(CtFlush::zone(zone)))
-            }
-            Message::CtFlush(m) => self.writable().map(|()| Request::CtFlush(m))?,
+            Message::CtFlushZone(zone) => Request::CtFlush(Box::new(CtFlush::zone(zone))),
+            Message::CtFlush(m) => Request::CtFlush(m),
             Message::FlowAge => return Ok(None),
             Message::TableMod(m) => self.writable().map(|()| Request::TableMod(m))?,
             Message::MultipartRequest(m) => {

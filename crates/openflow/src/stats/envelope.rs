@@ -111,7 +111,7 @@ impl Envelope {
         let mut extension = None;
         if number == OFPST_VENDOR {
             let vendor = r.u32()?;
-            if vendor != NICIRA && vendor != ONF {
+            if vendor != NICIRA && (vendor != ONF || version == V10) {
                 return Err(ErrorCode::OFPBRC_BAD_VENDOR);
             }
             extension = Some((vendor, r.u32()?));

@@ -61,7 +61,7 @@ impl FlowStatsRequest {
         }
         f.table = table(r.u8()?);
         r.skip(3)?;
-        (f.out_port, f.out_group) = (OfPort(r.u32()?), r.u32()?);
+        (f.out_port, f.out_group) = (crate::msg::port::port(r.u32()?)?, r.u32()?);
         r.skip(4)?;
         (f.cookie, f.cookie_mask) = (r.u64()?, r.u64()?);
         f.cookie &= f.cookie_mask;

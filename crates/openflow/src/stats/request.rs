@@ -26,18 +26,57 @@ fn put_padded(number: u32, out: &mut Vec<u8>) {
 
 fn queue(version: Version, r: &mut Reader<'_>) -> Result<(OfPort, u32), ErrorCode> {
     let port = if version == Version::V10 {
-        let port = OfPort::from_u16(r.u16()?);
+        let port = r.u16()?;
         r.skip(2)?;
-        port
+        // All ports are OFPP_ALL here, and OFPP_NONE is none.
+        match port {
+            PORTS_ALL10 => OfPort::ANY,
+            PORT_NONE10 => OfPort::ALL,
+            port => OfPort::from_u16(port),
+        }
     } else {
         OfPort(r.u32()?)
     };
     Ok((port, r.u32()?))
 }
 
+/// All ports, and none, in OpenFlow 1.0.
+const PORTS_ALL10: u16 = 0xfffc;
+const PORT_NONE10: u16 = 0xffff;
+
+/// Whether what follows the envelope of a question may be so long.
+fn length_fits(version: Version, envelope: Envelope, bytes: usize) -> bool {
+    let (fixed, entry) = match envelope.kind {
+        Kind::Flow | Kind::Aggregate if envelope.nicira => (8, 8),
+        Kind::Flow | Kind::Aggregate if version == Version::V10 => (44, 0),
+        Kind::Flow | Kind::Aggregate | Kind::FlowCounts => (32, 8),
+        Kind::PortDesc if version == Version::V15 => (8, 0),
+        Kind::GroupDesc if has_bucket_ids(version) => (8, 0),
+        Kind::Port | Kind::Queue | Kind::QueueDesc | Kind::Group | Kind::Meter | Kind::MeterConfig => (8, 0),
+        Kind::TableFeatures | Kind::FlowMonitor => (0, 8),
+        Kind::BundleFeatures => (8, 8),
+        Kind::Desc
+        | Kind::Table
+        | Kind::PortDesc
+        | Kind::GroupDesc
+        | Kind::GroupFeatures
+        | Kind::MeterFeatures
+        | Kind::TableDesc
+        | Kind::ControllerStatus
+        | Kind::IpfixBridge
+        | Kind::IpfixFlow => (0, 0),
+    };
+    match bytes.checked_sub(fixed) {
+        Some(0) => true,
+        Some(more) => entry != 0 && more.is_multiple_of(entry),
+        None => false,
+    }
+}
+
 fn put_queue(version: Version, port: OfPort, queue: u32, out: &mut Vec<u8>) {
     if version == Version::V10 {
-        out.u16(port.to_u16().unwrap_or(0xffff));
+        let all = port == OfPort::ANY;
+        out.u16(if all { PORTS_ALL10 } else { port.to_u16().unwrap_or(PORT_NONE10) });
         out.u16(0);
     } else {
         out.u32(port.0);
@@ -48,6 +87,9 @@ fn put_queue(version: Version, port: OfPort, queue: u32, out: &mut Vec<u8>) {
 impl MultipartRequest {
     pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         let envelope = Envelope::decode(version, &mut r)?;
+        if !length_fits(version, envelope, r.len()) {
+            return Err(ErrorCode::OFPBRC_BAD_LEN);
+        }
         let r = &mut r;
         let flow = |r: &mut Reader<'_>| match envelope.nicira {
             true => FlowStatsRequest::decode_nxst(r).map(Box::new),
@@ -91,7 +133,9 @@ impl MultipartRequest {
             Kind::IpfixBridge => StatsRequest::IpfixBridge,
             Kind::IpfixFlow => StatsRequest::IpfixFlow,
         };
-        Ok(MultipartRequest { more: envelope.more, nicira: envelope.nicira, body })
+        // Questions have several messages from OpenFlow 1.3 on; before, the bit means nothing.
+        let more = envelope.more && version >= Version::V13;
+        Ok(MultipartRequest { more, nicira: envelope.nicira, body })
     }
 
     /// Appends it. False: the version has no such question.

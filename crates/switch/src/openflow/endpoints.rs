@@ -142,8 +142,8 @@ impl OpenFlow {
         let gone: Vec<u32> = self.bridges.keys().copied().filter(|id| world.by_id(*id).is_none()).collect();
         for id in gone {
             if let Some(bridge) = self.bridges.remove(&id) {
-                if let Some(journal) = &bridge.journal {
-                    let _ = std::fs::remove_file(journal.path());
+                if let Some(journal) = bridge.journal {
+                    journal.remove();
                 }
                 bridge.endpoints.close(streams);
             }
@@ -160,6 +160,7 @@ impl OpenFlow {
                 generation: None,
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
                 journal: None,
+                journal_read: false,
             });
             bridge.versions = versions(&live.wanted.protocols);
             let wanted: &[_] = if world.restoring { &[] } else { &live.wanted.controllers };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use weft_datapath::Datapath;
 use weft_openflow::ErrorCode;
-use weft_openflow::Message;
 use weft_openflow::msg::control::{Role, RoleMessage};
 use weft_openflow::msg::handshake::SwitchConfig;
 use weft_openflow::msg::notify::{RoleStatus, role_reason};
 use weft_openflow::msg::port::PortMod;
-use weft_openflow::session::{BundleCommit, ReplyTo, Request};
+use weft_openflow::session::{ReplyTo, Request};
+use weft_openflow::{Message, Version};
 use weft_pipeline::{FlowModOutcome, Pipeline, Snapshot};
 
 use super::changes::Done;
@@ -37,11 +37,11 @@ pub(crate) struct Target<'a> {
 /// Flow tables being changed: a copy of what is published, until something needs to be seen by packets. While there is
 /// none, flow-mods change what is published.
 #[derive(Default)]
-struct Draft {
-    snapshot: Option<Snapshot>,
+pub(super) struct Draft {
+    pub(super) snapshot: Option<Snapshot>,
     /// Flow-mods changed what is published, and lanes were not told.
     in_place: bool,
-    done: Vec<Done>,
+    pub(super) done: Vec<Done>,
 }
 
 impl Draft {
@@ -74,7 +74,7 @@ impl Draft {
         tables.apply(change, target.now).map_err(flows::error_code)
     }
 
-    fn open(&mut self, pipeline: &Pipeline) -> &mut Snapshot {
+    pub(super) fn open(&mut self, pipeline: &Pipeline) -> &mut Snapshot {
         self.snapshot.get_or_insert_with(|| Snapshot::clone(&pipeline.snapshot()))
     }
 
@@ -109,7 +109,7 @@ impl OpenFlow {
         self.publish(&mut draft, &target);
     }
 
-    fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
+    pub(super) fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
         if let Some(snapshot) = draft.snapshot.take() {
             target.pipeline.publish(snapshot);
             self.unsynced = true;
@@ -134,9 +134,25 @@ impl OpenFlow {
     ) -> Result<(), ErrorCode> {
         match request {
             Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, &m, draft, target),
+            Request::Echo(data) => {
+                self.session(conn, |session| {
+                    let _ = session.reply(to, &Message::EchoReply(data));
+                });
+                Ok(())
+            }
+            Request::Refused(code) => Err(code),
             Request::PacketOut(m) => {
                 self.publish(draft, target);
-                packets::packet_out(bridge, &m, target.pipeline, target.datapath, target.world, target.now)
+                let version = self.version_of(conn)?;
+                let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                let outgoing = target
+                    .pipeline
+                    .with_bridge(bridge, |tables| packets::prepare(*m, version, live, tables))
+                    .ok_or(ErrorCode::OFPBRC_EPERM)??;
+                if let Some(outgoing) = outgoing {
+                    outgoing.send(bridge, None, target.pipeline, target.datapath, target.now);
+                }
+                Ok(())
             }
             Request::PortMod(change) => self.port_mod(bridge, &change, target),
             Request::BundleCommit(commit) => {
@@ -173,8 +189,7 @@ impl OpenFlow {
             }
             Request::Role(message) => self.role(conn, bridge, to, message),
             Request::TableMod(m) => {
-                let version = self.connections.get(&conn).map(|c| c.session.version_or_oldest());
-                let version = version.ok_or(ErrorCode::OFPTMFC_EPERM)?;
+                let version = self.version_of(conn)?;
                 let snapshot = draft.open(target.pipeline);
                 let tables = snapshot.tables_mut(bridge).ok_or(ErrorCode::OFPTMFC_EPERM)?;
                 let outcome = tables::modify(tables, &m, version)?;
@@ -227,7 +242,17 @@ impl OpenFlow {
         }
     }
 
-    fn session(&mut self, conn: ConnId, f: impl FnOnce(&mut weft_openflow::session::SwitchSession)) {
+    /// The version a connection speaks.
+    pub(super) fn version_of(&self, conn: ConnId) -> Result<Version, ErrorCode> {
+        let connection = self.connections.get(&conn).ok_or(ErrorCode::OFPBRC_EPERM)?;
+        Ok(connection.session.version_or_oldest())
+    }
+
+    pub(super) fn session(
+        &mut self,
+        conn: ConnId,
+        f: impl FnOnce(&mut weft_openflow::session::SwitchSession),
+    ) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             f(&mut connection.session);
         }
@@ -242,7 +267,7 @@ impl OpenFlow {
         }
     }
 
-    fn flow_mod(
+    pub(super) fn flow_mod(
         &mut self,
         by: (ConnId, u32),
         bridge: u32,
@@ -250,8 +275,7 @@ impl OpenFlow {
         draft: &mut Draft,
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
-        let version = self.connections.get(&by.0).map(|c| c.session.version_or_oldest());
-        let version = version.ok_or(ErrorCode::OFPBRC_EPERM)?;
+        let version = self.version_of(by.0)?;
         let change = draft.with_bridge(target.pipeline, bridge, |live| {
             let change = flows::flow_mod(m, version, &live.tlv)?;
             flows::check_references(&change, live)?;
@@ -262,7 +286,7 @@ impl OpenFlow {
         Ok(())
     }
 
-    fn group_mod(
+    pub(super) fn group_mod(
         &mut self,
         by: (ConnId, u32),
         bridge: u32,
@@ -278,7 +302,12 @@ impl OpenFlow {
         Ok(())
     }
 
-    fn port_mod(&mut self, bridge: u32, change: &PortMod, target: &mut Target<'_>) -> Result<(), ErrorCode> {
+    pub(super) fn port_mod(
+        &mut self,
+        bridge: u32,
+        change: &PortMod,
+        target: &mut Target<'_>,
+    ) -> Result<(), ErrorCode> {
         let live = target.world.by_id_mut(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?;
         let changed = ports::modify(live, change)?;
         self.ports_changed |= changed;
@@ -294,63 +323,6 @@ impl OpenFlow {
             }
         }
         Ok(())
-    }
-
-    /// Whether a port-mod would be refused.
-    fn check_port_mod(&self, bridge: u32, m: &PortMod, target: &Target<'_>) -> Result<(), ErrorCode> {
-        ports::check(target.world.by_id(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?, m)
-    }
-
-    /// Applies a bundle whole or not at all.
-    fn commit(
-        &mut self,
-        conn: ConnId,
-        bridge: u32,
-        to: &ReplyTo,
-        commit: &BundleCommit,
-        draft: &mut Draft,
-        target: &mut Target<'_>,
-    ) {
-        // A bundle is seen whole or not at all, so it changes a copy.
-        draft.open(target.pipeline);
-        let before = (draft.snapshot.clone(), draft.done.len());
-        let mut failed = None;
-        let mut later = Vec::new();
-        for (inner, request) in commit.iter() {
-            let done = match request {
-                Request::FlowMod(m) => self.flow_mod((conn, inner.xid), bridge, &m, draft, target),
-                Request::GroupMod(m) => self.group_mod((conn, inner.xid), bridge, &m, draft, target),
-                Request::PortMod(m) => self.check_port_mod(bridge, &m, target).map(|()| {
-                    later.push((inner.clone(), Request::PortMod(m)));
-                }),
-                other => {
-                    later.push((inner.clone(), other));
-                    Ok(())
-                }
-            };
-            if let Err(code) = done {
-                failed = Some((inner, code));
-                break;
-            }
-        }
-        if failed.is_some() {
-            draft.snapshot = before.0;
-            draft.done.truncate(before.1);
-        } else {
-            // Packets see the bundle's rules; ports change with them.
-            self.publish(draft, target);
-            for (inner, request) in later {
-                if let Err(code) = self.one(conn, bridge, &inner, request, draft, target) {
-                    failed = Some((inner, code));
-                    break;
-                }
-            }
-        }
-        self.barrier = true;
-        self.session(conn, |session| match &failed {
-            None => session.reply_commit(to, Ok(())),
-            Some((inner, code)) => session.reply_commit(to, Err((inner, *code))),
-        });
     }
 
     /// Elects (OpenFlow 1.5.1 §6.3.6): a new primary makes the one before it secondary.

@@ -60,9 +60,9 @@ impl OpenFlow {
                     let _ = tables.apply(&all, now);
                 }
                 let restored = self.restore(&live.name, live.id, snapshot, now);
-                let state = self.bridges.get_mut(&live.id).map(|b| &mut b.fail_mode);
-                if let Some(state) = state.filter(|_| restored) {
-                    (state.fresh, state.restored) = (false, true);
+                if let Some(bridge) = self.bridges.get_mut(&live.id).filter(|_| restored) {
+                    bridge.journal_read = true;
+                    (bridge.fail_mode.fresh, bridge.fail_mode.restored) = (false, true);
                     changed = true;
                 }
             }

@@ -24,7 +24,7 @@ pub(super) fn flow_mod(
     version: Version,
     tlv: &TlvTable,
 ) -> Result<FlowMod, ErrorCode> {
-    if m.buffer_id.is_some() {
+    if m.buffer_id.is_some() && !m.deletes() {
         return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
     }
     let old = version <= Version::V11;
@@ -70,16 +70,25 @@ pub(super) fn check_references(change: &FlowMod, bridge: &weft_pipeline::Bridge)
     if matches!(change.command, FlowModCommand::Delete { .. }) {
         return Ok(());
     }
-    let meters = |id: u32| bridge.meters.get(id).map(drop).ok_or(ErrorCode::OFPMMFC_INVALID_METER);
-    change.instructions.meter.map_or(Ok(()), meters)?;
-    let mut lists = vec![&change.instructions.apply, &change.instructions.write];
+    if change.instructions.meter.is_some_and(|id| bridge.meters.get(id).is_none()) {
+        return Err(ErrorCode::OFPMMFC_INVALID_METER);
+    }
+    check_actions(&change.instructions.apply, bridge)?;
+    check_actions(&change.instructions.write, bridge)
+}
+
+/// Whether the groups and meters that actions use exist.
+pub(super) fn check_actions(actions: &[Action], bridge: &weft_pipeline::Bridge) -> Result<(), ErrorCode> {
+    let mut lists = vec![actions];
     while let Some(list) = lists.pop() {
         for action in list {
             match action {
                 Action::Group(id) if bridge.groups.get(*id).is_none() => {
                     return Err(ErrorCode::OFPBAC_BAD_OUT_GROUP);
                 }
-                Action::Meter(id) => meters(*id)?,
+                Action::Meter(id) if bridge.meters.get(*id).is_none() => {
+                    return Err(ErrorCode::OFPMMFC_INVALID_METER);
+                }
                 Action::Clone(inner) => lists.push(inner),
                 _ => {}
             }

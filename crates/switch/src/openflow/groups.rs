@@ -148,6 +148,10 @@ pub(super) fn meter_mod(m: &wire_meter::MeterMod) -> Result<MeterMod, ErrorCode>
     if has(meter_flags::KBPS) && has(meter_flags::PKTPS) {
         return Err(ErrorCode::OFPMMFC_BAD_FLAGS);
     }
+    // A meter without bands would do nothing: Open vSwitch's datapath takes none.
+    if m.bands.is_empty() && m.command != wire_meter::MeterCommand::Delete {
+        return Err(ErrorCode::OFPMMFC_OUT_OF_BANDS);
+    }
     Ok(MeterMod {
         command: match m.command {
             wire_meter::MeterCommand::Add => MeterCommand::Add,

@@ -4,6 +4,7 @@
 //! everything that was read together with one publication of the flow tables. What sessions have to say leaves in
 //! [`OpenFlow::flush`], after the datapath has taken in all that a barrier promises.
 
+mod bundles;
 mod changes;
 mod connection;
 mod conntrack;
@@ -18,6 +19,7 @@ pub(crate) mod packet_ins;
 mod packets;
 mod persist;
 mod ports;
+mod queues;
 mod resume;
 mod stats;
 mod tables;
@@ -76,6 +78,8 @@ struct Bridge {
     fail_mode: fail_mode::State,
     /// Where its flows are kept, if they are.
     journal: Option<journal::Journal>,
+    /// Its journal was read, and says what its tables are.
+    journal_read: bool,
 }
 
 impl OpenFlow {

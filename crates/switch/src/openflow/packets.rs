@@ -2,14 +2,14 @@
 
 use weft_datapath::{Datapath, Execute, PacketIn};
 use weft_flow::{DpPort, FlowKey, OfPort, Verdict, extract_packet};
-use weft_openflow::ErrorCode;
 use weft_openflow::msg;
 use weft_openflow::msg::packet_in::reason;
-use weft_pipeline::{Frozen, PacketOut, Pipeline};
+use weft_openflow::{ErrorCode, Version};
+use weft_pipeline::{Frozen, PacketOut, Pipeline, Snapshot};
 
-use super::OpenFlow;
 use super::packet_ins::{Admitted, Kind};
-use crate::bridge::World;
+use super::{OpenFlow, flows};
+use crate::bridge::{Bridge, World};
 
 /// Smallest frame a packet-out may hold.
 const MIN_FRAME: usize = 14;
@@ -57,32 +57,55 @@ pub(super) struct Waiting {
     pub(super) message: msg::packet_in::PacketIn,
 }
 
-/// Sends a packet of a controller's.
-pub(super) fn packet_out(
-    bridge: u32,
-    m: &msg::packet_out::PacketOut,
-    pipeline: &Pipeline,
-    datapath: &dyn Datapath,
-    world: &World,
-    now: u64,
-) -> Result<(), ErrorCode> {
-    if m.buffer_id.is_some() {
+/// A packet of a controller's that may go.
+pub(super) struct Outgoing {
+    message: msg::packet_out::PacketOut,
+    key: FlowKey,
+    port: DpPort,
+}
+
+/// Looks at a packet of a controller's. `None`: it is too short to be a frame, and nothing happens to it.
+///
+/// # Errors
+/// It is not held here, no frame, from no port, or its actions do not fit it or use what there is not.
+pub(super) fn prepare(
+    message: msg::packet_out::PacketOut,
+    version: Version,
+    bridge: &Bridge,
+    tables: &weft_pipeline::Bridge,
+) -> Result<Option<Outgoing>, ErrorCode> {
+    if message.buffer_id.is_some() {
         return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
     }
-    if m.data.len() < MIN_FRAME {
-        return Ok(());
-    }
-    let in_port = m.in_port();
-    let port = world.by_id(bridge).and_then(|b| b.by_ofport(in_port)).and_then(|i| i.dp_port);
-    let dp_port = port.unwrap_or(DpPort(u32::MAX));
-    let mut key =
-        FlowKey { tunnel: m.matching.key.tunnel, pipeline: m.matching.key.pipeline, ..FlowKey::default() };
-    if extract_packet(&m.data, dp_port.0, &mut key.packet).is_err() {
+    let port = bridge.by_ofport(message.in_port()).and_then(|i| i.dp_port).unwrap_or(DpPort(u32::MAX));
+    let given = &message.matching.key;
+    let mut key = FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ..FlowKey::default() };
+    let frame = message.data.len() >= MIN_FRAME;
+    if frame && extract_packet(&message.data, port.0, &mut key.packet).is_err() {
         return Err(ErrorCode::OFPBRC_BAD_PACKET);
     }
-    let verdict = pipeline.packet_out(&PacketOut { bridge, in_port, actions: &m.actions }, &key, now);
-    carry_out(verdict, m.data.clone(), dp_port, datapath, now);
-    Ok(())
+    message.check(version, &key.packet)?;
+    flows::check_actions(&message.actions, tables)?;
+    Ok(frame.then_some(Outgoing { message, key, port }))
+}
+
+impl Outgoing {
+    /// Sends it, as the tables given say, or else those that are published.
+    pub(super) fn send(
+        self,
+        bridge: u32,
+        tables: Option<&Snapshot>,
+        pipeline: &Pipeline,
+        datapath: &dyn Datapath,
+        now: u64,
+    ) {
+        let out = PacketOut { bridge, in_port: self.message.in_port(), actions: &self.message.actions };
+        let verdict = match tables {
+            Some(tables) => pipeline.packet_out_by(tables, &out, &self.key, now),
+            None => pipeline.packet_out(&out, &self.key, now),
+        };
+        carry_out(verdict, self.message.data, self.port, datapath, now);
+    }
 }
 
 /// Does with a packet of a controller's what was decided, and counts it.

@@ -30,26 +30,44 @@ impl OpenFlow {
         true
     }
 
-    /// Begins and ends journals as bridges ask for them, and writes anew those that grew long.
+    /// Begins and ends journals as bridges ask for them, and has those that grew long written anew.
     pub(crate) fn keep_journals(&mut self, world: &World, pipeline: &Pipeline) {
-        let snapshot = pipeline.snapshot();
         for live in world.bridges.values() {
             let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
             if !live.wanted.persist_flows {
                 if let Some(journal) = bridge.journal.take() {
-                    let _ = std::fs::remove_file(journal.path());
+                    journal.remove();
                 }
                 continue;
             }
-            let is_new = bridge.journal.is_none();
-            if !is_new && !bridge.journal.as_ref().is_some_and(Journal::is_long) {
-                continue;
-            }
-            let Some(flow) = snapshot.bridge(live.id) else { continue };
-            match Journal::create(journal::path(&self.journals, &live.name), flow) {
-                Ok(journal) => bridge.journal = Some(journal),
-                Err(e) if is_new => tracing::error!("{}: flows are not kept: {e}", live.name),
-                Err(e) => tracing::warn!("{}: the journal of flows stays long: {e}", live.name),
+            let flow = || pipeline.snapshot().bridge(live.id).cloned();
+            match &mut bridge.journal {
+                None => {
+                    let path = journal::path(&self.journals, &live.name);
+                    let begun = match std::mem::take(&mut bridge.journal_read) {
+                        true => Journal::resume(path).map(Some),
+                        false => flow().map(|flow| Journal::begin(path, flow)).transpose(),
+                    };
+                    match begun {
+                        Ok(journal) => bridge.journal = journal,
+                        Err(e) => tracing::error!("{}: flows are not kept: {e}", live.name),
+                    }
+                }
+                Some(journal) => {
+                    let beginning = journal.is_beginning();
+                    let mut done = journal.finish_rewrite();
+                    if done.is_ok() && journal.is_long() {
+                        done = flow().map_or(Ok(()), |flow| journal.rewrite(flow));
+                    }
+                    match done {
+                        Ok(()) => {}
+                        Err(e) if beginning => {
+                            tracing::error!("{}: flows are not kept: {e}", live.name);
+                            bridge.journal = None;
+                        }
+                        Err(e) => tracing::warn!("{}: the journal of flows stays long: {e}", live.name),
+                    }
+                }
             }
         }
     }

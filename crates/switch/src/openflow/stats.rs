@@ -18,7 +18,7 @@ use weft_pipeline::meter::METER_ALL;
 use weft_pipeline::{RuleCursor, RuleFilter, TableSet};
 
 use super::dump::Cursor;
-use super::{flows, groups, ports, tables};
+use super::{flows, groups, ports, queues, tables};
 use crate::bridge::{Bridge, COMPATIBLE_WITH, Iface};
 use crate::net::Links;
 
@@ -96,9 +96,8 @@ impl Sources<'_> {
                 all.retain(|p| port == OfPort::ANY || p.port_no == port);
                 StatsReply::PortDesc(all)
             }
-            StatsRequest::Queue { port, .. } => {
-                self.check_port(port)?;
-                StatsReply::Queue(Vec::new())
+            StatsRequest::Queue { port, queue } => {
+                StatsReply::Queue(queues::stats(self.bridge, port, queue)?)
             }
             StatsRequest::Group(id) => {
                 self.datapath.refresh();
@@ -132,9 +131,8 @@ impl Sources<'_> {
                 let rules = RuleCursor::new(self.tables().clone(), RuleFilter::default());
                 return Ok(Some(Cursor::Monitored { rules: Box::new(rules), monitors }));
             }
-            StatsRequest::QueueDesc { port, .. } => {
-                self.check_port(port)?;
-                StatsReply::QueueDesc(Vec::new())
+            StatsRequest::QueueDesc { port, queue } => {
+                StatsReply::QueueDesc(queues::describe(self.bridge, port, queue)?)
             }
             StatsRequest::BundleFeatures => StatsReply::BundleFeatures(BundleFeatures {
                 capabilities: bundle_capability::ATOMIC | bundle_capability::ORDERED,
@@ -206,18 +204,8 @@ impl Sources<'_> {
         (0..TABLES).map(of).collect()
     }
 
-    fn check_port(&self, port: OfPort) -> Result<(), ErrorCode> {
-        if port == OfPort::ANY || self.bridge.by_ofport(port).is_some() {
-            Ok(())
-        } else {
-            Err(ErrorCode::OFPQOFC_BAD_PORT)
-        }
-    }
-
     fn port_stats(&self, port: OfPort) -> Result<Vec<PortStats>, ErrorCode> {
-        if port != OfPort::ANY && self.bridge.by_ofport(port).is_none() {
-            return Err(ErrorCode::OFPBRC_BAD_PORT);
-        }
+        // A port that is not there is nothing to tell of, as on Open vSwitch.
         let open = self.bridge.open().into_iter();
         Ok(open
             .filter(|i| port == OfPort::ANY || i.ofport == Some(port))

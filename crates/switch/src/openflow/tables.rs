@@ -24,8 +24,11 @@ pub(super) fn modify(
 ) -> Result<FlowModOutcome, ErrorCode> {
     let (table, config) = (m.table, m.config);
     let vacancy = m.vacancy.filter(|_| config & VACANCY_EVENTS != 0);
-    if table.is_some_and(|t| t >= super::stats::TABLES) {
-        return Err(ErrorCode::OFPTMFC_BAD_TABLE);
+    match table {
+        // The table that Open vSwitch keeps to itself.
+        Some(super::stats::TABLES) => return Err(ErrorCode::OFPTMFC_EPERM),
+        Some(table) if table > super::stats::TABLES => return Err(ErrorCode::OFPTMFC_BAD_TABLE),
+        _ => {}
     }
     let miss = match config & MISS_MASK {
         0 => TableMiss::Controller,
@@ -36,7 +39,12 @@ pub(super) fn modify(
         Version::V11 | Version::V12 => of.miss = miss,
         Version::V14 | Version::V15 => {
             of.evict = config & EVICTION != 0;
-            of.vacancy = vacancy.map(|v| Vacancy { down: v.down, up: v.up });
+            match vacancy {
+                Some(v) => of.vacancy = Some(Vacancy { down: v.down, up: v.up }),
+                None if config & VACANCY_EVENTS == 0 => of.vacancy = None,
+                // They are wanted, and nothing new is said of when.
+                None => {}
+            }
         }
         Version::V10 | Version::V13 => {}
     }))

@@ -25,6 +25,8 @@ pub(crate) struct Port {
     pub bond: Option<Bond>,
     /// `mac`: counts for the bridge's address in place of the interfaces'.
     pub mac: Option<Mac>,
+    /// Numbers of the queues that its QoS row gives it, in order.
+    pub queues: Vec<u32>,
 }
 
 /// How the members of a bond share its work.
@@ -53,6 +55,7 @@ impl Port {
             ifaces,
             bond,
             mac: row.opt_str("mac").and_then(|t| t.parse().ok()).filter(usable_mac),
+            queues: queues(db, row),
         }
     }
 
@@ -65,8 +68,24 @@ impl Port {
             ifaces: vec![iface],
             bond: None,
             mac: None,
+            queues: Vec::new(),
         }
     }
+}
+
+/// Types of QoS that have queues (`type` of QoS in ovs-vswitchd.conf.db(5)).
+const CLASSFUL: [&str; 2] = ["linux-htb", "linux-hfsc"];
+
+/// The queues of a port: queue 0, for what asks for none, and those of its QoS row.
+fn queues(db: &Database, row: &RowView<'_>) -> Vec<u32> {
+    let qos = row.reference("qos").and_then(|uuid| db.row("QoS", uuid));
+    let Some(qos) = qos.filter(|qos| CLASSFUL.contains(&qos.str("type"))) else { return Vec::new() };
+    let mut queues: Vec<u32> =
+        qos.int_refs("queues").keys().filter_map(|number| u32::try_from(*number).ok()).collect();
+    queues.push(0);
+    queues.sort_unstable();
+    queues.dedup();
+    queues
 }
 
 /// VLAN columns. Without a mode, a port with a tag is an access port, one without a trunk.
