@@ -3,10 +3,12 @@
 //! The cached flows that a question overlaps with are walked once more with a recorder: what they pass, and what
 //! decides, is what the tables say now.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use weft_datapath::FlowEntry;
 use weft_flow::text::{Syntax, format_dp_actions, format_megaflow, parse_match};
-use weft_flow::{DpPort, Match, OfPort};
+use weft_flow::{DpAction, DpPort, Match, OfPort};
 use weft_pipeline::{Step, StepKind};
 
 use crate::clock::now_ms;
@@ -14,6 +16,9 @@ use crate::control::Control;
 
 /// Most flows that are explained at once.
 const MOST: usize = 256;
+
+/// Most flows before a flow.
+const MOST_BEFORE: usize = 16;
 
 /// A live flow, explained.
 #[derive(Debug, Serialize)]
@@ -30,6 +35,9 @@ pub(crate) struct Why {
     idle: Option<f64>,
     /// What is done with them.
     actions: String,
+    /// Flows that its packets hit before they were looked up again, first to last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    before: Vec<String>,
     /// Why they go nowhere, if so: the reason's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<&'static str>,
@@ -39,7 +47,8 @@ pub(crate) struct Why {
     /// The rule, or port, that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     decided_by: Option<String>,
-    /// Rules that matched, in order: bridge, table, rule with cookie.
+    /// What the packets passed, in order: rules by bridge, table, match, priority and cookie, and buckets of groups;
+    /// also what they passed before they were looked up again.
     rules: Vec<String>,
 }
 
@@ -58,6 +67,7 @@ pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Re
     let snapshot = control.pipeline.snapshot();
     let mut flows = control.datapath.flows();
     flows.sort_by_key(|f| std::cmp::Reverse(f.packets));
+    let chains = Chains::of(&flows);
     let mut out = Vec::new();
     for flow in &flows {
         let entered = snapshot.port_of(DpPort(flow.matching.key.packet.in_port));
@@ -66,7 +76,7 @@ pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Re
         if bridge.is_some_and(|b| b != name) || !overlaps(&question, flow, port) {
             continue;
         }
-        out.push(explain(control, flow, &name, port));
+        out.push(explain(control, &chains.before(flow), flow, &name, port));
         if out.len() >= MOST {
             break;
         }
@@ -85,26 +95,84 @@ fn overlaps(question: &Match, flow: &FlowEntry, port: OfPort) -> bool {
     words.take(weft_flow::CACHED_WORDS).all(|(((am, av), fm), fv)| am & fm & (av ^ fv) == 0)
 }
 
-fn explain(control: &Control, flow: &FlowEntry, bridge: &str, port: OfPort) -> Why {
-    let names: std::collections::HashMap<DpPort, String> =
+/// Which flows send their packets to be looked up again, and as what.
+struct Chains<'a> {
+    /// By what the packet is looked up as.
+    parents: HashMap<u32, Vec<&'a FlowEntry>>,
+}
+
+impl<'a> Chains<'a> {
+    fn of(flows: &'a [FlowEntry]) -> Chains<'a> {
+        let mut parents: HashMap<u32, Vec<&FlowEntry>> = HashMap::new();
+        for flow in flows {
+            let mut ids = Vec::new();
+            resumed_by(&flow.actions, &mut ids);
+            ids.into_iter().for_each(|id| parents.entry(id).or_default().push(flow));
+        }
+        Chains { parents }
+    }
+
+    /// The flows that packets of `flow` hit before, first to last.
+    fn before(&self, flow: &FlowEntry) -> Vec<&'a FlowEntry> {
+        let mut chain: Vec<&FlowEntry> = Vec::new();
+        let mut at = flow.matching.key.packet;
+        while at.recirc_id != 0 && chain.len() < MOST_BEFORE {
+            let parents = self.parents.get(&at.recirc_id).map_or(&[][..], Vec::as_slice);
+            // Several packets may go on in the same way: the one that came in by the same port, hit most.
+            let same = parents.iter().find(|p| p.matching.key.packet.in_port == at.in_port);
+            let Some(parent) = same else { break };
+            chain.push(parent);
+            at = parent.matching.key.packet;
+        }
+        chain.reverse();
+        chain
+    }
+}
+
+/// What actions have looked up again.
+fn resumed_by(actions: &[DpAction], out: &mut Vec<u32>) {
+    for action in actions {
+        match action {
+            DpAction::Recirc(recirc) => out.push(recirc.id),
+            DpAction::Clone(actions) | DpAction::TunnelPush { actions, .. } => resumed_by(actions, out),
+            DpAction::CheckPktLen { greater, not_greater, .. } => {
+                resumed_by(greater, out);
+                resumed_by(not_greater, out);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn explain(control: &Control, before: &[&FlowEntry], flow: &FlowEntry, bridge: &str, port: OfPort) -> Why {
+    let names: HashMap<DpPort, String> =
         control.datapath.ports().into_iter().map(|p| (p.number, p.name)).collect();
-    let (verdict, trace) = control.pipeline.trace(&flow.matching.key, now_ms());
     let mut rules = Vec::new();
+    for earlier in before {
+        let (_, trace) = control.pipeline.trace(&earlier.matching.key, now_ms());
+        collect(&trace.steps, bridge, &mut rules);
+    }
+    let (verdict, trace) = control.pipeline.trace(&flow.matching.key, now_ms());
     collect(&trace.steps, bridge, &mut rules);
     let name = |p: DpPort| names.get(&p).cloned();
     let in_port = names.get(&DpPort(flow.matching.key.packet.in_port)).cloned();
     let shown = in_port.clone();
     let port_name = |p: OfPort| if p == port { shown.clone() } else { None };
-    let mut key = flow.matching.key;
-    key.pipeline.in_port = port.0;
+    let syntax = Syntax::writing(&port_name);
+    let text = |flow: &FlowEntry| {
+        let mut key = flow.matching.key;
+        key.pipeline.in_port = port.0;
+        format_megaflow(&key, &flow.matching.mask, &syntax)
+    };
     let drop = flow.drop.or(verdict.drop).filter(|_| flow.actions.is_empty());
     Why {
-        flow: format_megaflow(&key, &flow.matching.mask, &Syntax::writing(&port_name)),
+        flow: text(flow),
         from: format!("{bridge}/{}", in_port.unwrap_or_else(|| port.to_string())),
         packets: flow.packets,
         bytes: flow.bytes,
         idle: flow.idle_ms.map(|ms| ms as f64 / 1000.0),
         actions: format_dp_actions(&flow.actions, &flow.matching.key.packet, &name),
+        before: before.iter().map(|flow| text(flow)).collect(),
         drop: drop.map(|r| r.name()),
         because: drop.map(|r| r.describe()),
         decided_by: trace.drop_at.clone().or_else(|| rules.last().cloned()),
@@ -112,13 +180,15 @@ fn explain(control: &Control, flow: &FlowEntry, bridge: &str, port: OfPort) -> W
     }
 }
 
-/// The rules that matched, in the order in which they did.
+/// The rules that matched, and the buckets that were chosen, in that order.
 fn collect(steps: &[Step], bridge: &str, out: &mut Vec<String>) {
     for step in steps {
         let mut here = bridge;
         match step.kind {
             StepKind::Bridge => here = step.text.split('"').nth(1).unwrap_or(bridge),
             StepKind::Table => out.push(format!("{here} table {}", step.text.trim())),
+            StepKind::Bucket => out.push(format!("{here} {}", step.text)),
+            StepKind::Action if step.text.starts_with("group:") => out.push(format!("{here} {}", step.text)),
             _ => {}
         }
         collect(&step.steps, here, out);
@@ -150,6 +220,9 @@ pub(crate) fn table(answer: &[Why]) -> String {
         }
         if let Some(by) = &why.decided_by {
             let _ = writeln!(out, "  decided by: {by}");
+        }
+        for earlier in &why.before {
+            let _ = writeln!(out, "  looked up again after: {earlier}");
         }
         for rule in &why.rules {
             let _ = writeln!(out, "    {rule}");

@@ -46,7 +46,7 @@ pub(super) const COMMANDS: &[Command] = &[
 ];
 
 /// Priority of rules that do not say.
-const DEFAULT_PRIORITY: u16 = 32_768;
+pub(super) const DEFAULT_PRIORITY: u16 = 32_768;
 
 /// The bridge of that name.
 pub(super) fn find<'a>(control: &'a Control, name: &str) -> Result<&'a Bridge, String> {

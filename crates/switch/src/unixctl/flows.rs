@@ -383,14 +383,19 @@ fn detrace(control: &mut Control, args: &[String]) -> Answer {
     let syntax = Syntax::default();
     for rule in &verdict.rules {
         let Some((_, found)) = rule_of(&snapshot, rule) else { continue };
+        let priority = match found.priority {
+            super::bridge::DEFAULT_PRIORITY => String::new(),
+            other => format!("priority={other}"),
+        };
         let matching = format_match(&found.matching.expand(), &syntax);
-        let separator = if matching.is_empty() { "" } else { "," };
+        let words: Vec<String> = [priority, matching].into_iter().filter(|w| !w.is_empty()).collect();
+        let comma = if words.is_empty() { "" } else { "," };
         let _ = writeln!(
             out,
-            "cookie={:#x}, table={} priority={}{separator}{matching},actions={}",
+            "cookie={:#x}, table={} {}{comma}actions={}",
             found.cookie,
             found.table,
-            found.priority,
+            words.join(","),
             format_instructions(&found.instructions, &syntax)
         );
     }

@@ -5,7 +5,14 @@ use crate::control::Control;
 use crate::{metrics, why};
 
 pub(super) const COMMANDS: &[Command] = &[
-    Command { daemons: SWITCH, name: "weft/metrics", usage: "", arguments: (0, 0), run: show_metrics },
+    Command { daemons: SWITCH, name: "metrics", usage: "[--json]", arguments: (0, 1), run: show_metrics },
+    Command {
+        daemons: SWITCH,
+        name: "weft/metrics",
+        usage: "[--json]",
+        arguments: (0, 1),
+        run: show_metrics,
+    },
     Command {
         daemons: SWITCH,
         name: "weft/why",
@@ -15,8 +22,12 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
-fn show_metrics(control: &mut Control, _: &[String]) -> Answer {
-    Ok(metrics::text(control))
+fn show_metrics(control: &mut Control, args: &[String]) -> Answer {
+    match args.first().map(String::as_str) {
+        None => Ok(metrics::text(control)),
+        Some("--json") => Ok(metrics::json(control).to_string()),
+        Some(other) => Err(format!("{other}: unknown option, use --json")),
+    }
 }
 
 fn show_why(control: &mut Control, args: &[String]) -> Answer {

@@ -8,8 +8,15 @@ use clap_complete::Shell;
 use super::Outcome;
 use crate::cli::Cli;
 
+const EXAMPLES: &str = "\
+Examples:
+  weft completions bash > /usr/share/bash-completion/completions/weft
+  weft completions zsh > ~/.zfunc/_weft
+  source <(weft completions bash)              for this shell only";
+
 /// Arguments of `weft completions`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The shell.
     shell: Shell,

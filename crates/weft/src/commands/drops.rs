@@ -13,11 +13,12 @@ use crate::output::{Format, table};
 
 const EXAMPLES: &str = "\
 Examples:
-  weft drops                   every reason for which packets were dropped, with ports
+  weft drops                   every reason for which packets were dropped, with ports and rules
   weft drops --watch           what is dropped from now on, second by second
   weft drops -o json           the same for programs
 
-A reason's name is stable; `weft trace` tells which rule or port gives it to a packet.";
+A reason's name is stable; `weft trace` tells which rule or port gives it to a packet. A rule is charged when it drops, or
+was the last to match before no other did; the 1,000 rules that drop most are told.";
 
 /// Arguments of `weft drops`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,50 @@ struct Report {
     total: Counts,
     reasons: BTreeMap<String, String>,
     ports: Vec<PortDrops>,
+    /// Rules that drop, most first.
+    rules: Vec<RuleDrops>,
+    /// Rules that drop fewer packets than these, which are not told.
+    rules_left_out: u64,
+}
+
+/// What a rule dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RuleDrops {
+    bridge: String,
+    table: u8,
+    priority: u16,
+    cookie: String,
+    #[serde(rename = "match")]
+    matching: String,
+    actions: String,
+    reason: String,
+    packets: u64,
+    bytes: u64,
+}
+
+impl RuleDrops {
+    /// Whether both are about the same rule and reason.
+    fn same(&self, other: &RuleDrops) -> bool {
+        let name = |r: &RuleDrops| (r.table, r.priority, r.cookie.clone(), r.reason.clone());
+        name(self) == name(other) && self.bridge == other.bridge && self.matching == other.matching
+    }
+
+    /// What came since an earlier count; `None`: nothing did.
+    fn since(&self, before: &[RuleDrops]) -> Option<RuleDrops> {
+        let old = before.iter().find(|old| self.same(old));
+        let (packets, bytes) = old.map_or((0, 0), |old| (old.packets, old.bytes));
+        let (packets, bytes) = (self.packets.saturating_sub(packets), self.bytes.saturating_sub(bytes));
+        (packets > 0).then(|| RuleDrops { packets, bytes, ..self.clone() })
+    }
+
+    /// For people.
+    fn text(&self) -> String {
+        let comma = if self.matching.is_empty() { "" } else { "," };
+        format!(
+            "{} table {} cookie={},priority={}{comma}{} {}",
+            self.bridge, self.table, self.cookie, self.priority, self.matching, self.packets
+        )
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +137,8 @@ impl Report {
             total: difference(&self.total, &before.total),
             reasons: self.reasons.clone(),
             ports: ports.filter(|p| !p.drops.is_empty()).collect(),
+            rules: self.rules.iter().filter_map(|r| r.since(&before.rules)).collect(),
+            rules_left_out: self.rules_left_out,
         }
     }
 }
@@ -112,10 +159,15 @@ fn human(report: &Report) -> String {
             .iter()
             .filter_map(|p| Some(format!("{}/{} {}", p.bridge, p.port, p.drops.get(reason)?)))
             .collect();
+        let rules = report.rules.iter().filter(|r| r.reason == *reason);
+        let places: Vec<String> = ports.into_iter().chain(rules.map(RuleDrops::text)).collect();
         let why = report.reasons.get(reason).map_or("", String::as_str);
-        rows.add_row([reason.clone(), n.to_string(), ports.join("\n"), why.to_owned()]);
+        rows.add_row([reason.clone(), n.to_string(), places.join("\n"), why.to_owned()]);
     }
-    rows.to_string()
+    match report.rules_left_out {
+        0 => rows.to_string(),
+        n => format!("{rows}\n{n} more rules drop fewer packets each"),
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +186,20 @@ mod tests {
             drops: counts(&[("tunnel-wrong-vni", n)]),
         };
         let reasons = BTreeMap::from([("tunnel-wrong-vni".to_owned(), "No tunnel.".to_owned())]);
+        let rule = |n| RuleDrops {
+            bridge: "br0".into(),
+            table: 3,
+            priority: 9,
+            cookie: "0x77".into(),
+            matching: "icmp".into(),
+            actions: "drop".into(),
+            reason: "tunnel-wrong-vni".into(),
+            packets: n,
+            bytes: n * 100,
+        };
         let report = |n| Report {
+            rules: vec![rule(n)],
+            rules_left_out: 0,
             total: counts(&[("tunnel-wrong-vni", n)]),
             reasons: reasons.clone(),
             ports: vec![port(n)],
@@ -142,6 +207,8 @@ mod tests {
         let new = report(7).since(&report(5));
         assert_eq!(new.total, counts(&[("tunnel-wrong-vni", 2)]));
         assert!(human(&new).contains("br0/vx 2"), "{}", human(&new));
+        assert_eq!((new.rules.len(), new.rules[0].packets, new.rules[0].bytes), (1, 2, 200));
+        assert!(human(&new).contains("br0 table 3 cookie=0x77,priority=9,icmp 2"), "{}", human(&new));
         let none = report(5).since(&report(5));
         assert_eq!(human(&none), "no drops");
     }

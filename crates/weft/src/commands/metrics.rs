@@ -13,13 +13,17 @@ use axum::routing::get;
 use weft_switch::{Daemon, Paths, call};
 
 use super::Outcome;
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
   weft metrics                                 print all counters once
+  weft metrics -o json                         the same for other programs
   weft metrics --listen 127.0.0.1:9477         serve http://127.0.0.1:9477/metrics until interrupted
 
-Counters: packets and bytes by rule and port, drops by reason, cache hits, events.";
+Counters: packets and bytes by rule and port, drops by reason and by rule, cache hits, connections, events. Series are
+bounded: of 10,000 rules at most, and of the 1,000 that drop most; weft_rules tells how many there are.
+`ovs-appctl metrics` prints the same.";
 
 /// Arguments of `weft metrics`.
 #[derive(Debug, clap::Args)]
@@ -34,13 +38,17 @@ pub(crate) struct Args {
 }
 
 /// Runs `weft metrics`.
-pub(crate) fn exec(args: &Args) -> Outcome {
+pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let rundir = Paths::resolve(args.rundir.as_deref(), None).rundir;
     match args.listen {
-        None => print!("{}", call(&rundir, Daemon::Vswitchd, "weft/metrics", &[])?),
+        None => format.relay(&rundir, "weft/metrics", Vec::new())?,
+        Some(_) if format == Format::Json => {
+            return Err("--listen serves the text that Prometheus reads: leave -o json out".into());
+        }
         Some(address) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve(address, rundir))?;
+            let served = runtime.block_on(serve(address, rundir));
+            served.map_err(|e| format!("serve metrics at {address}: {e}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -24,7 +24,7 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Trace(args) => trace::exec(&args, cli.output),
         Command::Drops(args) => drops::exec(&args, cli.output),
         Command::Why(args) => why::exec(&args, cli.output),
-        Command::Metrics(args) => metrics::exec(&args),
+        Command::Metrics(args) => metrics::exec(&args, cli.output),
         Command::Completions(args) => completions::exec(&args),
     }
 }
