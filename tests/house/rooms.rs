@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "conntrack", "flow", "wire", "host"]),
     ("compile", &["flow", "wire"]),
     ("model", &["wire"]),
+    ("store", &["model"]),
     ("agent", &["compile", "openflow", "ovsdb", "flow", "wire", "services", "model", "store", "api", "host"]),
     ("lab", &["host"]),
     ("services", &["wire"]),

@@ -219,10 +219,20 @@ impl Catalog {
                 users
             }
             Kind::AddressPool => named(Kind::Subnet, self.pool_users.get(name)),
-            Kind::Subnet | Kind::Port | Kind::Router => Vec::new(),
+            Kind::Subnet => self.residents(name),
+            Kind::Port | Kind::Router => Vec::new(),
         };
         users.extend(named(Kind::Router, self.joined.get(reference)));
         users
+    }
+
+    /// The ports that would be left with an address in no subnet if this one were not there.
+    fn residents(&self, subnet: &str) -> Vec<ObjectRef> {
+        let Some(subnet) = self.subnet(subnet) else { return Vec::new() };
+        let inside = |port: &&Port| {
+            port.spec.addresses.iter().chain(&port.status.addresses).any(|ip| subnet.spec.cidr.contains(ip))
+        };
+        self.ports_of(&subnet.spec.network).filter(inside).map(Port::reference).collect()
     }
 
     /// What is wrong between a resource, as it is or as somebody wants it to be, and all others. Its place in the catalog,

@@ -134,7 +134,10 @@ impl Header {
                 return Err(at("apiVersion", plain(what, format!("write `apiVersion: {API_VERSION}`"))));
             }
             None => {
-                return Err(at("apiVersion", plain("is missing", format!("add `apiVersion: {API_VERSION}`"))));
+                return Err(at(
+                    "apiVersion",
+                    plain("is missing", format!("add `apiVersion: {API_VERSION}`")),
+                ));
             }
         }
         let names = Kind::ALL.map(Kind::name);
