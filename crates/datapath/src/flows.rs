@@ -8,13 +8,14 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    CACHED_WORDS, DepTags, DpAction, DpPort, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FdbRef,
-    FlowKey, FlowMask, KEY_WORDS, Opaque, RuleRef, RuleStats, SparseMask, Verdict,
+    CACHED_WORDS, DepTags, DpAction, DpPort, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, FlowMask,
+    KEY_WORDS, SparseMask, Verdict,
 };
 
 use weft_wire::Mac;
 
 use crate::arch::prefetch;
+use crate::decided::{Decided, Decisions};
 use crate::megaflow::{Classifier, Values};
 use crate::rule_drops::RuleDrops;
 use crate::smc::SignatureCache;
@@ -69,35 +70,12 @@ pub(crate) const GENERAL: u32 = u32::MAX;
 /// The cold half.
 #[derive(Default)]
 pub(crate) struct Cold {
-    pub(crate) actions: Vec<DpAction>,
-    pub(crate) drop: Option<DropReason>,
+    pub(crate) decided: Arc<Decided>,
     pub(crate) deps: DepTags,
-    pub(crate) rules: Vec<RuleRef>,
-    pub(crate) refresh: Vec<FdbRef>,
-    /// Groups and buckets whose traffic this is too.
-    counters: Vec<Arc<RuleStats>>,
-    /// What the pipeline is to hear of when the flow is used.
-    pub(crate) effects: Vec<Opaque>,
-    /// The actions look at, or pass on, what frames carry along.
-    pub(crate) carries: bool,
     /// What was credited to the rules already.
     credited: (u64, u64),
     /// Values of a match with more than [`INLINE`] words.
     spill: Box<[u64]>,
-}
-
-impl Cold {
-    /// Takes over a verdict (its mask aside).
-    fn adopt(&mut self, verdict: Verdict) {
-        self.carries = carries(&verdict.actions);
-        self.actions = verdict.actions;
-        self.counters = verdict.counters;
-        self.effects = verdict.effects;
-        self.drop = verdict.drop;
-        self.deps = verdict.deps;
-        self.rules = verdict.rules;
-        self.refresh = verdict.refresh;
-    }
 }
 
 /// The slab's two halves, side by side.
@@ -157,6 +135,7 @@ pub(crate) struct FlowTable {
     masks: Vec<Compact>,
     smc: SignatureCache,
     classifier: Classifier,
+    decisions: Decisions,
     limit: usize,
     /// Each flow is for one kind of packet.
     exact: bool,
@@ -183,6 +162,7 @@ impl FlowTable {
             masks: Vec::new(),
             smc: SignatureCache::new(),
             classifier: Classifier::new(seed),
+            decisions: Decisions::default(),
             limit: limit.max(1),
             exact: false,
             rule_drops: Arc::default(),
@@ -289,6 +269,11 @@ impl FlowTable {
         (found, tried)
     }
 
+    /// Asks for what [`FlowTable::lookup_megaflow`] will look at first.
+    pub(crate) fn prefetch_megaflow(&self, key: &FlowKey) {
+        self.classifier.prefetch(key);
+    }
+
     /// Caches a verdict for packets like `key`. A flow with the same match is replaced, its counters kept.
     pub(crate) fn install(
         &mut self,
@@ -353,8 +338,8 @@ impl FlowTable {
             pinned,
             values,
         };
-        let mut cold = Cold { spill, ..Cold::default() };
-        cold.adopt(verdict);
+        let (deps, decided) = (verdict.deps, self.decisions.share(verdict));
+        let cold = Cold { decided, deps, spill, credited: (0, 0) };
         let flow = self.slab.free.pop().unwrap_or(self.slab.hot.len() as u32);
         if flow as usize == self.slab.hot.len() {
             self.slab.grow(self.limit);
@@ -388,7 +373,8 @@ impl FlowTable {
         let hot = &mut self.slab.hot[flow as usize];
         hot.output = single_output(&verdict.actions);
         hot.epoch = epoch;
-        self.slab.cold[flow as usize].adopt(verdict);
+        let cold = &mut self.slab.cold[flow as usize];
+        (cold.deps, cold.decided) = (verdict.deps, self.decisions.share(verdict));
     }
 
     /// Adds traffic that was not credited yet to the flow's rules. Returns whether there was any.
@@ -402,10 +388,11 @@ impl FlowTable {
         cold.credited = (hot.packets, hot.bytes);
         self.classifier.used(hot.table, packets);
         let used = hot.used_ms.min(now_ms);
-        let rules = cold.rules.iter().map(|rule| &rule.stats);
-        rules.chain(&cold.counters).for_each(|stats| stats.credit(packets, bytes, used));
-        if let Some(reason) = cold.drop.filter(|_| cold.actions.is_empty()) {
-            self.rule_drops.add(&cold.rules, reason, packets, bytes);
+        let decided = &cold.decided;
+        let rules = decided.rules.iter().map(|rule| &rule.stats);
+        rules.chain(&decided.counters).for_each(|stats| stats.credit(packets, bytes, used));
+        if let Some(reason) = decided.drop.filter(|_| decided.actions.is_empty()) {
+            self.rule_drops.add(&decided.rules, reason, packets, bytes);
         }
         true
     }
@@ -420,7 +407,7 @@ impl FlowTable {
         self.classifier.remove(number, flow, &self.slab);
         let hot = &mut self.slab.hot[flow as usize];
         (hot.live, hot.table) = (false, NO_TABLE);
-        self.slab.cold[flow as usize] = Cold::default();
+        self.slab.cold[flow as usize] = Cold { decided: self.decisions.none(), ..Cold::default() };
         self.slab.free.push(flow);
     }
 
@@ -493,9 +480,10 @@ impl FlowTable {
         })
     }
 
-    /// Orders the masks by use.
+    /// Orders the masks by use, and lets go of what is remembered only to be shared.
     pub(crate) fn sort_masks(&mut self) {
         self.classifier.sort();
+        self.decisions.clear();
     }
 
     /// Forgets all flows; their traffic is credited.
@@ -506,6 +494,7 @@ impl FlowTable {
             }
         }
         self.slab = Slab::default();
+        self.decisions.clear();
         self.classifier.clear();
         self.smc.clear();
     }
@@ -552,31 +541,6 @@ fn unpack(mask: &SparseMask, values: &[u64]) -> FlowKey {
         key.words_mut()[usize::from(word.index)] = *value;
     }
     key
-}
-
-/// Whether a list has to do with what frames carry along ([`crate::meta::Meta`]).
-fn carries(actions: &[DpAction]) -> bool {
-    actions.iter().any(|action| match action {
-        DpAction::Ct(_) | DpAction::CtClear | DpAction::Hash { .. } | DpAction::Recirc(_) => true,
-        DpAction::Clone(actions) | DpAction::TunnelPush { actions, .. } => carries(actions),
-        DpAction::CheckPktLen { greater, not_greater, .. } => carries(greater) || carries(not_greater),
-        DpAction::Output(_)
-        | DpAction::SetTunnel(_)
-        | DpAction::Trunc(_)
-        | DpAction::PushVlan { .. }
-        | DpAction::PopVlan
-        | DpAction::Set(_)
-        | DpAction::TunnelPop(_)
-        | DpAction::Controller(_)
-        | DpAction::Meter(_)
-        | DpAction::PushMpls { .. }
-        | DpAction::PopMpls(_)
-        | DpAction::AddMpls { .. }
-        | DpAction::PushEth { .. }
-        | DpAction::PopEth
-        | DpAction::PushNsh(_)
-        | DpAction::PopNsh => false,
-    })
 }
 
 fn single_output(actions: &[DpAction]) -> u32 {

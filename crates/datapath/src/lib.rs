@@ -25,6 +25,7 @@ mod clock;
 mod commands;
 mod contract;
 mod ct;
+mod decided;
 mod epoch;
 mod executor;
 mod fair;

@@ -87,6 +87,10 @@ impl Lane {
             while missed != 0 {
                 let i = missed.trailing_zeros() as usize;
                 missed &= missed - 1;
+                if missed != 0 {
+                    // A walk lies between: time enough for memory to answer.
+                    self.flows.prefetch_megaflow(&self.batch.keys[missed.trailing_zeros() as usize]);
+                }
                 self.look_up_slowly(i);
             }
             self.fair.slow_ends(start);
@@ -213,7 +217,7 @@ impl Lane {
                 exec.output_members(output, members, &batch.slots);
                 continue;
             }
-            let cold = flows.cold(group.flow);
+            let cold = &flows.cold(group.flow).decided;
             let slots = members.iter().map(|i| batch.slots[usize::from(*i) % BATCH]);
             let slots: smallvec::SmallVec<[_; BATCH]> = slots.collect();
             if cold.actions.is_empty() {

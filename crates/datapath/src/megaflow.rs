@@ -13,6 +13,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use weft_flow::{FlowKey, FlowMask, SparseMask};
 
+use crate::arch::prefetch;
+
 /// Index of no flow.
 const EMPTY: u32 = u32::MAX;
 /// Index of a removed flow: probing goes on past it.
@@ -165,6 +167,17 @@ impl Classifier {
     #[inline]
     pub(crate) fn table(&self, number: u16) -> Option<&Subtable> {
         self.tables.get(usize::from(number))?.as_ref()
+    }
+
+    /// Asks for the memory that a look-up begins with.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: &FlowKey) {
+        let key = key.words();
+        let first = self.scopes.get(&key[0]).and_then(|scope| scope.order.first());
+        if let Some(Some(table)) = first.map(|number| &self.tables[usize::from(*number)]) {
+            let at = table.mask.hash_masked(key, self.seed) as usize & (table.slots.len() - 1);
+            prefetch(&table.slots[at]);
+        }
     }
 
     /// Finds the flow that matches `key`, under the `most` masks that are hit most. Returns it and how many were tried.

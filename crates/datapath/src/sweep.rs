@@ -69,7 +69,7 @@ impl Lane {
     fn credit(&mut self, flow: u32) {
         if self.flows.credit(flow, self.now_ms) {
             let used_ms = self.flows.hot(flow).used_ms;
-            let cold = self.flows.cold(flow);
+            let cold = &self.flows.cold(flow).decided;
             for entry in &cold.refresh {
                 self.shared.pipeline.refresh(entry, used_ms);
             }
@@ -116,7 +116,7 @@ impl Lane {
             let pinned = self.flows.is_pinned(flow);
             let hot = self.flows.hot(flow);
             let (packets, bytes, used_ms, tcp_flags) = (hot.packets, hot.bytes, hot.used_ms, hot.tcp_flags);
-            let cold = self.flows.cold(flow);
+            let cold = &self.flows.cold(flow).decided;
             entries.push(FlowEntry {
                 matching: Box::new(Match { key, mask }),
                 actions: cold.actions.clone(),

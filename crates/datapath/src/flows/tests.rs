@@ -2,7 +2,7 @@
 
 use super::*;
 use std::sync::atomic::Ordering::Relaxed;
-use weft_flow::RuleStats;
+use weft_flow::{RuleRef, RuleStats};
 
 fn key(n: u32) -> FlowKey {
     let mut key = FlowKey::default();

@@ -15,6 +15,9 @@ use crate::pipeline::PacketOut;
 use crate::snapshot::{Bridge, Snapshot};
 use crate::trace::{Recorder, StepKind};
 
+/// Frames that most walks have at once.
+const USUAL_FRAMES: usize = 4;
+
 /// What all walks see.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -258,7 +261,9 @@ impl<'a> Walk<'a> {
         self.packet.key.pipeline.in_port = port.0;
         self.packet.key.pipeline.actset_output = OfPort::UNSET.0;
         if let Some(frame) = self.frame_for(0, port, false) {
-            self.run(vec![frame]);
+            let mut frames = Vec::with_capacity(USUAL_FRAMES);
+            frames.push(frame);
+            self.run(frames);
         }
     }
 

@@ -1,6 +1,6 @@
 //! How are fields read and written, and which does the packet have?
 
-use weft_flow::{DropReason, FRAG_LATER, Field, FlowMask, Prereq, Subfield, VLAN_PRESENT};
+use weft_flow::{DropReason, FRAG_ANY, FRAG_LATER, Field, FlowMask, Prereq, Subfield, VLAN_PRESENT};
 use weft_wire::{EtherType, IpProto};
 
 use super::Walk;
@@ -128,7 +128,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn eth_type(&mut self) -> EtherType {
-        EtherType(self.get(Field::EthType) as u16)
+        self.mask.0.packet.eth_type |= !self.packet.settled.0.packet.eth_type;
+        EtherType(self.packet.key.packet.eth_type)
     }
 
     pub(super) fn is_ip(&mut self) -> bool {
@@ -137,9 +138,16 @@ impl<'a> Walk<'a> {
 
     /// Whether the packet is IP with a header of this transport protocol.
     pub(super) fn has_l4(&mut self, proto: IpProto) -> bool {
-        self.is_ip()
-            && self.get(Field::NwProto) == u128::from(proto.0)
-            && self.get(Field::IpFrag) & u128::from(FRAG_LATER) == 0
+        if !self.is_ip() {
+            return false;
+        }
+        let (mask, settled) = (&mut self.mask.0.packet, &self.packet.settled.0.packet);
+        mask.ip_proto |= !settled.ip_proto;
+        if self.packet.key.packet.ip_proto != proto.0 {
+            return false;
+        }
+        mask.ip_frag |= (FRAG_ANY | FRAG_LATER) & !settled.ip_frag;
+        self.packet.key.packet.ip_frag & FRAG_LATER == 0
     }
 
     fn is_nd(&mut self, types: &[u16]) -> bool {

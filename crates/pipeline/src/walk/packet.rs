@@ -240,10 +240,11 @@ impl Packet {
         }
         let old = field.get(&self.key);
         field.set(&mut self.key, old & !bits | value & bits);
-        field.mask_add(&mut self.settled, bits);
         if field.is_of_pipeline() {
+            // Settled from the beginning.
             return;
         }
+        field.mask_add(&mut self.settled, bits);
         let mut touched = FlowMask::empty();
         field.mask_add(&mut touched, bits);
         for (d, t) in self.dirty.words_mut().iter_mut().zip(touched.0.packet.words()) {
