@@ -46,13 +46,7 @@ impl<'a> Datagram<'a> {
     /// a checksum is wrong. IPv6 extension headers are refused: no client sends them here.
     pub fn parse(frame: &'a [u8]) -> Result<Self> {
         let eth = EthernetView::parse(frame)?;
-        let (mut ether_type, mut bytes) = (eth.ether_type(), eth.payload());
-        let mut tags = Tags::new();
-        while matches!(ether_type, EtherType::VLAN | EtherType::QINQ) && tags.len() < 2 {
-            let tag = VlanView::parse(bytes)?;
-            tags.push((ether_type, tag.tci()));
-            (ether_type, bytes) = (tag.ether_type(), tag.payload());
-        }
+        let (tags, ether_type, bytes) = read_tags(&eth)?;
         let (src, dst, udp) = match ether_type {
             EtherType::IPV4 => {
                 let ip = Ipv4View::parse(bytes)?;
@@ -177,12 +171,8 @@ impl Envelope {
         let mut frame = Vec::with_capacity(outer + inner + payload.len());
         frame.resize(outer + inner, 0);
         frame.extend_from_slice(payload);
-        let first = self.tags.first().map_or(ether_type, |(tpid, _)| *tpid);
+        let first = push_tags(&mut frame, &self.tags, ether_type)?;
         EthernetRepr { dst: self.mac_dst, src: self.mac_src, ether_type: first }.emit(&mut frame)?;
-        for (i, (_, tci)) in self.tags.iter().enumerate() {
-            let ether_type = self.tags.get(i + 1).map_or(ether_type, |(tpid, _)| *tpid);
-            VlanRepr { tci: *tci, ether_type }.emit(frame.get_mut(14 + 4 * i..).unwrap_or_default())?;
-        }
         Ok(frame)
     }
 
@@ -194,6 +184,28 @@ impl Envelope {
         udp::fill_checksum(datagram, pseudo)?;
         Ok(frame)
     }
+}
+
+/// The VLAN tags of a frame, the type behind them, and what follows.
+pub(crate) fn read_tags<'a>(eth: &EthernetView<'a>) -> Result<(Tags, EtherType, &'a [u8])> {
+    let (mut ether_type, mut bytes) = (eth.ether_type(), eth.payload());
+    let mut tags = Tags::new();
+    while matches!(ether_type, EtherType::VLAN | EtherType::QINQ) && tags.len() < 2 {
+        let tag = VlanView::parse(bytes)?;
+        tags.push((ether_type, tag.tci()));
+        (ether_type, bytes) = (tag.ether_type(), tag.payload());
+    }
+    Ok((tags, ether_type, bytes))
+}
+
+/// Writes tags behind the addresses of a frame that has room for them. Returns the type that the
+/// Ethernet header bears.
+pub(crate) fn push_tags(frame: &mut [u8], tags: &Tags, ether_type: EtherType) -> Result<EtherType> {
+    for (i, (_, tci)) in tags.iter().enumerate() {
+        let ether_type = tags.get(i + 1).map_or(ether_type, |(tpid, _)| *tpid);
+        VlanRepr { tci: *tci, ether_type }.emit(frame.get_mut(14 + 4 * i..).unwrap_or_default())?;
+    }
+    Ok(tags.first().map_or(ether_type, |(tpid, _)| *tpid))
 }
 
 /// The link-local address that belongs to an Ethernet address (RFC 4291 §2.5.6, Appendix A).
