@@ -25,24 +25,35 @@ impl Site {
             Ok("ovs") => Kind::Ovs,
             _ => Kind::Weft,
         };
-        let switch = Switch::start(kind);
+        let site = Site::unplugged(kind, hosts);
         let datapath = if kind == Kind::Ovs { " datapath_type=netdev" } else { "" };
-        switch.ok(&format!("ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure{datapath}"));
-        let mut site = Site { switch, hosts: Vec::new() };
+        site.switch.ok(&format!("ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure{datapath}"));
+        for n in 1..=hosts {
+            site.switch.ok(&format!("ovs-vsctl add-port br0 p{n} -- set interface p{n} ofport_request={n}"));
+        }
+        site
+    }
+
+    /// A switch without a bridge, and hosts whose cables are on no port yet: `pN` is the switch's end of host `n`'s.
+    pub(crate) fn unplugged(kind: Kind, hosts: usize) -> Site {
+        let mut site = Site { switch: Switch::start(kind), hosts: Vec::new() };
         for n in 1..=hosts {
             let ns = format!("{}-h{n}", site.switch.ns);
             NetNs::create(&ns).expect("a namespace");
             site.hosts.push(ns.clone());
             site.switch.ok(&format!("ip link add p{n} type veth peer name eth0 netns {ns}"));
             site.switch.ok(&format!("ip link set p{n} up"));
-            let mac = format!("02:00:00:00:01:{n:02x}");
-            site.on(n, &format!("ip link set eth0 address {mac} up"));
+            site.on(n, &format!("ip link set eth0 address {} up", Site::mac(n)));
             site.on(n, "ip link set lo up");
             // Checksums are computed before frames leave: the controllers see whole packets.
             site.on(n, "ethtool -K eth0 tx off");
-            site.switch.ok(&format!("ovs-vsctl add-port br0 p{n} -- set interface p{n} ofport_request={n}"));
         }
         site
+    }
+
+    /// The MAC address of host `n`.
+    pub(crate) fn mac(n: usize) -> String {
+        format!("02:00:00:00:01:{n:02x}")
     }
 
     /// Runs a command on host `n`; it must succeed.

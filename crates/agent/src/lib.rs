@@ -3,4 +3,5 @@
 //!
 //! Killing it stops no packet: the switch keeps what it was told.
 
+pub mod resolve;
 pub mod south;

@@ -31,6 +31,8 @@ pub struct Device {
 /// Everything the agent wants in the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// Datapath of the integration bridge: empty for the switch's own, `netdev` for Open vSwitch in user space.
+    pub datapath: String,
     /// Ports by name.
     pub ports: BTreeMap<String, Device>,
 }
@@ -108,7 +110,7 @@ impl Wanted {
             .filter_map(|(_, there)| there.port.map(|uuid| json!(["uuid", uuid.to_string()])))
             .collect();
         if view.bridge.is_none() {
-            bridge(&mut ops, new_ports);
+            bridge(&mut ops, &self.datapath, new_ports);
         } else {
             let here = json!([["name", "==", BRIDGE]]);
             if !new_ports.is_empty() {
@@ -128,7 +130,7 @@ impl Wanted {
 
 /// The bridge itself. Without flows of ours it forwards nothing (`fail_mode` secure), so that nothing leaks between
 /// networks while they are not there yet.
-fn bridge(ops: &mut Vec<Value>, mut ports: Vec<Value>) {
+fn bridge(ops: &mut Vec<Value>, datapath: &str, mut ports: Vec<Value>) {
     let ids = Datum::map([OWNER]);
     let local = op::row(&[
         ("name", Datum::scalar(BRIDGE)),
@@ -143,6 +145,7 @@ fn bridge(ops: &mut Vec<Value>, mut ports: Vec<Value>) {
     let mut row = op::row(&[
         ("name", Datum::scalar(BRIDGE)),
         ("fail_mode", Datum::set(["secure"])),
+        ("datapath_type", Datum::scalar(datapath)),
         ("external_ids", ids),
     ]);
     row["ports"] = json!(["set", ports]);

@@ -1,0 +1,260 @@
+//! What do the resources come to on this node? Numbers in place of names, addresses in place of defaults.
+//!
+//! One resource is resolved at a time, so that a change costs what it touches.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use weft_compile::{Guard, HostLink, Net, NetKey, Overlay, Port, PortKey, Subnet, Uplink};
+use weft_flow::OfPort;
+use weft_model::{AttachmentRef, Catalog, NetworkMode, NetworkSpec, OverlayKind, stable_mac};
+
+use crate::south::{BRIDGE, Device, View};
+
+/// `external_ids` of ports of ours: which resource they are of.
+const RESOURCE: &str = "weft-resource";
+/// Longest name of a device (`IFNAMSIZ` less the zero).
+const DEVICE_NAME: usize = 15;
+
+/// Numbers for names, the lowest that is free each time.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    numbers: HashMap<String, u32>,
+    names: BTreeMap<u32, String>,
+    free: BTreeSet<u32>,
+}
+
+impl Keys {
+    /// The number of a name, given now if it has none. From 1.
+    pub fn of(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let next = self.names.last_key_value().map_or(1, |(last, _)| last + 1);
+        let number = self.free.pop_first().unwrap_or(next);
+        self.numbers.insert(name.to_owned(), number);
+        self.names.insert(number, name.to_owned());
+        number
+    }
+
+    /// The number of a name that has one.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// The name of a number.
+    pub fn name(&self, number: u32) -> Option<&str> {
+        self.names.get(&number).map(String::as_str)
+    }
+
+    /// Gives a name's number back.
+    pub fn forget(&mut self, name: &str) -> Option<u32> {
+        let number = self.numbers.remove(name)?;
+        self.names.remove(&number);
+        self.free.insert(number);
+        Some(number)
+    }
+}
+
+/// Names and numbers on this node.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    /// This node's name.
+    pub node: String,
+    /// Networks.
+    pub nets: Keys,
+    /// Ports.
+    pub ports: Keys,
+}
+
+/// The device by which the host takes part in a network, as `virbr0` does in libvirt's: `wn-NAME`, cut and made unique by
+/// a hash when it is too long.
+pub fn host_device(network: &str) -> String {
+    device_name("wn-", network)
+}
+
+/// The device of a port that the agent plugs in.
+pub fn port_device(port: &str) -> String {
+    device_name("wp-", port)
+}
+
+/// The end on the bridge of the cable to a Linux bridge.
+pub fn cable_device(network: &str) -> String {
+    device_name("wc-", network)
+}
+
+fn device_name(prefix: &str, name: &str) -> String {
+    if prefix.len() + name.len() <= DEVICE_NAME {
+        return format!("{prefix}{name}");
+    }
+    let hash = stable_mac(name).0.to_u64() & 0x00ff_ffff;
+    let room = DEVICE_NAME - prefix.len() - 7;
+    let start: String = name.chars().take(room).collect();
+    format!("{prefix}{start}-{hash:06x}")
+}
+
+/// The tunnel port of a kind of overlay.
+pub const fn tunnel_device(kind: OverlayKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        OverlayKind::Geneve => Some(("weft-geneve", "geneve")),
+        OverlayKind::Vxlan => Some(("weft-vxlan", "vxlan")),
+        OverlayKind::Gre => Some(("weft-gre", "gre")),
+        OverlayKind::None => None,
+    }
+}
+
+/// A port's number on the integration bridge.
+fn ofport(view: &View, name: &str) -> Option<OfPort> {
+    let interface = view.interfaces.get(name).filter(|i| i.bridge.as_deref() == Some(BRIDGE))?;
+    interface.ofport.map(OfPort)
+}
+
+/// The name of the interface that a port resource is plugged in by.
+pub fn interface_of(port: &weft_model::Port, view: &View) -> Option<String> {
+    let plugged = |id: &str| {
+        let has = |(_, i): &(&String, &crate::south::Interface)| {
+            i.bridge.as_deref() == Some(BRIDGE) && i.ids.get("iface-id").map(String::as_str) == Some(id)
+        };
+        view.interfaces.iter().find(has).map(|(name, _)| name.clone())
+    };
+    match port.spec.attachment.as_ref().and_then(|a| a.get()) {
+        Some(AttachmentRef::IfaceId(id)) => plugged(id),
+        Some(AttachmentRef::Device(device)) => Some(device.to_owned()),
+        Some(AttachmentRef::Tap(tap)) => Some(tap.name.clone()),
+        Some(AttachmentRef::Netns(_) | AttachmentRef::VhostUser(_)) => Some(port_device(port.name())),
+        None => plugged(port.name()).or_else(|| plugged(&port.metadata.uid)),
+    }
+}
+
+/// Whether the host has an end in a network: one that is ours and has an address to answer at.
+pub fn has_host(network: &NetworkSpec) -> bool {
+    !matches!(network.mode, NetworkMode::Bridged | NetworkMode::Private)
+}
+
+impl Resolver {
+    /// A network as it is here; `None`: there is none of the name.
+    pub fn network(&mut self, catalog: &Catalog, view: &View, name: &str) -> Option<(NetKey, Net)> {
+        let network = catalog.network(name)?;
+        let spec = &network.spec;
+        let key = NetKey(self.nets.of(name));
+        let subnets = catalog.subnets_of(name).map(|s| Subnet {
+            address: s.spec.cidr.network(),
+            prefix: s.spec.cidr.prefix_len(),
+            gateway: s.spec.service_address(spec.mode),
+            dhcp: s.spec.serves_dhcp(spec),
+            adverts: s.spec.advertises(spec),
+        });
+        let host = has_host(spec).then(|| ofport(view, &host_device(name))).flatten();
+        let default_route = matches!(spec.mode, NetworkMode::Nat | NetworkMode::Routed | NetworkMode::Open);
+        let overlay = spec.overlay.as_ref().and_then(|o| {
+            let (device, _) = tunnel_device(o.kind)?;
+            Some(Overlay { port: ofport(view, device)?, vni: network.key()?, peers: o.peers.clone() })
+        });
+        let uplink = spec.bridged.as_ref().and_then(|b| {
+            let cable = b.bridge.as_ref().map(|_| cable_device(name));
+            let port = ofport(view, b.uplink.as_ref().or(cable.as_ref())?)?;
+            Some(Uplink { port, vlan: spec.vlan.as_ref().and_then(|v| v.id).unwrap_or(0) })
+        });
+        let net = Net {
+            gateway_mac: gateway_mac(network),
+            subnets: subnets.collect(),
+            host: host.map(|port| HostLink { port, default_route }),
+            overlay,
+            uplink,
+            routed: self.routed(catalog, name),
+            isolated: spec.port_isolation,
+            dns: spec.dns.enabled && has_host(spec),
+        };
+        Some((key, net))
+    }
+
+    /// Other networks of the same routers.
+    fn routed(&mut self, catalog: &Catalog, name: &str) -> Vec<NetKey> {
+        let routers = catalog.subnets_of(name).flat_map(|s| catalog.routers_of(s));
+        let subnets = routers.flat_map(|r| catalog.subnets_of_router(r));
+        let names: BTreeSet<&str> = subnets.map(|s| s.spec.network.as_str()).filter(|n| *n != name).collect();
+        names.into_iter().map(|n| NetKey(self.nets.of(n))).collect()
+    }
+
+    /// A port as it is here; `None`: it is elsewhere, or not plugged in yet.
+    pub fn port(&mut self, catalog: &Catalog, view: &View, name: &str) -> Option<(PortKey, Port)> {
+        let port = catalog.port(name)?;
+        if port.spec.node.as_ref().is_some_and(|n| *n != self.node) {
+            return None;
+        }
+        let network = catalog.network(&port.spec.network)?;
+        let number = ofport(view, &interface_of(port, view)?)?;
+        let guarded = port.spec.spoof_guard.unwrap_or(network.spec.spoof_guard);
+        let mac = port.mac();
+        let pairs = port.spec.allowed_pairs.iter().filter(|p| p.ip.prefix_len() == p.ip.max_prefix_len());
+        let pairs = pairs.map(|p| (p.mac.unwrap_or(mac).0, p.ip.addr())).collect();
+        let addresses: BTreeSet<IpAddr> =
+            port.spec.addresses.iter().chain(&port.status.addresses).copied().collect();
+        let port = Port {
+            net: NetKey(self.nets.of(&port.spec.network)),
+            port: number,
+            mac: mac.0,
+            addresses: addresses.into_iter().collect(),
+            guard: if guarded { Guard::On(pairs) } else { Guard::Off },
+        };
+        Some((PortKey(self.ports.of(name)), port))
+    }
+}
+
+/// A network's gateway has the same MAC address on every node: machines that move find it again.
+pub fn gateway_mac(network: &weft_model::Network) -> weft_wire::Mac {
+    stable_mac(&format!("gateway of {}", network.name())).0
+}
+
+/// The ports that the agent makes on the integration bridge.
+pub fn devices(catalog: &Catalog, underlay_mtu: u16) -> BTreeMap<String, Device> {
+    let mut out = BTreeMap::new();
+    for network in catalog.networks() {
+        let name = network.name();
+        let ids = BTreeMap::from([(RESOURCE.to_owned(), network.reference().to_string())]);
+        if has_host(&network.spec) && catalog.subnets_of(name).next().is_some() {
+            let device = Device {
+                kind: "internal".into(),
+                mac: Some(gateway_mac(network).to_string()),
+                mtu: Some(network.mtu(underlay_mtu).into()),
+                ids: ids.clone(),
+                ..Device::default()
+            };
+            out.insert(host_device(name), device);
+        }
+        if let Some((device, kind)) = network.spec.overlay.as_ref().and_then(|o| tunnel_device(o.kind)) {
+            let options = [("key", "flow"), ("remote_ip", "flow")];
+            let options = options.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            out.insert(device.to_owned(), Device { kind: kind.into(), options, ..Device::default() });
+        }
+        if let Some(bridged) = &network.spec.bridged {
+            let cable = bridged.bridge.as_ref().map(|_| cable_device(name));
+            if let Some(device) = bridged.uplink.clone().or(cable) {
+                out.insert(device, Device { ids, ..Device::default() });
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_differ() {
+        assert_eq!(host_device("blue"), "wn-blue");
+        let long = ["a-network-of-many-letters", "a-network-of-many-words"].map(host_device);
+        assert!(long.iter().all(|n| n.len() == DEVICE_NAME), "{long:?}");
+        assert_ne!(long[0], long[1]);
+    }
+
+    #[test]
+    fn numbers_are_used_again() {
+        let mut keys = Keys::default();
+        assert_eq!(["a", "b", "a", "c"].map(|n| keys.of(n)), [1, 2, 1, 3]);
+        assert_eq!(keys.forget("b"), Some(2));
+        assert_eq!((keys.get("b"), keys.name(2)), (None, None));
+        assert_eq!(["d", "e"].map(|n| keys.of(n)), [2, 4]);
+    }
+}

@@ -1,0 +1,7 @@
+//! Do networks that are declared carry traffic, and only the traffic they should? On Weft and on Open vSwitch.
+
+#[path = "../support/hosts.rs"]
+mod hosts;
+mod south;
+#[path = "../support/mod.rs"]
+mod support;
