@@ -1,16 +1,18 @@
 //! Which frame does a flow in the syntax of ovs-ofctl(8) describe? For cases that are data.
 //!
 //! `tcp,nw_src=10.0.0.1,dl_vlan=5,len=100`: what is not said has a default; `len=` is the payload's length in bytes,
-//! and `mpls=16/17` gives a stack of labels.
+//! and `mpls=16/17` gives a stack of labels. A network service header carries an Ethernet frame unless `nsh_np` says
+//! otherwise. `data=` of a frame that is expected is what its bytes behind the EtherType begin with, in hexadecimal.
 
 use weft_flow::text::{Syntax, parse_match};
-use weft_flow::{FRAG_ANY, FRAG_LATER, FlowKey, Layout, Match, extract_packet};
+use weft_flow::{FRAG_ANY, FRAG_LATER, Field, FlowKey, Layout, Match, extract_packet};
 use weft_wire::arp::{ArpOp, ArpRepr};
 use weft_wire::build::Frame;
 use weft_wire::icmpv4::Icmpv4Message;
 use weft_wire::icmpv6::Icmpv6Message;
 use weft_wire::ipv4::Ipv4Frag;
 use weft_wire::ndp::NdpMessage;
+use weft_wire::nsh::{self, Metadata, NshRepr};
 use weft_wire::vlan::VlanTci;
 use weft_wire::{EtherType, IpProto, Mac};
 
@@ -81,11 +83,35 @@ fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
             }
             transport(ip, m, true, payload(len))
         }
+        EtherType::NSH => frame.ether_type(EtherType::NSH).payload(service(m, &payload(len))?),
         EtherType(0) if labels.is_empty() => frame.ether_type(EtherType(0x88b6)).payload(payload(len)),
         EtherType(0) => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000).payload(payload(len)),
         other => frame.ether_type(other).payload(payload(len)),
     };
     frame.try_build().map_err(|e| e.to_string())
+}
+
+/// A network service header and what it carries: a frame from ...:03 to ...:04, or the IP packet in one.
+fn service(m: &Match, payload: &[u8]) -> Result<Vec<u8>, String> {
+    let field = |field: Field| field.get(&m.key);
+    let next = if m.get(Field::NshNp).is_some() { field(Field::NshNp) as u8 } else { nsh::next::ETHERNET };
+    let ttl = if m.get(Field::NshTtl).is_some() { field(Field::NshTtl) as u8 } else { 63 };
+    let metadata = match field(Field::NshMdtype) {
+        2 => Metadata::Tlvs(vec![0x10, 0, 10, 4, 1, 2, 3, 4]),
+        _ => Metadata::Fixed(m.key.packet.nd_target),
+    };
+    let path = m.key.packet.ipv4_src;
+    let header = NshRepr { flags: field(Field::NshFlags) as u8, ttl, next, path, metadata };
+    let mut bytes = vec![0; header.header_len()];
+    header.emit(&mut bytes).map_err(|e| e.to_string())?;
+    let frame = Frame::eth(Mac([2, 0, 0, 0, 0, 3]), Mac([2, 0, 0, 0, 0, 4]));
+    let inner = match next {
+        nsh::next::IPV6 => frame.ipv6([0xfd; 16], [0xfe; 16]).udp(1000, 2000),
+        _ => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000),
+    };
+    let inner = inner.payload(payload.to_vec()).build();
+    bytes.extend_from_slice(if next == nsh::next::ETHERNET { &inner } else { &inner[14..] });
+    Ok(bytes)
 }
 
 fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
@@ -139,6 +165,12 @@ pub(crate) fn fits(frame: &[u8], text: &str) -> Result<bool, String> {
         match word.split_once('=') {
             Some(("len", n)) if n.parse() != Ok(frame.len()) => return Ok(false),
             Some(("len", _)) => {}
+            Some(("data", hex)) => {
+                let have: String = frame.iter().skip(14).map(|b| format!("{b:02x}")).collect();
+                if !have.starts_with(hex) {
+                    return Ok(false);
+                }
+            }
             _ => rest.push(word),
         }
     }

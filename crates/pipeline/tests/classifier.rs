@@ -60,6 +60,8 @@ fn twin(key: &FlowKey, mask: &FlowMask, noise: &[u64]) -> FlowKey {
         let mask = mask.words()[i];
         twin.words_mut()[i] = key.words()[i] & mask | noise[i % noise.len()].rotate_left(i as u32) & !mask;
     }
+    // Frames only: what rules say nothing of a packet's type for.
+    twin.pipeline.packet_type = key.pipeline.packet_type;
     twin
 }
 

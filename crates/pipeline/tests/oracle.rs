@@ -7,13 +7,11 @@
 mod common;
 mod model;
 
+use common::twins::{copies, same, twin};
 use common::{addr, bridge, device, flows, local, patch, pipeline, tunnel};
 use proptest::prelude::*;
 use weft_flow::text::{Syntax, format_key};
-use weft_flow::{
-    Band, BandKind, CACHED_WORDS, CT_EST, CT_NEW, CT_TRK, CT_WORDS, DpAction, EXTRA_CT, EXTRA_TUNNEL,
-    FlowKey, OfPort, PACKET_WORDS, TUNNEL_WORDS, TunnelKind, Verdict,
-};
+use weft_flow::{Band, BandKind, CACHED_WORDS, EXTRA_BARE, FlowKey, OfPort, TunnelKind};
 use weft_pipeline::group::{Bucket, GroupCommand, GroupKind, GroupMod};
 use weft_pipeline::meter::{MeterCommand, MeterMod};
 use weft_pipeline::{Pipeline, PriorityTags, Route, TunnelByte, TunnelId, VlanConfig, VlanMode};
@@ -59,6 +57,15 @@ const MATCHES: &[&str] = &[
     "ct_mark={n}/0x3",
     "ct_zone={n}",
     "reg1=1/1",
+    "dl_type=0x894f",
+    "dl_type=0x894f,nsh_si={n}",
+    "dl_type=0x894f,nsh_spi={n},nsh_ttl={n}",
+    "dl_type=0x894f,nsh_mdtype=1,nsh_c2={n}/0x3",
+    "dl_type=0x894f,nsh_np=3,nsh_flags=0/1",
+    "packet_type=(1,0x800)",
+    "packet_type=(1,0x800),nw_ttl={n}",
+    "packet_type=(1,0x894f)",
+    "packet_type=(1,0x894f),nsh_np={n}",
 ];
 
 /// Actions; `{n}` becomes a small number.
@@ -133,6 +140,22 @@ const ACTIONS: &[&str] = &[
     "learn(table={n},NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],NXM_OF_VLAN_TCI[0..11],output:NXM_OF_IN_PORT[])",
     "fin_timeout(idle_timeout={n})",
     "clone(ct(table={n}),output:{n},pop_mpls:0x0800,dec_ttl,output:{n})",
+    "encap(nsh)",
+    "encap(nsh(md_type=1)),set_field:{n}->nsh_si,set_field:{n}->nsh_c3,encap(ethernet),output:{n}",
+    "encap(ethernet)",
+    "encap(ethernet),output:{n}",
+    "decap()",
+    "decap()",
+    "decap(),decap(),output:{n}",
+    "decap(),dec_ttl,encap(ethernet),output:{n}",
+    "clone(encap(nsh),dec_nsh_ttl,encap(ethernet),output:{n})",
+    "dec_nsh_ttl",
+    "set_field:{n}->nsh_ttl",
+    "set_field:{n}->nsh_si",
+    "set_field:{n}->nsh_spi",
+    "set_field:0x100/0xf00->nsh_c1",
+    "set_field:{n}/3->nsh_flags",
+    "move:NXOXM_NSH_SI[]->NXOXM_NSH_C2[0..7]",
     "goto_table:{n}",
     "write_metadata:{n}",
     "write_actions(output:{n},set_field:02:00:00:00:00:0{n}->eth_src)",
@@ -187,8 +210,8 @@ impl std::fmt::Debug for Line {
 
 /// A packet with small numbers in its fields, which rules are likely to match.
 fn key() -> impl Strategy<Value = Line> {
-    let eth_type =
-        prop_oneof![Just(0x800u16), Just(0x800), Just(0x86dd), Just(0x806), Just(0x1234), Just(0x8847)];
+    let eth_type = [0x800u16, 0x800, 0x86dd, 0x806, 0x1234, 0x8847, 0x894f, 0x894f].as_slice();
+    let eth_type = prop::sample::select(eth_type);
     let proto = prop_oneof![Just(6u8), Just(17), Just(1), Just(2)];
     let tci =
         prop_oneof![2 => Just(0u16), 3 => (0u16..8, 0u16..8).prop_map(|(vid, pcp)| 0x1000 | vid | pcp << 13)];
@@ -214,6 +237,10 @@ fn key() -> impl Strategy<Value = Line> {
                     let bottom = u32::from(i == depth) << 8;
                     *label = u32::from(n[3 + i] & 7) << 12 | bottom | u32::from(n[6] & 3);
                 }
+            } else if eth_type == 0x894f {
+                p.nd_reserved = u32::from_be_bytes([n[2] & 3, n[3] & 7, 1, n[4] & 7]);
+                p.ipv4_src = u32::from(n[5] & 7) << 8 | u32::from(n[6] & 7);
+                p.nd_target[7] = n[7] & 7;
             } else if eth_type != 0x1234 {
                 p.ip_proto = if eth_type == 0x806 { 1 + (n[2] & 1) } else { proto };
                 if eth_type == 0x86dd {
@@ -235,6 +262,12 @@ fn key() -> impl Strategy<Value = Line> {
                 key.tunnel.set_src([1, 1, 1, n[6] & 7].into());
                 key.tunnel.set_dst([1, 1, 1, 1].into());
                 key.tunnel.tos = n[7] >> 6;
+            }
+            if n[0] & 0xe0 == 0 {
+                // Without an Ethernet header.
+                let p = &mut key.packet;
+                (p.eth_src, p.eth_dst, p.vlan) = (Mac::ZERO, Mac::ZERO, Default::default());
+                p.extras |= EXTRA_BARE;
             }
             Line(key)
         },
@@ -309,70 +342,6 @@ fn equip(pipeline: &Pipeline) {
         let add = MeterMod { command: MeterCommand::Add, id, pktps: true, burst: false, stats: false, bands };
         pipeline.update(|s| s.meter_mod(1, &add, 0)).unwrap();
     }
-}
-
-/// Keys of the copies that recirculate by a verdict, in some state.
-fn copies(key: &FlowKey, actions: &[DpAction], noise: u64) -> Vec<FlowKey> {
-    let mut out = Vec::new();
-    for action in actions {
-        match action {
-            DpAction::Recirc(recirc) => {
-                let mut key = *key;
-                key.packet.recirc_id = recirc.id;
-                if noise & 8 == 0 {
-                    key.packet.extras |= EXTRA_CT;
-                    key.ct.state = CT_TRK | if noise & 1 == 0 { CT_NEW } else { CT_EST };
-                    (key.ct.mark, key.ct.zone) = (noise as u32 & 3, noise as u16 & 7);
-                    key.ct.dp_hash = noise as u32 >> 4;
-                }
-                out.push(key);
-            }
-            DpAction::Clone(list) => out.extend(copies(key, list, noise)),
-            DpAction::CheckPktLen { greater, not_greater, .. } => {
-                out.extend(copies(key, greater, noise));
-                out.extend(copies(key, not_greater, noise));
-            }
-            _ => {}
-        }
-    }
-    out
-}
-
-/// A key that agrees with `key` where `mask` looks and is like `noise` elsewhere.
-fn twin(key: &FlowKey, verdict: &Verdict, noise: &[u64]) -> FlowKey {
-    let mut twin = *key;
-    let tunnel = key.packet.extras & EXTRA_TUNNEL != 0;
-    let tracked = key.packet.extras & EXTRA_CT != 0;
-    let ct = CACHED_WORDS - CT_WORDS..CACHED_WORDS;
-    for (i, word) in twin.words_mut()[..CACHED_WORDS].iter_mut().enumerate() {
-        let present =
-            i < PACKET_WORDS || tunnel && i < PACKET_WORDS + TUNNEL_WORDS || tracked && ct.contains(&i);
-        if !present {
-            continue;
-        }
-        let mask = verdict.mask.words()[i];
-        *word = *word & mask | noise[i % noise.len()].rotate_left(i as u32) & !mask;
-    }
-    twin
-}
-
-fn same(a: &Verdict, b: &Verdict) -> bool {
-    let refresh =
-        a.refresh.iter().map(|r| (r.bridge, r.port)).eq(b.refresh.iter().map(|r| (r.bridge, r.port)));
-    let rules = a
-        .rules
-        .iter()
-        .map(|r| (r.bridge, r.table, r.cookie))
-        .eq(b.rules.iter().map(|r| (r.bridge, r.table, r.cookie)));
-    a.actions == b.actions
-        && a.drop == b.drop
-        && a.cacheable == b.cacheable
-        && a.deps == b.deps
-        && refresh
-        && rules
-        && a.effects.len() == b.effects.len()
-        && a.counters.len() == b.counters.len()
-        && a.mask == b.mask
 }
 
 proptest! {

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn vxlan_over_ipv4() {
         let key = TunnelKey { tp_dst: 4789, ..tunnel_key(false) };
-        let header = build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST)).unwrap();
+        let header = build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST), EtherType::TEB).unwrap();
         assert_eq!((header.bytes.len(), header.ip_offset), (50, 14));
         assert_eq!(header.bytes[..14], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
         let ip = [0x45, 0x20, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 1, 10, 192, 168, 1, 20];
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn geneve_over_ipv6_with_checksum() {
         let key = TunnelKey { tp_dst: 6081, flags: TUN_KEY | TUN_CSUM, ..tunnel_key(true) };
-        let header = build(&config(TunnelKind::Geneve), &key, &[], (SRC, DST)).unwrap();
+        let header = build(&config(TunnelKind::Geneve), &key, &[], (SRC, DST), EtherType::TEB).unwrap();
         assert_eq!(header.bytes.len(), 14 + 40 + 8 + 8);
         assert_eq!(header.bytes[14..22], [0x62, 0, 0, 0, 0, 0, 17, 64]);
         assert_eq!(header.bytes[54..62], [0, 0, 0x17, 0xc1, 0, 0, 0xff, 0xff]);
@@ -178,20 +178,20 @@ mod tests {
     #[test]
     fn gre_has_what_is_asked_for() {
         let bare = TunnelKey { flags: 0, ..tunnel_key(false) };
-        let header = build(&config(TunnelKind::Gre), &bare, &[], (SRC, DST)).unwrap();
+        let header = build(&config(TunnelKind::Gre), &bare, &[], (SRC, DST), EtherType::TEB).unwrap();
         assert_eq!(header.bytes[34..], [0, 0, 0x65, 0x58]);
         let full = TunnelKey { flags: TUN_KEY | TUN_CSUM, ..tunnel_key(false) };
         let seq = TunnelConfig { seq: true, ..config(TunnelKind::Gre) };
-        let header = build(&seq, &full, &[], (SRC, DST)).unwrap();
+        let header = build(&seq, &full, &[], (SRC, DST), EtherType::TEB).unwrap();
         assert_eq!(header.bytes[34..], [0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 3, 0xe8, 0, 0, 0, 0]);
     }
 
     #[test]
     fn keys_that_do_not_fit_are_refused() {
         let key = TunnelKey { id: 1 << 24, ..tunnel_key(false) };
-        assert_eq!(build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST)), None);
-        assert!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST)).is_some());
+        assert_eq!(build(&config(TunnelKind::Vxlan), &key, &[], (SRC, DST), EtherType::TEB), None);
+        assert!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST), EtherType::TEB).is_some());
         let key = TunnelKey { id: 1 << 32, ..key };
-        assert_eq!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST)), None);
+        assert_eq!(build(&config(TunnelKind::Gre), &key, &[], (SRC, DST), EtherType::TEB), None);
     }
 }

@@ -4,7 +4,7 @@ use weft_flow::{DropReason, FdbRef, Field, OfPort, VLAN_PRESENT, Vlan};
 use weft_wire::{EtherType, Mac};
 
 use super::packet::Tags;
-use super::{Mode, Walk};
+use super::Walk;
 use crate::config::{PortConfig, PriorityTags, VlanMode};
 
 /// Multicast addresses besides 01:80:c2:00:00:0x that bridges keep, with the bits that count: Extreme's EDP and EAPS,
@@ -61,6 +61,10 @@ struct Frame {
 
 impl<'a> Walk<'a> {
     pub(super) fn normal(&mut self) {
+        if self.packet.is_bare() {
+            self.note(|| "only frames are switched".to_owned());
+            return self.blame(DropReason::PacketType);
+        }
         let bridge = self.bridge;
         let input = bridge.port(self.in_port());
         if let Some(input) = input
@@ -154,17 +158,15 @@ impl<'a> Walk<'a> {
         let fdb = &self.bridge.fdb;
         self.deps.add(fdb.tag(vlan, mac));
         self.refresh.push(FdbRef { bridge: self.bridge.config.id, vlan, mac, port });
-        match self.mode {
-            Mode::Learn => {
-                let changed = fdb.learn(vlan, mac, port, self.now_ms);
-                self.learned.0 |= changed.0;
+        if self.mode.learns() {
+            let changed = fdb.learn(vlan, mac, port, self.now_ms);
+            self.learned.0 |= changed.0;
+            if changed != Default::default() {
+                self.note(|| format!("learned that {mac} is on port {port} in VLAN {vlan}"));
             }
-            Mode::DryRun | Mode::Trace => {
-                if fdb.would_learn(vlan, mac, port) {
-                    self.cacheable = false;
-                    self.note(|| format!("{mac} would be learned on port {port} in VLAN {vlan}"));
-                }
-            }
+        } else if fdb.would_learn(vlan, mac, port) {
+            self.cacheable = false;
+            self.note(|| format!("{mac} would be learned on port {port} in VLAN {vlan}"));
         }
     }
 

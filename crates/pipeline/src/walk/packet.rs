@@ -107,6 +107,9 @@ impl Packet {
         let bare = extras & EXTRA_BARE != 0;
         let mut key = *key;
         key.pipeline.packet_type = key.packet.packet_type();
+        if bare {
+            key.packet.vlan = Default::default();
+        }
         // A packet without Ethernet header has no tags to be looked at.
         let tags = Tags { pushed: SmallVec::new(), rest: if bare { 2 } else { 0 } };
         Packet {

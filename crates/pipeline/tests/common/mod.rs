@@ -1,6 +1,8 @@
 //! What do tests of the pipeline share? Bridges in a line, frames in a line, verdicts as short text.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod twins;
+
 use weft_flow::text::{Syntax, parse_flow, parse_instructions, parse_key};
 use weft_flow::{
     Action, DpAction, DpPort, FlowKey, Match, OfPort, SetField, TunnelKind, VLAN_PRESENT, Verdict, Vlan,
@@ -219,6 +221,11 @@ pub fn short(actions: &[DpAction]) -> String {
         DpAction::Meter(meter) => format!("meter{}", meter.id),
         DpAction::PushMpls { lse, ethertype } => format!("push_mpls{lse:x}/{ethertype:x}"),
         DpAction::PopMpls(ethertype) => format!("pop_mpls/{ethertype:x}"),
+        DpAction::AddMpls { lse, ethertype } => format!("add_mpls{lse:x}/{ethertype:x}"),
+        DpAction::PushEth { src, dst } => format!("push_eth({src}>{dst})"),
+        DpAction::PopEth => "pop_eth".to_owned(),
+        DpAction::PushNsh(h) => format!("push_nsh(np={},ttl={},path={:x})", h.next, h.ttl, h.path),
+        DpAction::PopNsh => "pop_nsh".to_owned(),
         DpAction::CheckPktLen { len, greater, not_greater } => {
             format!("len>{len}?({}):({})", short(greater), short(not_greater))
         }

@@ -2,11 +2,13 @@
 #![allow(unreachable_pub)]
 
 use weft_flow::{
-    Action, CT_EST, CT_NEW, CT_TRK, Ct, CtKey, CtZone, DpAction, EXTRA_CT, EXTRA_TUNNEL, Field, FlowKey,
-    FlowMask, OfPort, PacketKey, Prereq, SetField, Subfield, VLAN_PRESENT, Vlan,
+    Action, CT_EST, CT_NEW, CT_TRK, Ct, CtKey, CtZone, DpAction, EXTRA_BARE, EXTRA_CT, EXTRA_TUNNEL, Encap,
+    Field, FlowKey, FlowMask, OfPort, PacketKey, Prereq, SetField, Subfield, VLAN_PRESENT, Vlan,
 };
 use weft_pipeline::group::{GroupKind, GroupSet};
 use weft_pipeline::{Rule, RuleFilter, Snapshot};
+use weft_wire::Mac;
+use weft_wire::nsh::Metadata;
 
 /// A packet with all its tags, outermost first; the key's own tag fields are the outer two of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,19 +17,23 @@ pub struct Packet {
     tags: Vec<Vlan>,
     /// What labels hide.
     beneath: Option<PacketKey>,
+    /// What headers in front hide, outermost last: headers, tags and what labels hide.
+    inner: Vec<(PacketKey, Vec<Vlan>, Option<PacketKey>)>,
     /// Mark and priority as the datapath has them.
     told: (u32, u32),
 }
 
 /// A packet that left: port, headers, tags, cut, mark and priority.
-pub type Sent = (u32, PacketKey, Vec<Vlan>, Option<u32>, (u32, u32));
+pub type Sent = (u32, PacketKey, Vec<Vlan>, usize, Option<u32>, (u32, u32));
 
 const BOTTOM: u32 = 0x100;
 
 impl Packet {
     fn new(key: &FlowKey) -> Packet {
         let tags = key.packet.vlan.iter().copied().filter(|t| t.is_present()).collect();
-        Packet { key: *key, tags, beneath: None, told: (0, 0) }
+        let mut key = *key;
+        key.pipeline.packet_type = key.packet.packet_type();
+        Packet { key, tags, beneath: None, inner: Vec::new(), told: (0, 0) }
     }
     fn show(&mut self) {
         for slot in 0..2 {
@@ -93,8 +99,56 @@ impl Packet {
             self.beneath = None;
         }
     }
+    fn is_bare(&self) -> bool {
+        self.key.pipeline.packet_type != 0
+    }
+    /// Says whether there is an Ethernet header, which has no addresses and tags if it is new.
+    fn set_bare(&mut self, bare: bool) {
+        let p = &mut self.key.packet;
+        p.extras = p.extras & !EXTRA_BARE | if bare { EXTRA_BARE } else { 0 };
+        self.key.pipeline.packet_type = self.key.packet.packet_type();
+    }
+    fn push_eth(&mut self, src: Mac, dst: Mac) {
+        assert!(self.is_bare(), "a frame gets no Ethernet header");
+        (self.key.packet.eth_src, self.key.packet.eth_dst) = (src, dst);
+        self.set_bare(false);
+    }
+    fn pop_eth(&mut self) {
+        assert!(!self.is_bare() && self.tags.is_empty(), "no Ethernet header to pop");
+        (self.key.packet.eth_src, self.key.packet.eth_dst) = (Mac::ZERO, Mac::ZERO);
+        self.set_bare(true);
+    }
+    /// Puts a header in front of everything, which is hidden then.
+    fn push_front(&mut self, front: PacketKey) {
+        let p = self.key.packet;
+        self.inner.push((p, std::mem::take(&mut self.tags), self.beneath.take()));
+        let (in_port, recirc_id, extras) = (p.in_port, p.recirc_id, p.extras);
+        self.key.packet = PacketKey { in_port, recirc_id, extras, ..front };
+        self.set_bare(true);
+    }
+    fn push_nsh(&mut self, np: u8, ttl: u8, path: u32, flags: u8, context: [u8; 16]) {
+        self.push_front(PacketKey {
+            eth_type: 0x894f,
+            nd_reserved: u32::from_be_bytes([flags, ttl, 1, np]),
+            ipv4_src: path,
+            nd_target: context,
+            ..PacketKey::default()
+        });
+    }
+    /// Takes the header in front off; of what a packet came with nothing is known.
+    fn pop_front(&mut self, np: u8) {
+        let p = self.key.packet;
+        let eth_type = [0, 0x800, 0x86dd, 0, 0x894f][usize::from(np.min(4))];
+        let unknown = PacketKey { eth_type, ..PacketKey::default() };
+        let known = self.inner.pop();
+        let (inner, tags, beneath) = known.unwrap_or((unknown, Vec::new(), None));
+        let (in_port, recirc_id, extras) = (p.in_port, p.recirc_id, p.extras);
+        self.key.packet = PacketKey { in_port, recirc_id, extras, ..inner };
+        (self.tags, self.beneath) = (tags, beneath);
+        self.set_bare(np != 3);
+    }
     fn len(&self) -> usize {
-        300 + 4 * (self.tags.len() + self.labels())
+        300 + 4 * (self.tags.len() + self.labels()) + 24 * self.inner.len()
     }
     fn track(&mut self, zone: u16, mark: Option<(u32, u32)>) {
         self.key.packet.extras |= EXTRA_CT;
@@ -105,8 +159,8 @@ impl Packet {
     fn sent(&self, port: u32, cut: Option<u32>) -> Sent {
         let mut headers = self.key.packet;
         headers.vlan = Default::default();
-        (headers.recirc_id, headers.extras) = (0, headers.extras & EXTRA_TUNNEL);
-        (port, headers, self.tags.clone(), cut, self.told)
+        (headers.recirc_id, headers.extras) = (0, headers.extras & (EXTRA_TUNNEL | EXTRA_BARE));
+        (port, headers, self.tags.clone(), self.inner.len(), cut, self.told)
     }
 }
 
@@ -148,6 +202,13 @@ impl Datapath<'_> {
                 }
                 DpAction::PushMpls { lse, .. } => packet.push_label(*lse),
                 DpAction::PopMpls(eth_type) => packet.pop_label(*eth_type),
+                DpAction::PushEth { src, dst } => packet.push_eth(*src, *dst),
+                DpAction::PopEth => packet.pop_eth(),
+                DpAction::PushNsh(h) => {
+                    let Metadata::Fixed(context) = h.metadata else { panic!("TLVs are not modelled") };
+                    packet.push_nsh(h.next, h.ttl, h.path, h.flags, context);
+                }
+                DpAction::PopNsh => packet.pop_front(packet.key.packet.nd_reserved as u8),
                 DpAction::Clone(inner) => self.run(&mut packet.clone(), inner),
                 DpAction::CheckPktLen { len, greater, not_greater } => {
                     let list = if packet.len() > usize::from(*len) { greater } else { not_greater };
@@ -182,6 +243,13 @@ impl Datapath<'_> {
                     SetField::TpDst(v) => p.tp_dst = *v,
                     SetField::ArpOp(v) => p.ip_proto = *v as u8,
                     SetField::ArpSha(v) => p.arp_sha = *v,
+                    SetField::NshBase { value, mask } => p.nd_reserved = p.nd_reserved & !mask | value,
+                    SetField::NshPath { value, mask } => p.ipv4_src = p.ipv4_src & !mask | value,
+                    SetField::NshContext { index, value, mask } => {
+                        let at = usize::from(*index) * 4;
+                        let old = u32::from_be_bytes(p.nd_target[at..at + 4].try_into().unwrap());
+                        p.nd_target[at..at + 4].copy_from_slice(&(old & !mask | value).to_be_bytes());
+                    }
                     other => panic!("{other:?}"),
                 },
                 other => panic!("{other:?}"),
@@ -268,7 +336,10 @@ impl Model {
         }
         let mut key = self.packet.key;
         key.pipeline.in_port = port.unwrap_or(key.pipeline.in_port);
-        let fits = |r: &&Rule| r.table == table && r.matching.expand().covers(&key);
+        // Rules that say nothing of the packet's type are for frames.
+        let of_type =
+            |r: &Rule| key.pipeline.packet_type == 0 || r.matching.expand().get(Field::PacketType).is_some();
+        let fits = |r: &&Rule| r.table == table && r.matching.expand().covers(&key) && of_type(r);
         let best = self.rules.iter().filter(fits).map(|r| r.priority).max();
         let Some(best) = best else { return Some(()) };
         let mut candidates = self.rules.iter().filter(fits).filter(|r| r.priority == best);
@@ -384,6 +455,41 @@ impl Model {
                         self.packet.key.packet.mpls[0] -= 1;
                     }
                 }
+                Action::Encap(Encap::Ethernet) => {
+                    if !self.packet.is_bare() {
+                        return None;
+                    }
+                    self.packet.push_eth(Mac::ZERO, Mac::ZERO);
+                }
+                Action::Encap(Encap::Nsh { .. }) => {
+                    let np = match self.packet.key.pipeline.packet_type {
+                        0 => 3,
+                        0x1_0800 => 1,
+                        0x1_86dd => 2,
+                        0x1_894f => 4,
+                        _ => return None,
+                    };
+                    self.packet.push_nsh(np, 63, 255, 0, [0; 16]);
+                }
+                Action::Decap(_) => match self.packet.key.pipeline.packet_type {
+                    // Such packets are dropped as a whole, which the model does not do.
+                    0 if !self.packet.tags.is_empty() => return None,
+                    0 => self.packet.pop_eth(),
+                    0x1_894f => match self.packet.key.packet.nd_reserved as u8 {
+                        np @ 1..=4 => self.packet.pop_front(np),
+                        _ => return None,
+                    },
+                    _ => return None,
+                },
+                Action::DecNshTtl => {
+                    if self.has(Field::NshTtl) {
+                        let ttl = self.packet.key.packet.nd_reserved >> 16 & 0xff;
+                        if ttl <= 1 {
+                            return Some(false);
+                        }
+                        self.packet.key.packet.nd_reserved -= 1 << 16;
+                    }
+                }
                 Action::Meter(_) | Action::Note(_) | Action::Controller(_) => {}
                 other => panic!("the model has no {other:?}"),
             }
@@ -451,6 +557,10 @@ impl Model {
         let in_port = self.packet.key.pipeline.in_port;
         let pipeline = &self.packet.key.pipeline;
         self.packet.told = (pipeline.pkt_mark, pipeline.skb_priority);
+        if self.packet.is_bare() {
+            // The ports take frames only.
+            return;
+        }
         let to: Vec<u32> = match port {
             OfPort::IN_PORT => vec![in_port],
             OfPort::ALL | OfPort::FLOOD => self.ports.iter().copied().filter(|p| *p != in_port).collect(),
@@ -466,7 +576,9 @@ impl Model {
         let p = &self.packet.key.packet;
         let ip = matches!(p.eth_type, 0x800 | 0x86dd);
         match field.prereq() {
-            Prereq::None | Prereq::Ethernet => true,
+            Prereq::None => true,
+            Prereq::Ethernet => !self.packet.is_bare(),
+            Prereq::Nsh => p.eth_type == 0x894f,
             Prereq::Vlan => !self.packet.tags.is_empty(),
             Prereq::Ipv4 => p.eth_type == 0x800,
             Prereq::Ipv6 => p.eth_type == 0x86dd,
