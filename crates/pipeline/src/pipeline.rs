@@ -236,18 +236,45 @@ impl Pipeline {
         ct_next: &[u16],
         now_ms: u64,
     ) -> (Verdict, Trace) {
+        let (outcomes, trace) = self.traced(from, key, ct_next, Mode::Trace, now_ms);
+        (outcomes.0.verdict, trace)
+    }
+
+    /// [`Pipeline::trace_through`] of a packet that is really there, but does not leave: what it teaches is learned.
+    pub fn trace_and_learn(
+        &self,
+        from: TraceFrom<'_>,
+        key: &FlowKey,
+        ct_next: &[u16],
+        now_ms: u64,
+    ) -> (Verdict, Trace) {
+        let ((first, later), trace) = self.traced(from, key, ct_next, Mode::TraceAndLearn, now_ms);
+        let verdict = self.settle(first, now_ms);
+        later.into_iter().for_each(|outcome| drop(self.settle(outcome, now_ms)));
+        (verdict, trace)
+    }
+
+    /// Walks and resumed walks of a traced packet.
+    fn traced(
+        &self,
+        from: TraceFrom<'_>,
+        key: &FlowKey,
+        ct_next: &[u16],
+        mode: Mode,
+        now_ms: u64,
+    ) -> ((Outcome, Vec<Outcome>), Trace) {
         let snapshot = self.snapshot();
         let view = self.view(&snapshot);
-        let outcome = match from {
-            TraceFrom::DpPort => walk::received(&view, key, now_ms, Mode::Trace),
+        let mut outcome = match from {
+            TraceFrom::DpPort => walk::received(&view, key, now_ms, mode),
             TraceFrom::Port(bridge, port) => {
-                walk::received_on(&view, Some((bridge, port)), key, now_ms, Mode::Trace)
+                walk::received_on(&view, Some((bridge, port)), key, now_ms, mode)
             }
-            TraceFrom::PacketOut(out) => walk::packet_out(&view, &out, key, now_ms, Mode::Trace),
+            TraceFrom::PacketOut(out) => walk::packet_out(&view, &out, key, now_ms, mode),
         };
-        let mut trace = outcome.trace.unwrap_or_default();
-        retrace::follow(&view, &mut trace, ct_next, now_ms);
-        (outcome.verdict, trace)
+        let mut trace = outcome.trace.take().unwrap_or_default();
+        let later = retrace::follow(&view, &mut trace, ct_next, mode, now_ms);
+        ((outcome, later), trace)
     }
 
     /// What to do with a packet-out. `key` holds the packet's headers; its `in_port` is set here.

@@ -10,7 +10,7 @@ use weft_flow::{
 };
 
 use crate::trace::{Pending, ResumedTrace, Trace};
-use crate::walk::{self, Mode, View};
+use crate::walk::{self, Mode, Outcome, View};
 
 /// Passes that a trace follows.
 const MAX_PASSES: usize = 64;
@@ -26,8 +26,16 @@ const STATES: [(u16, &str); 8] = [
     (CT_DNAT, "dnat"),
 ];
 
-/// Resumes what a trace left to be resumed; `states` are those that packets have then, in order.
-pub(crate) fn follow(view: &View<'_>, trace: &mut Trace, states: &[u16], now_ms: u64) {
+/// Resumes what a trace left to be resumed; `states` are those that packets have then, in order. Returns what the walks
+/// came to.
+pub(crate) fn follow(
+    view: &View<'_>,
+    trace: &mut Trace,
+    states: &[u16],
+    mode: Mode,
+    now_ms: u64,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
     let mut waiting: VecDeque<Pending> = std::mem::take(&mut trace.pending).into();
     let mut states = states.iter().copied();
     while let Some(next) = waiting.pop_front()
@@ -45,11 +53,13 @@ pub(crate) fn follow(view: &View<'_>, trace: &mut Trace, states: &[u16], now_ms:
             translate(&mut key, nat);
             title.push(format!(" Modified flow: {}", endpoints(&key, nat)));
         }
-        let outcome = walk::received(view, &key, now_ms, Mode::Trace);
-        let mut later = outcome.trace.unwrap_or_default();
+        let mut outcome = walk::received(view, &key, now_ms, mode);
+        let mut later = outcome.trace.take().unwrap_or_default();
+        outcomes.push(outcome);
         waiting.extend(std::mem::take(&mut later.pending));
         trace.resumed.push(ResumedTrace { title, trace: later });
     }
+    outcomes
 }
 
 fn headline(id: u32, state: Option<u16>) -> String {

@@ -132,7 +132,7 @@ fn nothing(key: &FlowKey, why: DropReason, mode: Mode) -> Outcome {
         counters: Vec::new(),
         effects: Vec::new(),
     };
-    let trace = (mode == Mode::Trace).then(|| Recorder::default().finish(key, key, &verdict, &|_| None));
+    let trace = mode.tells().then(|| Recorder::default().finish(key, key, &verdict, &|_| None));
     Outcome { verdict, learned: DepTags::default(), resolves: Vec::new(), effects: Vec::new(), trace }
 }
 
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
             refresh: Vec::new(),
             counters: Vec::new(),
             effects: Vec::new(),
-            recorder: (mode == Mode::Trace).then(Recorder::default),
+            recorder: mode.tells().then(Recorder::default),
         }
     }
 

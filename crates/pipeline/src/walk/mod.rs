@@ -65,6 +65,19 @@ pub(crate) enum Mode {
     DryRun,
     /// Someone wants to know.
     Trace,
+    /// Someone wants to know, and what the packet teaches is learned.
+    TraceAndLearn,
+}
+
+impl Mode {
+    /// Whether the steps are recorded.
+    fn tells(self) -> bool {
+        matches!(self, Mode::Trace | Mode::TraceAndLearn)
+    }
+    /// Whether packets teach.
+    fn learns(self) -> bool {
+        matches!(self, Mode::Learn | Mode::TraceAndLearn)
+    }
 }
 
 /// What a walk returns.
