@@ -193,13 +193,32 @@ pub struct FieldInfo {
 struct Index {
     names: HashMap<&'static str, Field>,
     points: HashMap<(u16, u32, u8), (Field, &'static CodePoint)>,
+    /// Those of the classes that are used most, by number.
+    plain: [[Option<Field>; 128]; 3],
     point_names: HashMap<&'static str, (Field, &'static CodePoint)>,
+}
+
+impl Index {
+    /// The row of a class in [`Index::plain`].
+    fn plain(class: u16) -> Option<usize> {
+        match class {
+            0x8000 => Some(0),
+            0x0000 => Some(1),
+            0x0001 => Some(2),
+            _ => None,
+        }
+    }
 }
 
 fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
     INDEX.get_or_init(|| {
-        let mut index = Index { names: HashMap::new(), points: HashMap::new(), point_names: HashMap::new() };
+        let mut index = Index {
+            names: HashMap::new(),
+            points: HashMap::new(),
+            plain: [[None; 128]; 3],
+            point_names: HashMap::new(),
+        };
         for &field in Field::ALL {
             let info = field.info();
             index.names.insert(info.name, field);
@@ -208,6 +227,9 @@ fn index() -> &'static Index {
             }
             for point in info.points {
                 index.points.insert((point.class, point.experimenter, point.number), (field, point));
+                if let Some(row) = Index::plain(point.class) {
+                    index.plain[row][usize::from(point.number & 0x7f)] = Some(field);
+                }
                 index.point_names.insert(point.name, (field, point));
             }
         }
@@ -235,7 +257,11 @@ impl Field {
     }
     /// The field that OXM or NXM numbers so; `experimenter` is 0 unless `class` is 0xffff.
     pub fn by_oxm(class: u16, number: u8, experimenter: u32) -> Option<Field> {
-        index().points.get(&(class, experimenter, number)).map(|(field, _)| *field)
+        let index = index();
+        match Index::plain(class) {
+            Some(row) => index.plain[row].get(usize::from(number)).copied().flatten(),
+            None => index.points.get(&(class, experimenter, number)).map(|(field, _)| *field),
+        }
     }
     /// Bits that may be set, counted from the least significant one.
     pub fn bits(self) -> u16 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_flow::{CACHED_WORDS, FlowKey, FlowMask, KEY_WORDS, Match, PACKET_WORDS};
+use weft_flow::{CACHED_WORDS, FlowKey, FlowMask, KEY_WORDS, Match, PACKET_WORDS, PacketKey};
 
 /// Number of stages of a lookup: metadata, link layer, network layer, transport layer.
 pub(crate) const STAGES: usize = 4;
@@ -16,46 +16,36 @@ fn stage_of(word: usize) -> usize {
     PACKET_STAGE.get(word).copied().unwrap_or(0).into()
 }
 
-/// Visiting order of the words: by stage.
-const ORDER: [u8; KEY_WORDS] = {
-    let (mut order, mut n, mut stage) = ([0; KEY_WORDS], 0, 0);
-    while stage < STAGES {
-        let mut word = 0;
-        while word < KEY_WORDS {
-            let of = if word < PACKET_WORDS { PACKET_STAGE[word] as usize } else { 0 };
-            if of == stage {
-                order[n] = word as u8;
-                n += 1;
-            }
-            word += 1;
-        }
-        stage += 1;
-    }
-    order
-};
-
 /// A mask without its zero words.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MiniMask {
-    /// Index and mask of each word, in visiting order.
+    /// Index and mask of each word, by stage, and then by index.
     pub(crate) words: SmallVec<[(u8, u64); 8]>,
     /// Where in `words` each stage ends.
     pub(crate) ends: [u8; STAGES],
+    hash: u64,
 }
 
 impl MiniMask {
     pub(crate) fn new(mask: &FlowMask) -> MiniMask {
-        let mut mini = MiniMask { words: SmallVec::new(), ends: [0; STAGES] };
-        for word in ORDER {
-            let bits = mask.words()[usize::from(word)];
-            if bits != 0 {
-                mini.words.push((word, bits));
-                mini.ends[stage_of(usize::from(word))] = mini.words.len() as u8;
+        let mut mini = MiniMask { words: SmallVec::new(), ends: [0; STAGES], hash: 0 };
+        // Nearly all words are zero: most are passed over eight at once.
+        for (n, some) in mask.words().chunks(8).enumerate() {
+            if some.iter().fold(0, |all, bits| all | bits) == 0 {
+                continue;
             }
+            for (i, bits) in some.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+                mini.words.push(((8 * n + i) as u8, *bits));
+            }
+        }
+        mini.words.sort_by_key(|(word, _)| stage_of(usize::from(*word)));
+        for (n, (word, _)) in mini.words.iter().enumerate() {
+            mini.ends[stage_of(usize::from(*word))] = n as u8 + 1;
         }
         for stage in 1..STAGES {
             mini.ends[stage] = mini.ends[stage].max(mini.ends[stage - 1]);
         }
+        mini.hash = finish(mini.words.iter().fold(1, |h, (word, bits)| mix(mix(h, (*word).into()), *bits)));
         mini
     }
 
@@ -67,7 +57,7 @@ impl MiniMask {
 
     /// Hash of the mask itself.
     pub(crate) fn hash(&self) -> u64 {
-        finish(self.words.iter().fold(1, |h, (word, bits)| mix(mix(h, (*word).into()), *bits)))
+        self.hash
     }
 
     /// Hash of what it looks at in `key`: that of the matches which cover the key.
@@ -132,6 +122,30 @@ impl MiniMatch {
             full.key.words_mut()[usize::from(word)] = *value;
         }
         full
+    }
+    /// Whether it looks at the same bits as another rule's of the same table.
+    pub fn is_alike(&self, other: &MiniMatch) -> bool {
+        Arc::ptr_eq(&self.mask, &other.mask)
+    }
+    /// [`MiniMatch::expand`] into `full`, which is what `before` was expanded to, if there was one.
+    pub fn expand_after(&self, before: Option<&MiniMatch>, full: &mut Match) {
+        if !before.is_some_and(|before| before.is_alike(self)) {
+            *full = self.expand();
+            return;
+        }
+        for (&(word, _), value) in self.mask.words.iter().zip(&self.values) {
+            full.key.words_mut()[usize::from(word)] = *value;
+        }
+    }
+    /// The packet section of the values.
+    pub(crate) fn packet(&self) -> PacketKey {
+        let mut packet = PacketKey::default();
+        for (&(word, _), value) in self.mask.words.iter().zip(&self.values) {
+            if let Some(to) = packet.words_mut().get_mut(usize::from(word)) {
+                *to = *value;
+            }
+        }
+        packet
     }
     /// Whether `key` matches.
     #[inline]

@@ -18,11 +18,12 @@ mod trie;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_flow::{FlowKey, FlowMask};
+use weft_flow::{FlowKey, FlowMask, Match};
 
 use mini::MiniMask;
 pub use mini::MiniMatch;
-use prefix::Prefixes;
+pub(crate) use mini::{finish, mix};
+use prefix::{PrefixLens, Prefixes};
 use subtable::{Covered, Subtable};
 pub(crate) use trie::Trie;
 
@@ -103,10 +104,20 @@ impl Classifier {
         rules.into_iter().any(|r| r.priority == priority && r.matching.overlaps(matching))
     }
 
+    /// The small form of a match, which shares its mask with the rules that have the same.
+    pub(crate) fn small(&self, matching: &Match) -> MiniMatch {
+        let mask = MiniMask::new(&matching.mask);
+        let values = mask.values(&matching.key);
+        let known = self.place(&mask).and_then(|at| self.order.get(at));
+        MiniMatch { mask: known.map_or_else(|| Arc::new(mask), |s| s.mask.clone()), values }
+    }
+
     /// The key in `order` of the subtable with this mask.
     fn place(&self, mask: &MiniMask) -> Option<u64> {
         let keys = self.by_mask.get(mask.hash())?;
-        keys.iter().copied().find(|at| self.order.get(*at).is_some_and(|s| *s.mask == *mask))
+        keys.iter()
+            .copied()
+            .find(|at| self.order.get(*at).is_some_and(|s| std::ptr::eq(&*s.mask, mask) || *s.mask == *mask))
     }
 
     /// Adds a rule, in place of one with the same match and priority, which is returned beside it.
@@ -115,8 +126,12 @@ impl Classifier {
             Some(at) => at,
             None => self.make(&rule),
         };
+        let mut plens = PrefixLens::default();
         if let Some(subtable) = self.order.get(at) {
-            rule.matching.mask = subtable.mask.clone();
+            plens = subtable.plens;
+            if !Arc::ptr_eq(&rule.matching.mask, &subtable.mask) {
+                rule.matching.mask = subtable.mask.clone();
+            }
         }
         let rule = Arc::new(rule);
         let old = self.change(at, |subtable| subtable.insert(&rule));
@@ -125,9 +140,7 @@ impl Classifier {
             Some(old) => self.conjunctive -= usize::from(is_clause(old)),
             None => {
                 self.len += 1;
-                if self.order.get(at).is_none_or(|s| s.has_prefixes()) {
-                    self.prefixes.insert(&rule.matching.expand());
-                }
+                self.prefixes.insert(&plens, &rule.matching.packet());
             }
         }
         (rule, old)
@@ -136,11 +149,13 @@ impl Classifier {
     /// Removes the rule with exactly this match and priority.
     pub fn remove(&mut self, matching: &MiniMatch, priority: u16) -> Option<Arc<Rule>> {
         let at = self.place(&matching.mask)?;
-        self.order.get(at)?.find(matching, priority)?;
+        let subtable = self.order.get(at)?;
+        subtable.find(matching, priority)?;
+        let plens = subtable.plens;
         let removed = self.change(at, |subtable| subtable.remove(matching, priority))?;
         self.len -= 1;
         self.conjunctive -= usize::from(is_clause(&removed));
-        self.prefixes.remove(&matching.expand());
+        self.prefixes.remove(&plens, &matching.packet());
         Some(removed)
     }
 

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::FlowMask;
-use weft_flow::{FlowKey, Match};
+use weft_flow::{FlowKey, FlowMask, PacketKey};
 
 /// A field whose prefixes are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +59,7 @@ impl PrefixField {
     }
 
     /// The field, left aligned.
-    pub(crate) fn get(self, key: &FlowKey) -> u128 {
-        let p = &key.packet;
+    pub(crate) fn get(self, p: &PacketKey) -> u128 {
         match self {
             PrefixField::Ipv4Src => u128::from(p.ipv4_src) << 96,
             PrefixField::Ipv4Dst => u128::from(p.ipv4_dst) << 96,
@@ -88,16 +86,18 @@ impl PrefixField {
 
     /// The length of the prefix that a mask looks at; 0 when it is none, or not a prefix.
     pub(crate) fn prefix_len(self, mask: &FlowMask) -> u32 {
-        let bits = self.get(&mask.0);
+        let bits = self.get(&mask.0.packet);
         let len = bits.leading_ones();
         if bits == ones(len) { len } else { 0 }
     }
+}
 
-    /// The prefix that a match looks for, with its length.
-    pub(crate) fn of(self, matching: &Match) -> Option<(u128, u32)> {
-        let len = self.prefix_len(&matching.mask);
-        (len > 0).then(|| (self.get(&matching.key) & ones(len), len))
-    }
+/// Length of the prefix that a mask has of each tracked field, or 0.
+pub(crate) type PrefixLens = [u8; PREFIX_FIELDS];
+
+fn prefixes_of(lens: &PrefixLens, packet: &PacketKey) -> impl Iterator<Item = (PrefixField, u128, u32)> {
+    let all = PrefixField::ALL.into_iter().zip(lens).filter(|(_, len)| **len > 0);
+    all.map(|(field, len)| (field, field.get(packet) & ones(u32::from(*len)), u32::from(*len)))
 }
 
 fn or_bytes(bytes: &mut [u8; 16], bits: u128) {
@@ -178,24 +178,24 @@ pub(crate) struct Prefixes {
 
 impl Prefixes {
     pub(crate) fn lookup(&self, field: PrefixField, key: &FlowKey) -> Covering {
-        let value = field.get(key);
+        let value = field.get(&key.packet);
         match field.place() {
             (false, at) => self.narrow[at].lookup(value),
             (true, at) => self.wide[at].lookup(value),
         }
     }
-    pub(crate) fn insert(&mut self, matching: &Match) {
-        for field in PrefixField::ALL {
-            let Some((prefix, len)) = field.of(matching) else { continue };
+    /// Adds the prefixes that a rule looks for: of these lengths, in this packet.
+    pub(crate) fn insert(&mut self, lens: &PrefixLens, packet: &PacketKey) {
+        for (field, prefix, len) in prefixes_of(lens, packet) {
             match field.place() {
                 (false, at) => self.narrow[at].insert(prefix, len),
                 (true, at) => self.wide[at].insert(prefix, len),
             }
         }
     }
-    pub(crate) fn remove(&mut self, matching: &Match) {
-        for field in PrefixField::ALL {
-            let Some((prefix, len)) = field.of(matching) else { continue };
+    /// Takes back what [`Prefixes::insert`] added.
+    pub(crate) fn remove(&mut self, lens: &PrefixLens, packet: &PacketKey) {
+        for (field, prefix, len) in prefixes_of(lens, packet) {
             match field.place() {
                 (false, at) => self.narrow[at].remove(prefix, len),
                 (true, at) => self.wide[at].remove(prefix, len),

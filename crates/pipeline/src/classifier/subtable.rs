@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use weft_flow::{FlowKey, FlowMask};
 
 use super::mini::{MiniMask, MiniMatch, STAGES, finish, mix};
-use super::prefix::{Covering, PREFIX_FIELDS, PrefixField, Prefixes};
+use super::prefix::{Covering, PREFIX_FIELDS, PrefixField, PrefixLens, Prefixes};
 use super::trie::Trie;
 use crate::table::Rule;
 
@@ -51,8 +51,7 @@ impl Bucket {
 #[derive(Clone, Debug)]
 pub(super) struct Subtable {
     pub(super) mask: Arc<MiniMask>,
-    /// Length of the prefix that the mask has of each tracked field, or 0.
-    plens: [u8; PREFIX_FIELDS],
+    pub(super) plens: PrefixLens,
     /// Hashes of the words up to the end of a stage, for each stage that another follows, with the number of rules.
     stages: [Trie<u32>; STAGES - 1],
     /// The rules match a packet type: others are for frames only (`ovs-fields(7)`, "packet_type").
@@ -141,11 +140,6 @@ impl Subtable {
             }
         }
         false
-    }
-
-    /// Whether prefixes of its rules are tracked.
-    pub(super) fn has_prefixes(&self) -> bool {
-        self.plens != [0; PREFIX_FIELDS]
     }
 
     pub(super) fn find(&self, matching: &MiniMatch, priority: u16) -> Option<&Arc<Rule>> {

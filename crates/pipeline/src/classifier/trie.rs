@@ -57,7 +57,7 @@ impl<V> Node<V> {
     /// Inserts a slot. Nodes are many and rarely grow: room is made for few more.
     fn insert(&mut self, at: usize, slot: Slot<V>) {
         if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(1 + self.slots.len() / 8);
+            self.slots.reserve_exact(2 + self.slots.len() / 8);
         }
         self.slots.insert(at, slot);
     }

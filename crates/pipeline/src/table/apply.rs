@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_flow::{Match, OfPort};
+use weft_flow::OfPort;
 
 use super::filter::RuleFilter;
 use super::flow_mod::{
@@ -18,7 +18,10 @@ impl TableSet {
     /// # Errors
     /// When the flow-mod is refused; nothing has changed then.
     pub fn apply(&mut self, flow_mod: &FlowMod, now_ms: u64) -> Result<FlowModOutcome, FlowModError> {
-        let matching = MiniMatch::new(&Match::new(&flow_mod.matching.key, flow_mod.matching.mask));
+        let matching = match self.table(flow_mod.table) {
+            Some(table) => table.classifier.small(&flow_mod.matching),
+            None => MiniMatch::new(&flow_mod.matching),
+        };
         if flow_mod.table == INTERNAL_TABLE {
             return Err(FlowModError::ReadOnly(flow_mod.table));
         }

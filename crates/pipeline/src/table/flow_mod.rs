@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use weft_flow::{Action, Instructions, Match, OfPort};
 
 use super::config::TableEvent;
@@ -147,10 +148,10 @@ pub struct Modified {
 #[derive(Clone, Debug, Default)]
 pub struct FlowModOutcome {
     /// Rules added, replacements included.
-    pub added: Vec<Arc<Rule>>,
+    pub added: SmallVec<[Arc<Rule>; 1]>,
     /// Rules in whose place added ones came. They are not among those removed (OpenFlow 1.5.1 §6.4: no flow-removed
     /// message).
-    pub replaced: Vec<Arc<Rule>>,
+    pub replaced: SmallVec<[Arc<Rule>; 1]>,
     /// Rules modified.
     pub modified: Vec<Modified>,
     /// Rules deleted, evicted or expired.

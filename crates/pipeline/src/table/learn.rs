@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_flow::Match;
-
 use super::flow_mod::{FlowMod, FlowModError, FlowModOutcome, Learned};
 use super::rule::{Referent, RemovedReason, Rule};
 use super::{INTERNAL_TABLE, TableSet};
@@ -74,7 +72,7 @@ impl TableSet {
 }
 
 fn small(flow_mod: &FlowMod) -> MiniMatch {
-    MiniMatch::new(&Match::new(&flow_mod.matching.key, flow_mod.matching.mask))
+    MiniMatch::new(&flow_mod.matching)
 }
 
 /// Whether a rule is already what would be learned.

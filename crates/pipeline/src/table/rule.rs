@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
 use weft_flow::{Action, Instructions, OfPort, RuleStats};
 
 use crate::classifier::MiniMatch;
@@ -181,7 +182,8 @@ impl Rule {
 
 /// Shows every action of the instructions, those inside other actions included.
 fn each_action(instructions: &Instructions, each: &mut impl FnMut(&Action)) {
-    let mut lists = vec![instructions.apply.as_slice(), instructions.write.as_slice()];
+    let mut lists: SmallVec<[&[Action]; 4]> = SmallVec::new();
+    lists.extend([instructions.apply.as_slice(), instructions.write.as_slice()]);
     while let Some(list) = lists.pop() {
         for action in list {
             each(action);
