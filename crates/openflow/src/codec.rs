@@ -20,7 +20,8 @@ use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
 use crate::msg::queue::{self, QueueConfig};
 use crate::msg::table::{TableMod, TableStatus};
-use crate::stats::{MultipartReply, MultipartRequest};
+use crate::stats::reply::flow_parts;
+use crate::stats::{MultipartReply, MultipartRequest, TellFlow};
 use crate::{ErrorCode, Version};
 
 /// Message types, as OpenFlow 1.1 and later number them.
@@ -259,6 +260,22 @@ impl Codec {
         out[start + 1] = kind;
         out.patch_u16(start + 2, length);
         Ok(())
+    }
+
+    /// Appends an answer about rules, in as many messages as it takes: see [`Codec::encode`].
+    pub(crate) fn encode_flows(
+        &self,
+        xid: u32,
+        nicira: bool,
+        tell: impl FnOnce(TellFlow<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        let kind = self.wire_kind(ofpt::MULTIPART_REPLY).unwrap_or(ofpt::MULTIPART_REPLY);
+        flow_parts(self.version, nicira, tell, |body| {
+            let length = (HEADER_LEN + body.len()) as u16;
+            Header { version: self.version.wire(), kind, length, xid }.emit(out);
+            out.extend_from_slice(body);
+        });
     }
 
     /// Appends the body and returns the type as OpenFlow 1.1 numbers it; `None`, and nothing appended, when the

@@ -39,11 +39,19 @@ impl RuleCursor {
     /// thousands; so a page may be empty although others follow.
     pub fn next_page(&mut self, n: usize) -> Vec<Arc<Rule>> {
         let mut page = Vec::new();
-        let mut looked = 0;
-        while page.len() < n && looked < SORTED && !self.is_done() {
+        self.visit(n, &mut |rule| page.push(rule.clone()));
+        page
+    }
+
+    /// Shows what [`RuleCursor::next_page`] would return.
+    pub fn visit(&mut self, n: usize, each: &mut dyn FnMut(&Arc<Rule>)) {
+        let (mut shown, mut looked) = (0, 0);
+        let all = self.filter.is_everything(&self.wanted);
+        while shown < n && looked < SORTED && !self.is_done() {
             if !self.sorted.is_empty() {
-                let keep = self.sorted.len().saturating_sub(n - page.len());
-                page.extend(self.sorted.drain(keep..).rev());
+                let keep = self.sorted.len().saturating_sub(n - shown);
+                shown += self.sorted.len() - keep;
+                self.sorted.drain(keep..).rev().for_each(|rule| each(&rule));
                 if self.sorted.is_empty() {
                     self.next_table();
                 }
@@ -65,16 +73,16 @@ impl RuleCursor {
             let (filter, wanted) = (&self.filter, &self.wanted);
             let more = classifier.scan(&mut self.position, |rule| {
                 looked += 1;
-                if filter.selects(rule, wanted) {
-                    page.push(rule.clone());
+                if all || filter.selects(rule, wanted) {
+                    shown += 1;
+                    each(rule);
                 }
-                page.len() < n && looked < SORTED
+                shown < n && looked < SORTED
             });
             if !more {
                 self.next_table();
             }
         }
-        page
     }
 
     /// Whether all rules were listed.

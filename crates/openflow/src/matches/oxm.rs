@@ -1,6 +1,8 @@
 //! How is a match written as a list of OXM or NXM fields (OpenFlow 1.3 §7.2.3, `ovs-fields(7)`)?
 
-use weft_flow::{Field, Match, OfPort, OptionValue};
+use std::sync::OnceLock;
+
+use weft_flow::{Field, FlowMask, KEY_WORDS, Match, OfPort, OptionValue};
 
 use super::options::decode_option;
 use super::{TlvHeader, read_header, write_tlv};
@@ -147,13 +149,66 @@ pub(crate) fn encode_tlvs(dialect: Dialect, m: &Match, cookie: Option<(u64, u64)
     }
 }
 
+/// A set of fields, by their place in [`Index::order`].
+type FieldSet = [u64; 4];
+
+/// Which fields look at a word of a key.
+struct Index {
+    /// In the order in which they are written.
+    order: Vec<Field>,
+    by_word: [FieldSet; KEY_WORDS],
+}
+
+impl Index {
+    fn get() -> &'static Index {
+        static INDEX: OnceLock<Index> = OnceLock::new();
+        INDEX.get_or_init(Index::new)
+    }
+
+    fn new() -> Index {
+        // Fields in the order of the table name what they depend on later, so the basic ones go first.
+        const FIRST: [Field; 6] = [
+            Field::EthType,
+            Field::VlanTci,
+            Field::VlanVid,
+            Field::NwProto,
+            Field::IcmpType,
+            Field::Icmpv6Type,
+        ];
+        let rest = Field::ALL.iter().filter(|f| !FIRST.contains(f));
+        let order: Vec<Field> = FIRST.iter().chain(rest).copied().collect();
+        debug_assert!(order.len() <= 256);
+        let mut by_word = [FieldSet::default(); KEY_WORDS];
+        for (word, set) in by_word.iter_mut().enumerate() {
+            let mut mask = FlowMask::empty();
+            mask.0.words_mut()[word] = u64::MAX;
+            for (n, _) in order.iter().enumerate().filter(|(_, f)| f.mask_of(&mask) != 0) {
+                set[n / 64] |= 1 << (n % 64);
+            }
+        }
+        Index { order, by_word }
+    }
+
+    /// The fields of which a mask has bits, or that share a word with such.
+    fn fields_of(&self, mask: &FlowMask) -> impl Iterator<Item = Field> + '_ {
+        let mut found = FieldSet::default();
+        for (set, _) in self.by_word.iter().zip(mask.words()).filter(|(_, bits)| **bits != 0) {
+            found.iter_mut().zip(set).for_each(|(found, set)| *found |= set);
+        }
+        let bits = found.into_iter().enumerate().flat_map(|(n, mut set)| {
+            std::iter::from_fn(move || {
+                let bit = (set != 0).then(|| set.trailing_zeros() as usize)?;
+                set &= set - 1;
+                Some(64 * n + bit)
+            })
+        });
+        bits.filter_map(|n| self.order.get(n).copied())
+    }
+}
+
 /// The fields of a match with value and mask, each bit of the match in one field only.
 fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u128)> {
-    // Fields in the order of the table name what they depend on later, so the basic ones go first.
-    const FIRST: [Field; 6] =
-        [Field::EthType, Field::VlanTci, Field::VlanVid, Field::NwProto, Field::IcmpType, Field::Icmpv6Type];
-    let rest = Field::ALL.iter().filter(|f| !FIRST.contains(f));
-    FIRST.iter().chain(rest).filter_map(move |&field| {
+    Index::get().fields_of(&m.mask).filter_map(move |field| {
         let mask = field.mask_of(&m.mask);
         if mask == 0 || !chosen(dialect, field, m) || !m.meets(field.prereq()) {
             return None;

@@ -5,6 +5,7 @@ use crate::error::{ErrorKind, ErrorMessage};
 use crate::frame::Header;
 use crate::message::Message;
 use crate::msg::handshake::Hello;
+use crate::stats::TellFlow;
 use crate::{Codec, EncodeError, ErrorCode, Framer, Version, VersionSet};
 
 /// Why a connection ends.
@@ -168,6 +169,17 @@ impl Channel {
             self.close(CloseReason::Backlog);
         }
         Ok(())
+    }
+
+    /// Queues an answer about rules.
+    pub(super) fn send_flows(&mut self, xid: u32, nicira: bool, tell: impl FnOnce(TellFlow<'_>) -> bool) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.codec.encode_flows(xid, nicira, tell, &mut self.output);
+        if self.backlog() > self.options.max_backlog {
+            self.close(CloseReason::Backlog);
+        }
     }
 
     /// Queues a message that every version can write.

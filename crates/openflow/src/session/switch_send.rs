@@ -11,7 +11,7 @@ use crate::msg::packet_in::PacketIn;
 use crate::msg::port::PortStatus;
 use crate::msg::queue::QueueConfig;
 use crate::msg::table::TableStatus;
-use crate::stats::{MultipartReply, StatsReply};
+use crate::stats::{MultipartReply, StatsReply, TellFlow};
 use crate::{EncodeError, ErrorCode, Version};
 
 /// Bytes of a frame that a packet-in carries at most, so that what stands before it fits the message too.
@@ -38,6 +38,12 @@ impl SwitchSession {
             (_, body) => Message::MultipartReply(MultipartReply { more, nicira: to.nicira, body }),
         };
         self.channel.send(to.xid, &reply);
+    }
+
+    /// [`SwitchSession::reply_stats`] about rules, which `tell` names one by one, so that none of them is copied;
+    /// it returns whether others follow in another call.
+    pub fn reply_flows(&mut self, to: &ReplyTo, tell: impl FnOnce(TellFlow<'_>) -> bool) {
+        self.channel.send_flows(to.xid, to.nicira, tell);
     }
 
     /// Answers a barrier.

@@ -213,6 +213,17 @@ impl FlowStats {
 
     /// Appends an entry with its length.
     pub(super) fn encode_form(&self, version: Version, nicira: bool, out: &mut Vec<u8>) {
+        self.encode_with(&self.instructions, version, nicira, out);
+    }
+
+    /// As [`FlowStats::encode_form`], with these instructions in place of its own.
+    pub(super) fn encode_with(
+        &self,
+        instructions: &Instructions,
+        version: Version,
+        nicira: bool,
+        out: &mut Vec<u8>,
+    ) {
         let start = out.len();
         out.u16(0);
         match version {
@@ -222,7 +233,7 @@ impl FlowStats {
             _ => self.encode11(version, out),
         }
         let version = if nicira { Version::V10 } else { version };
-        encode_instructions(version, &self.matching, &self.instructions, out);
+        encode_instructions(version, &self.matching, instructions, out);
         out.patch_u16(start, out.len() - start);
     }
 

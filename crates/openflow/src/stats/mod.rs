@@ -9,11 +9,12 @@ pub mod meter;
 pub mod misc;
 pub(crate) mod oxs;
 pub mod port;
-mod reply;
+pub(crate) mod reply;
 mod request;
 pub mod table;
 pub mod table_features;
 
+pub use reply::TellFlow;
 use weft_flow::OfPort;
 
 use crate::ErrorCode;

@@ -1,5 +1,7 @@
 //! How are answers read, and written in parts that fit messages?
 
+use weft_flow::Instructions;
+
 use super::envelope::{Envelope, Kind, MORE};
 use super::flow::{AggregateStats, FlowStats};
 use super::group::{GroupDesc, GroupFeatures, GroupStats};
@@ -115,6 +117,32 @@ impl MultipartReply {
         }
         (parts.emit)(&parts.body);
         true
+    }
+}
+
+/// Appends rules to an answer: each with what it does in place of [`FlowStats::instructions`], which is not looked at.
+pub type TellFlow<'a> = &'a mut dyn FnMut(&FlowStats, &Instructions);
+
+/// Calls `part` with the bodies of an answer about rules, which `tell` names one by one; it returns whether others follow
+/// in another call. With others to follow, and none named, there is nothing to say yet.
+pub(crate) fn flow_parts(
+    version: Version,
+    nicira: bool,
+    tell: impl FnOnce(TellFlow<'_>) -> bool,
+    mut part: impl FnMut(&[u8]),
+) {
+    let envelope = Envelope { kind: Kind::Flow, more: false, nicira };
+    let (body, scratch) = (Vec::with_capacity(MAX_MESSAGE), Vec::new());
+    let mut parts = Parts { envelope, version, body, scratch, start: 0, emit: &mut part };
+    parts.begin();
+    let more = tell(&mut |flow, instructions| {
+        parts.one(|out| flow.encode_with(instructions, version, nicira, out));
+    });
+    if more {
+        parts.body.patch_u16(2, MORE.into());
+    }
+    if !more || parts.body.len() > parts.start {
+        (parts.emit)(&parts.body);
     }
 }
 

@@ -49,7 +49,7 @@ impl RuleFilter {
     }
 
     /// Whether it asks for every rule of its tables.
-    pub(super) fn is_everything(&self, wanted: &MiniMatch) -> bool {
+    pub(crate) fn is_everything(&self, wanted: &MiniMatch) -> bool {
         self.cookie_mask == 0
             && self.out_port == OfPort::ANY
             && self.out_group == GROUP_ANY

@@ -13,7 +13,7 @@ use weft_pipeline::RuleCursor;
 use super::{changes, flows, stats};
 
 /// Rules in one part of an answer.
-const RULES_AT_ONCE: usize = 256;
+const RULES_AT_ONCE: usize = 512;
 /// Tables in one part of an answer.
 const TABLES_AT_ONCE: u8 = 8;
 
@@ -59,12 +59,8 @@ impl Dump {
     pub(super) fn next_part(&mut self, session: &mut SwitchSession) -> bool {
         let (body, done) = match &mut self.cursor {
             Cursor::Flows { rules, now, tlv } => {
-                let page = rules.next_page(RULES_AT_ONCE);
-                let done = rules.is_done();
-                if page.is_empty() && !done {
-                    return false;
-                }
-                (StatsReply::Flow(page.iter().map(|rule| flows::stats(rule, *now, tlv)).collect()), done)
+                session.reply_flows(&self.to, |each| flows::tell(rules, RULES_AT_ONCE, *now, tlv, each));
+                return rules.is_done();
             }
             Cursor::FlowCounts { rules, now, tlv } => {
                 let page = rules.next_page(RULES_AT_ONCE);

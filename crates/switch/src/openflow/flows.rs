@@ -1,15 +1,19 @@
 //! How do flow-mods and what becomes of rules go between sessions and flow tables?
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weft_flow::{Action, TlvTable};
 use weft_openflow::msg::flow::{FlowCommand, flow_flags};
 use weft_openflow::msg::flow_removed::FlowRemoved;
+use weft_openflow::stats::TellFlow;
 use weft_openflow::stats::flow::{FlowStats, FlowStatsRequest};
 use weft_openflow::{ErrorCode, Version, match_with_options, msg, options_of};
+use weft_pipeline::classifier::MiniMatch;
 use weft_pipeline::{
-    ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, Rule, RuleFilter,
+    ALL_TABLES, FlowFlags, FlowMod, FlowModCommand, FlowModError, Pipeline, Removed, Rule, RuleCursor,
+    RuleFilter,
 };
 
 use super::OpenFlow;
@@ -131,26 +135,45 @@ fn bits(flags: FlowFlags) -> u16 {
 
 /// A rule, as an answer tells of it.
 pub(super) fn stats(rule: &Rule, now: u64, tlv: &TlvTable) -> FlowStats {
+    let mut entry = FlowStats { matching: rule.matching.expand(), ..FlowStats::default() };
+    fill(&mut entry, rule, now);
+    entry.options = options_of(&entry.matching, tlv);
+    entry.instructions = (*rule.instructions).clone();
+    entry
+}
+
+/// Tells of the next rules, `n` at most. True: there are more.
+pub(super) fn tell(rules: &mut RuleCursor, n: usize, now: u64, tlv: &TlvTable, tell: TellFlow<'_>) -> bool {
+    let mut entry = FlowStats::default();
+    let mut before: Option<MiniMatch> = None;
+    rules.visit(n, &mut |rule| {
+        rule.matching.expand_after(before.as_ref(), &mut entry.matching);
+        if !before.as_ref().is_some_and(|before| before.is_alike(&rule.matching)) {
+            before = Some(rule.matching.clone());
+        }
+        fill(&mut entry, rule, now);
+        entry.options = options_of(&entry.matching, tlv);
+        tell(&entry, &rule.instructions);
+    });
+    !rules.is_done()
+}
+
+/// All of a rule but what it matches and does.
+fn fill(entry: &mut FlowStats, rule: &Rule, now: u64) {
     let age = |since: u64| u16::try_from(now.saturating_sub(since) / 1000).unwrap_or(u16::MAX);
     let used = rule.stats.used_ms.load(Relaxed).max(rule.created_ms);
-    let matching = rule.matching.expand();
-    FlowStats {
-        table_id: rule.table,
-        priority: rule.priority,
-        duration: Duration::from_millis(now.saturating_sub(rule.created_ms)),
-        idle_timeout: rule.idle_timeout,
-        hard_timeout: rule.hard_timeout,
-        flags: bits(rule.flags),
-        importance: rule.importance,
-        cookie: rule.cookie,
-        packets: rule.stats.packets.load(Relaxed),
-        bytes: rule.stats.bytes.load(Relaxed),
-        idle_age: Some(age(used)),
-        hard_age: (rule.modified_ms != rule.created_ms).then(|| age(rule.modified_ms)),
-        options: options_of(&matching, tlv),
-        matching,
-        instructions: (*rule.instructions).clone(),
-    }
+    entry.table_id = rule.table;
+    entry.priority = rule.priority;
+    entry.duration = Duration::from_millis(now.saturating_sub(rule.created_ms));
+    entry.idle_timeout = rule.idle_timeout;
+    entry.hard_timeout = rule.hard_timeout;
+    entry.flags = bits(rule.flags);
+    entry.importance = rule.importance;
+    entry.cookie = rule.cookie;
+    entry.packets = rule.stats.packets.load(Relaxed);
+    entry.bytes = rule.stats.bytes.load(Relaxed);
+    entry.idle_age = Some(age(used));
+    entry.hard_age = (rule.modified_ms != rule.created_ms).then(|| age(rule.modified_ms));
 }
 
 impl OpenFlow {
@@ -179,9 +202,7 @@ impl OpenFlow {
     pub(crate) fn expire(&mut self, pipeline: &Pipeline, now: u64) {
         let mut gone: Vec<Done> = Vec::new();
         let _ = pipeline.update(|snapshot| {
-            let due = |b: &&std::sync::Arc<weft_pipeline::Bridge>| {
-                b.tables.next_expiry().is_some_and(|at| at <= now)
-            };
+            let due = |b: &&Arc<weft_pipeline::Bridge>| b.tables.next_expiry().is_some_and(|at| at <= now);
             let bridges: Vec<u32> = snapshot.bridges().filter(due).map(|b| b.config.id).collect();
             for id in bridges {
                 if let Some(tables) = snapshot.tables_mut(id) {
