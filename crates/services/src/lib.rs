@@ -7,12 +7,14 @@
 //! - [`lease`]: the book of leases, the same for both families
 //! - [`dhcp4`]: RFC 2131 and its options
 //! - [`dhcp6`]: RFC 8415, stateful and stateless
+//! - [`dns`]: the network's names, and forwarders for the rest
 //! - [`ra`]: router advertisements, RFC 4861 and RFC 8106
 //! - [`frame`]: UDP datagrams out of frames, and frames around datagrams
 #![forbid(unsafe_code)]
 
 pub mod dhcp4;
 pub mod dhcp6;
+pub mod dns;
 pub mod frame;
 pub mod lease;
 mod name;
