@@ -337,7 +337,7 @@ fn answer(session: &mut SwitchSession, switch: &mut Switch, to: &ReplyTo, reques
             return session.reply(to, &Message::TlvTableReply(reply)).unwrap_or_else(|e| eprintln!("{e}"));
         }
         Request::Resume(_) => Err(ErrorCode::OFPBRC_EPERM),
-        Request::Refused(code) => Err(code),
+        Request::Refused(code, _) => Err(code),
         Request::Echo(data) => {
             return session.reply(to, &Message::EchoReply(data)).unwrap_or_else(|e| eprintln!("{e}"));
         }

@@ -216,7 +216,7 @@ impl Codec {
             TABLE_STATUS => Message::TableStatus(TableStatus::decode(r)?),
             REQUESTFORWARD => Message::RequestForward(forwarded(r)?),
             CONTROLLER_STATUS => Message::ControllerStatus(ControllerStatus::decode(&mut { r })?),
-            BUNDLE_CONTROL if v >= Version::V14 => Message::BundleControl(BundleControl::decode(r)?),
+            BUNDLE_CONTROL if v >= Version::V14 => Message::BundleControl(BundleControl::decode(v, r)?),
             BUNDLE_ADD_MESSAGE if v >= Version::V14 => Message::BundleAdd(BundleAdd::decode(r)?),
             _ => return Err(ErrorCode::OFPBRC_BAD_TYPE),
         })

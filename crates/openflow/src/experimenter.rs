@@ -62,7 +62,7 @@ pub(crate) fn decode(codec: &Codec, mut r: Reader<'_>) -> Result<Message, ErrorC
 
 fn decode_onf(subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
     Ok(match subtype {
-        ONFT_BUNDLE_CONTROL => Message::BundleControl(BundleControl::decode(r)?),
+        ONFT_BUNDLE_CONTROL => Message::BundleControl(BundleControl::decode(Version::V13, r)?),
         ONFT_BUNDLE_ADD_MESSAGE => Message::BundleAdd(BundleAdd::decode(r)?),
         ONFT_ROLE_STATUS => Message::RoleStatus(RoleStatus::decode(r)?),
         ONFT_REQUESTFORWARD => Message::RequestForward(forwarded(r)?),

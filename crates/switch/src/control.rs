@@ -339,7 +339,7 @@ impl Control {
 
     /// A packet for controllers.
     pub(crate) fn on_packet_in(&mut self, packet: PacketIn) {
-        self.openflow.on_packet_in(&self.world, packet, now_ms());
+        self.openflow.on_packet_in(&self.world, &self.pipeline, packet, now_ms());
     }
 
     /// The kernel told of a change.

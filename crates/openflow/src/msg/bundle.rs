@@ -1,7 +1,7 @@
 //! Several messages that take effect together: bundles (OpenFlow 1.4 §7.3.9, ONF extension 230 for 1.3).
 
-use crate::ErrorCode;
 use crate::bytes::{Put, Reader};
+use crate::{ErrorCode, Version};
 
 /// What is done to a bundle, or was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ impl BundleStep {
 pub const OFPBF_ATOMIC: u16 = 1 << 0;
 /// Flag of bundles: in the order of the messages.
 pub const OFPBF_ORDERED: u16 = 1 << 1;
+/// Flag of bundles: at a given time (OpenFlow 1.5).
+const OFPBF_TIME: u16 = 1 << 2;
 
 /// `OFPT_BUNDLE_CONTROL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +61,16 @@ pub struct BundleControl {
 }
 
 impl BundleControl {
-    pub(crate) fn decode(mut r: Reader<'_>) -> Result<Self, ErrorCode> {
+    /// Bundles that take effect at a given time (OpenFlow 1.5 §6.9.9) are refused; Open vSwitch takes them for ordinary
+    /// ones.
+    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         let id = r.u32()?;
         let step = usize::from(r.u16()?);
         let step = BundleStep::ALL.get(step).copied().ok_or(ErrorCode::OFPBFC_BAD_TYPE)?;
         let flags = r.u16()?;
+        if version == Version::V15 && flags & OFPBF_TIME != 0 {
+            return Err(ErrorCode::OFPBFC_SCHED_NOT_SUPPORTED);
+        }
         if flags & !(OFPBF_ATOMIC | OFPBF_ORDERED) != 0 {
             return Err(ErrorCode::OFPBFC_BAD_FLAGS);
         }

@@ -2,11 +2,12 @@
 
 use core::time::Duration;
 
-use weft_flow::Match;
+use weft_flow::{Match, OptionValue};
 
 use crate::bytes::{Put, Reader, round8};
 use crate::matches::{
-    Dialect, decode_match, decode_match10, decode_tlvs, encode_match, encode_match10, encode_tlvs,
+    Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_options, encode_match10,
+    encode_options, encode_tlvs,
 };
 use crate::stats::oxs::{Oxs, decode_oxs, encode_oxs};
 use crate::{ErrorCode, Version};
@@ -32,6 +33,8 @@ pub mod removed_reason {
 pub struct FlowRemoved {
     /// What it matched.
     pub matching: Match,
+    /// Tunnel options that it matched besides; see [`crate::options_of`].
+    pub options: Vec<OptionValue>,
     /// Its cookie.
     pub cookie: u64,
     /// Its priority.
@@ -68,7 +71,7 @@ impl FlowRemoved {
         if version == Version::V15 {
             (f.table_id, f.reason, f.priority) = (r.u8()?, r.u8()?, r.u16()?);
             (f.idle_timeout, f.hard_timeout, f.cookie) = (r.u16()?, r.u16()?, r.u64()?);
-            f.matching = decode_match(version, &mut r)?;
+            (f.matching, f.options) = decode_match_options(version, &mut r)?;
             let oxs = decode_oxs(&mut r)?;
             (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
             return Ok(f);
@@ -83,10 +86,10 @@ impl FlowRemoved {
         (f.packets, f.bytes) = (r.u64()?, r.u64()?);
         match version {
             Version::V10 => f.table_id = 0,
-            Version::V11 => f.matching = decode_match(version, &mut r)?,
+            Version::V11 => (f.matching, f.options) = decode_match_options(version, &mut r)?,
             _ => {
                 f.hard_timeout = hard_timeout;
-                f.matching = decode_match(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(version, &mut r)?;
             }
         }
         Ok(f)
@@ -100,7 +103,7 @@ impl FlowRemoved {
             out.u16(self.idle_timeout);
             out.u16(self.hard_timeout);
             out.u64(self.cookie);
-            encode_match(version, &self.matching, out);
+            encode_match_options(version, &self.matching, &self.options, out);
             let oxs =
                 Oxs { duration: self.duration, packets: self.packets, bytes: self.bytes, ..Oxs::default() };
             return encode_oxs(&oxs, out);
@@ -118,7 +121,7 @@ impl FlowRemoved {
         out.u64(self.packets);
         out.u64(self.bytes);
         if version != Version::V10 {
-            encode_match(version, &self.matching, out);
+            encode_match_options(version, &self.matching, &self.options, out);
         }
     }
 
@@ -138,7 +141,7 @@ impl FlowRemoved {
         f.idle_timeout = r.u16()?;
         let match_len = usize::from(r.u16()?);
         (f.packets, f.bytes) = (r.u64()?, r.u64()?);
-        f.matching = decode_tlvs(r.take(match_len)?, None, true)?;
+        (f.matching, f.options) = decode_with_options(r.take(match_len)?, None, true)?;
         Ok(f)
     }
 
@@ -156,6 +159,7 @@ impl FlowRemoved {
         out.u64(self.bytes);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.matching, None, out);
+        encode_options(Dialect::Nxm, &self.options, out);
         let match_len = out.len() - start;
         out.patch_u16(at, match_len);
         out.zeros(round8(match_len) - match_len);

@@ -3,12 +3,15 @@
 //! Three forms: Nicira's in OpenFlow 1.0, the ONF's extension in 1.3, which is Nicira's with standard matches, and the
 //! standard's from 1.4 on. Flags and events are numbered here as OpenFlow 1.4 does.
 
-use weft_flow::{Instructions, Match, OfPort};
+use weft_flow::{Instructions, Match, OfPort, OptionValue};
 
 use super::flow::{GROUP_ANY, table};
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
-use crate::matches::{Dialect, decode_match, decode_tlvs, encode_match, encode_tlvs};
+use crate::matches::{
+    Dialect, decode_match, decode_match_options, decode_tlvs, decode_with_options, encode_match,
+    encode_match_options, encode_options, encode_tlvs,
+};
 use crate::{ErrorCode, Version};
 
 /// Bits of [`MonitorRequest::flags`].
@@ -95,6 +98,8 @@ pub struct FlowUpdate {
     pub cookie: u64,
     /// What it matches.
     pub matching: Match,
+    /// Tunnel options that it matches besides; see [`crate::options_of`].
+    pub options: Vec<OptionValue>,
     /// What it does, for those who want to hear it.
     pub instructions: Instructions,
 }
@@ -270,6 +275,7 @@ impl FlowUpdate {
             hard_timeout: 0,
             cookie: 0,
             matching: Match::any(),
+            options: Vec::new(),
             instructions: Instructions::default(),
         };
         let mut match_len = 0;
@@ -286,10 +292,10 @@ impl FlowUpdate {
         }
         u.cookie = r.u64()?;
         if version == Version::V10 {
-            u.matching = decode_tlvs(r.take(match_len)?, None, true)?;
+            (u.matching, u.options) = decode_with_options(r.take(match_len)?, None, true)?;
             r.skip(round8(match_len) - match_len)?;
         } else {
-            u.matching = decode_match(version, r)?;
+            (u.matching, u.options) = decode_match_options(version, r)?;
         }
         u.instructions = decode_instructions(version, r.rest())?;
         Ok(u)
@@ -307,7 +313,7 @@ impl FlowUpdate {
             out.u16(self.priority);
             out.zeros(4);
             out.u64(self.cookie);
-            encode_match(version, &self.matching, out);
+            encode_match_options(version, &self.matching, &self.options, out);
         } else {
             out.u16(self.reason.into());
             out.u16(self.priority);
@@ -321,10 +327,11 @@ impl FlowUpdate {
             let match_start = out.len();
             if version == Version::V10 {
                 encode_tlvs(Dialect::Nxm, &self.matching, None, out);
+                encode_options(Dialect::Nxm, &self.options, out);
                 out.patch_u16(at, out.len() - match_start);
                 out.align8(match_start);
             } else {
-                encode_match(version, &self.matching, out);
+                encode_match_options(version, &self.matching, &self.options, out);
                 let length = u16::from_be_bytes([out[match_start + 2], out[match_start + 3]]);
                 out.patch_u16(at, length.into());
             }

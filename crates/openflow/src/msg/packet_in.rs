@@ -1,11 +1,14 @@
 //! A packet goes to the controller: `OFPT_PACKET_IN` and Nicira's two forms of it.
 
-use weft_flow::{Field, FlowKey, Match, OfPort};
+use weft_flow::{Field, FlowKey, FlowMask, MAX_OPTION, Match, OfPort, OptionValue, TlvTable, TunMetadata};
 
 use super::packet_in2::Continuation;
 use super::packet_out::only_in_port;
 use crate::bytes::{Put, Reader, round8};
-use crate::matches::{Dialect, decode_match, decode_tlvs, encode_match, encode_tlvs};
+use crate::matches::{
+    Dialect, decode_match_options, decode_with_options, encode_match_options, encode_options, encode_tlvs,
+    options_of,
+};
 use crate::{ErrorCode, Version};
 
 /// Why a packet goes to the controller: values of [`PacketIn::reason`].
@@ -60,6 +63,8 @@ pub struct PacketIn {
     pub cookie: u64,
     /// What the packet came with: `in_port`, tunnel fields, registers, metadata.
     pub metadata: Match,
+    /// Tunnel options that it came with; see [`crate::options_of`].
+    pub options: Vec<OptionValue>,
     /// The frame, or its start.
     pub data: Vec<u8>,
     /// Bytes that the rule sent with it (`NXT_PACKET_IN2` only).
@@ -77,6 +82,7 @@ impl Default for PacketIn {
             table_id: 0,
             cookie: u64::MAX,
             metadata: Match::any(),
+            options: Vec::new(),
             data: Vec::new(),
             userdata: Vec::new(),
             continuation: None,
@@ -129,6 +135,18 @@ impl PacketIn {
         m
     }
 
+    /// The tunnel options that a packet came with, as far as the table maps them to fields.
+    pub fn options_of_packet(key: &FlowKey, table: &TlvTable) -> Vec<OptionValue> {
+        let present = key.tun_metadata.present;
+        let of_packet = table.mappings().filter(|m| m.index < 64 && present >> m.index & 1 != 0);
+        let mut whole = TunMetadata::default();
+        for mapping in of_packet {
+            table.set(usize::from(mapping.index), &mut whole, &[0xff; MAX_OPTION], &[0xff; MAX_OPTION]);
+        }
+        let mask = FlowKey { tun_metadata: whole, ..FlowKey::default() };
+        options_of(&Match::new(key, FlowMask(mask)), table)
+    }
+
     /// Reads the version's own form.
     pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         let buffer_id = buffer_id(r.u32()?);
@@ -150,7 +168,7 @@ impl PacketIn {
                 if version >= Version::V13 {
                     p.cookie = r.u64()?;
                 }
-                p.metadata = decode_match(version, &mut r)?;
+                (p.metadata, p.options) = decode_match_options(version, &mut r)?;
                 r.skip(2)?;
             }
         }
@@ -184,7 +202,7 @@ impl PacketIn {
                 if version >= Version::V13 {
                     out.u64(self.cookie);
                 }
-                encode_match(version, &self.metadata, out);
+                encode_match_options(version, &self.metadata, &self.options, out);
                 out.zeros(2);
             }
         }
@@ -201,10 +219,20 @@ impl PacketIn {
         let (total_len, reason, table_id, cookie) = (r.u16()?.into(), r.u8()?, r.u8()?, r.u64()?);
         let match_len = usize::from(r.u16()?);
         r.skip(6)?;
-        let metadata = decode_tlvs(r.take(match_len)?, None, false)?;
+        let (metadata, options) = decode_with_options(r.take(match_len)?, None, false)?;
         r.skip(round8(match_len) - match_len + 2)?;
         let data = r.rest().to_vec();
-        Ok(PacketIn { buffer_id, total_len, reason, table_id, cookie, metadata, data, ..PacketIn::default() })
+        let p = PacketIn {
+            buffer_id,
+            total_len,
+            reason,
+            table_id,
+            cookie,
+            metadata,
+            options,
+            ..PacketIn::default()
+        };
+        Ok(PacketIn { data, ..p })
     }
 
     /// Appends `NXT_PACKET_IN`.
@@ -218,6 +246,7 @@ impl PacketIn {
         out.zeros(8);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.metadata, None, out);
+        encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
         out.zeros(2);

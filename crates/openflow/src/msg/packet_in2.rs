@@ -9,7 +9,7 @@ use super::packet_in::{PacketIn, buffer_id};
 use super::prop::{PropertyKind, nested, next_property, property};
 use crate::actions::{Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
-use crate::matches::{Dialect, decode_tlvs, encode_tlvs};
+use crate::matches::{Dialect, decode_with_options, encode_options, encode_tlvs};
 use crate::{ErrorCode, Version};
 
 const NXPINT_PACKET: u16 = 0;
@@ -81,7 +81,7 @@ impl PacketIn {
                 }
                 PropertyKind::Standard(NXPINT_REASON) => p.reason = body.u8()?,
                 PropertyKind::Standard(NXPINT_METADATA) => {
-                    p.metadata = decode_tlvs(body.rest(), None, strict)?;
+                    (p.metadata, p.options) = decode_with_options(body.rest(), None, strict)?;
                 }
                 PropertyKind::Standard(NXPINT_USERDATA) => p.userdata = body.rest().to_vec(),
                 PropertyKind::Standard(NXPINT_CONTINUATION) => {
@@ -111,7 +111,10 @@ impl PacketIn {
         put_cookie(out, NXPINT_COOKIE, Some(self.cookie).filter(|c| *c != u64::MAX));
         property(out, NXPINT_REASON, |out| out.u8(self.wire_reason(version)));
         let dialect = if version >= Version::V12 { Dialect::Oxm(version) } else { Dialect::Nxm };
-        property(out, NXPINT_METADATA, |out| encode_tlvs(dialect, &self.metadata, None, out));
+        property(out, NXPINT_METADATA, |out| {
+            encode_tlvs(dialect, &self.metadata, None, out);
+            encode_options(dialect, &self.options, out);
+        });
         if !self.userdata.is_empty() && !resume {
             property(out, NXPINT_USERDATA, |out| out.bytes(&self.userdata));
         }

@@ -10,7 +10,12 @@ const MAX_ENTRIES: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     open: Option<(u32, MultipartRequest)>,
+    /// When the last part of it came, milliseconds.
+    since: u64,
 }
+
+/// Milliseconds after which the next part of a question does not come any more.
+const TIMEOUT_MS: u64 = 1000;
 
 /// Entries of a question that may have several messages of them.
 fn entries(body: &StatsRequest) -> Option<usize> {
@@ -32,6 +37,11 @@ fn extend(whole: &mut StatsRequest, part: StatsRequest) -> bool {
 }
 
 impl Assembly {
+    /// Gives up a question whose next part does not come, and returns its transaction.
+    pub(super) fn expire(&mut self, now: u64) -> Option<u32> {
+        self.open.take_if(|_| now >= self.since.saturating_add(TIMEOUT_MS)).map(|(xid, _)| xid)
+    }
+
     /// Takes a message of a question and returns the question once it is complete.
     ///
     /// # Errors
@@ -41,6 +51,7 @@ impl Assembly {
         &mut self,
         xid: u32,
         part: MultipartRequest,
+        now: u64,
     ) -> Result<Option<MultipartRequest>, ErrorCode> {
         let overflow = ErrorCode::OFPBRC_MULTIPART_BUFFER_OVERFLOW;
         let mut whole = match self.open.take() {
@@ -64,6 +75,7 @@ impl Assembly {
             return Err(overflow);
         }
         if whole.more {
+            self.since = now;
             self.open = Some((xid, whole));
             return Ok(None);
         }

@@ -22,7 +22,7 @@ use crate::msg::port::PortMod;
 use crate::msg::table::TableMod;
 use crate::msg::tlv::TlvTableMod;
 use crate::stats::{QUEUE_ALL, StatsRequest};
-use crate::{ErrorCode, Version};
+use crate::{ActionKind, ErrorCode, Version};
 
 /// What an answer must refer to: the transaction, the form of the question and its first bytes.
 #[derive(Clone, Debug)]
@@ -57,7 +57,8 @@ pub enum Request {
     /// Answer [`Message::EchoReply`] with the same bytes.
     Echo(Vec<u8>),
     /// It cannot be understood, or asks what may not be: [`SwitchSession::refuse`] it, behind what was asked before.
-    Refused(ErrorCode),
+    /// Where an action is the reason, it is named.
+    Refused(ErrorCode, Option<ActionKind>),
     /// Answer [`Message::FeaturesReply`].
     Features,
     /// Answer [`Message::GetConfigReply`].
@@ -143,17 +144,29 @@ impl SwitchSession {
             Received::Connected(version) => events.push(Event::Connected(version)),
             Received::Bad(xid, code) => {
                 let code = if channel.codec.is_of_switch(raw) { ErrorCode::OFPBRC_BAD_TYPE } else { code };
-                events.push(Event::Request(ReplyTo::new(xid, false, raw), Request::Refused(code)));
+                let refused = Request::Refused(code, channel.codec.refused_action(raw));
+                events.push(Event::Request(ReplyTo::new(xid, false, raw), refused));
             }
             Received::Message(xid, message) => {
                 let role = *role;
-                let mut connection =
-                    Connection { channel, role, controller_id, miss_send_len, monitors, assembly, bundles };
+                let mut connection = Connection {
+                    channel,
+                    role,
+                    controller_id,
+                    miss_send_len,
+                    monitors,
+                    assembly,
+                    bundles,
+                    now: now_ms,
+                };
                 match connection.message(xid, message, raw) {
                     Ok(Some(event)) => events.push(event),
                     Ok(None) => {}
                     Err(code) => {
-                        events.push(Event::Request(ReplyTo::new(xid, false, raw), Request::Refused(code)));
+                        events.push(Event::Request(
+                            ReplyTo::new(xid, false, raw),
+                            Request::Refused(code, None),
+                        ));
                     }
                 }
             }
@@ -185,8 +198,11 @@ impl SwitchSession {
     pub fn deadline(&self) -> Option<u64> {
         self.channel.deadline()
     }
-    /// Probes a silent peer, and closes when it stays silent.
+    /// Probes a silent peer, closes when it stays silent, and gives up questions that are not finished.
     pub fn tick(&mut self, now_ms: u64) {
+        if let Some(xid) = self.assembly.expire(now_ms) {
+            self.channel.send_error(xid, ErrorCode::OFPBRC_MULTIPART_REQUEST_TIMEOUT, &[]);
+        }
         self.channel.tick(now_ms);
     }
     /// What the controller is to the switch.
@@ -220,6 +236,7 @@ struct Connection<'a> {
     monitors: &'a mut Monitors,
     assembly: &'a mut Assembly,
     bundles: &'a mut Bundles,
+    now: u64,
 }
 
 impl Connection<'_> {
@@ -252,7 +269,7 @@ impl Connection<'_> {
             Message::FlowAge => return Ok(None),
             Message::TableMod(m) => self.writable().map(|()| Request::TableMod(m))?,
             Message::MultipartRequest(m) => {
-                let Some(m) = self.assembly.push(xid, m)? else { return Ok(None) };
+                let Some(m) = self.assembly.push(xid, m, self.now)? else { return Ok(None) };
                 nicira = m.nicira;
                 Request::Stats(self.question(m.body)?)
             }

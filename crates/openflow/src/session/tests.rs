@@ -41,7 +41,7 @@ impl Pair {
         let mut asked = Vec::new();
         for event in self.switch.receive(bytes, 1) {
             match event {
-                Event::Request(to, Request::Refused(code)) => self.switch.refuse(&to, code),
+                Event::Request(to, Request::Refused(code, _)) => self.switch.refuse(&to, code),
                 Event::Request(to, Request::Echo(data)) => {
                     self.switch.reply(&to, &Message::EchoReply(data)).unwrap();
                 }
@@ -325,6 +325,7 @@ fn rule(event: FlowEvent, port: u32) -> FlowUpdate {
         hard_timeout: 0,
         cookie: 3,
         matching: Match::any().with(Field::InPort, 7),
+        options: Vec::new(),
         instructions: Instructions::apply(vec![output]),
     }
 }
@@ -434,6 +435,13 @@ fn questions_of_several_messages_are_put_together() {
     // Other questions have no parts.
     pair.controller.send(&question(StatsRequest::Desc, true)).unwrap();
     assert_eq!(error_of(pair.heard()), ErrorCode::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
+    // The rest does not come.
+    pair.controller.send(&part(3, true)).unwrap();
+    pair.run();
+    pair.switch.tick(500);
+    assert!(pair.switch.output().is_empty());
+    pair.switch.tick(1500);
+    assert_eq!(error_of(pair.heard()), ErrorCode::OFPBRC_MULTIPART_REQUEST_TIMEOUT);
 }
 
 #[test]

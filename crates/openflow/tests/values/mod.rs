@@ -461,6 +461,7 @@ fn flow_removed(version: Version) -> impl Strategy<Value = FlowRemoved> {
     (matching(version), any::<[u64; 3]>(), any::<[u16; 3]>(), any::<u32>(), 0u8..3)
         .prop_filter("1.0 has twelve fields", move |(m, ..)| version != Version::V10 || narrow(m))
         .prop_map(move |(matching, w, n, sec, reason)| FlowRemoved {
+            options: Vec::new(),
             matching,
             cookie: w[0],
             priority: n[0],

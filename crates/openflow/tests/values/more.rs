@@ -183,6 +183,7 @@ fn monitors(version: Version) -> Messages {
             hard_timeout: 4,
             cookie: 77,
             matching,
+            options: Vec::new(),
             instructions: Instructions::apply(apply),
         };
         let mut list = vec![MonitorUpdate::Full(Box::new(rule)), MonitorUpdate::Abbrev(n.into())];

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use weft_openflow::Message;
+use weft_flow::TlvTable;
 use weft_openflow::msg::flow_removed::removed_reason;
 use weft_openflow::msg::monitor::{FlowEvent, FlowUpdate};
 use weft_openflow::msg::table::{TableReason, TableStatus};
+use weft_openflow::{Message, options_of};
 use weft_pipeline::{FlowModOutcome, Pipeline, RemovedReason, Rule, RuleCursor, RuleFilter};
 
 use super::{OpenFlow, tables};
@@ -37,7 +38,8 @@ pub(super) fn reason(reason: RemovedReason) -> u8 {
 }
 
 /// A rule, as monitors tell of it.
-pub(super) fn update(rule: &Rule, event: FlowEvent, reason: u8) -> FlowUpdate {
+pub(super) fn update(rule: &Rule, event: FlowEvent, reason: u8, tlv: &TlvTable) -> FlowUpdate {
+    let matching = rule.matching.expand();
     FlowUpdate {
         event,
         reason,
@@ -46,14 +48,15 @@ pub(super) fn update(rule: &Rule, event: FlowEvent, reason: u8) -> FlowUpdate {
         idle_timeout: rule.idle_timeout,
         hard_timeout: rule.hard_timeout,
         cookie: rule.cookie,
-        matching: rule.matching.expand(),
+        options: options_of(&matching, tlv),
+        matching,
         instructions: (*rule.instructions).clone(),
     }
 }
 
 /// What monitors tell of a change.
-fn updates(outcome: &FlowModOutcome) -> Vec<FlowUpdate> {
-    let gone = outcome.removed.iter().map(|r| update(&r.rule, FlowEvent::Removed, reason(r.reason)));
+fn updates(outcome: &FlowModOutcome, tlv: &TlvTable) -> Vec<FlowUpdate> {
+    let gone = outcome.removed.iter().map(|r| update(&r.rule, FlowEvent::Removed, reason(r.reason), tlv));
     // A rule that came in place of another one is a rule that changed.
     let replaces = |rule: &Arc<Rule>| {
         let same = |old: &&Arc<Rule>| {
@@ -61,11 +64,10 @@ fn updates(outcome: &FlowModOutcome) -> Vec<FlowUpdate> {
         };
         outcome.replaced.iter().find(same).is_some()
     };
-    let added = outcome
-        .added
-        .iter()
-        .map(|rule| update(rule, if replaces(rule) { FlowEvent::Modified } else { FlowEvent::Added }, 0));
-    let modified = outcome.modified.iter().map(|m| update(&m.rule, FlowEvent::Modified, 0));
+    let added = outcome.added.iter().map(|rule| {
+        update(rule, if replaces(rule) { FlowEvent::Modified } else { FlowEvent::Added }, 0, tlv)
+    });
+    let modified = outcome.modified.iter().map(|m| update(&m.rule, FlowEvent::Modified, 0, tlv));
     gone.chain(added).chain(modified).collect()
 }
 
@@ -74,10 +76,13 @@ impl OpenFlow {
     pub(super) fn tell(&mut self, done: &Done, pipeline: &Pipeline, now: u64) {
         let Done { bridge, outcome, by, message } = done;
         self.keep(*bridge, outcome, message.as_deref(), pipeline);
-        self.tell_removed(*bridge, &outcome.removed, now);
+        let told = outcome.removed.iter().any(|r| r.rule.flags.send_flow_rem);
         let watched = self.sessions_of(*bridge).any(|session| session.has_monitors());
+        let tlv = (told || watched).then(|| pipeline.with_bridge(*bridge, |b| b.tlv.clone())).flatten();
+        let tlv = tlv.unwrap_or_default();
+        self.tell_removed(*bridge, &outcome.removed, &tlv, now);
         if watched {
-            let updates = updates(outcome);
+            let updates = updates(outcome, &tlv);
             for (id, connection) in self.connections.iter_mut().filter(|(_, c)| c.bridge == *bridge) {
                 let own = by.filter(|(conn, _)| conn == id).map(|(_, xid)| xid);
                 connection.session.flow_changed(&updates, own, now);
@@ -118,9 +123,9 @@ impl OpenFlow {
             while !rules.is_done() {
                 for rule in rules.next_page(AT_ONCE) {
                     if rule.created_ms >= since {
-                        changed.push(update(&rule, FlowEvent::Added, 0));
+                        changed.push(update(&rule, FlowEvent::Added, 0, &bridge.tlv));
                     } else if rule.modified_ms >= since {
-                        changed.push(update(&rule, FlowEvent::Modified, 0));
+                        changed.push(update(&rule, FlowEvent::Modified, 0, &bridge.tlv));
                     }
                 }
             }

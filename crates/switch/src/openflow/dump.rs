@@ -1,5 +1,6 @@
 //! How is a long answer given without being built? Part by part, as the peer reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_flow::TlvTable;
@@ -49,9 +50,16 @@ pub(super) enum Cursor {
         rules: Box<RuleCursor>,
         /// The monitors.
         monitors: Vec<MonitorRequest>,
+        /// Which tunnel options are fields.
+        tlv: Arc<TlvTable>,
     },
-    /// What tables can do, from this one on.
-    TableFeatures(u8),
+    /// What tables can do.
+    TableFeatures {
+        /// The first table not told yet.
+        next: u8,
+        /// Names of tables.
+        names: BTreeMap<u8, String>,
+    },
 }
 
 impl Dump {
@@ -69,17 +77,17 @@ impl Dump {
                     rules.is_done(),
                 )
             }
-            Cursor::Monitored { rules, monitors } => {
+            Cursor::Monitored { rules, monitors, tlv } => {
                 let page = rules.next_page(RULES_AT_ONCE);
-                let updates = page.iter().map(|rule| changes::update(rule, FlowEvent::Initial, 0));
+                let updates = page.iter().map(|rule| changes::update(rule, FlowEvent::Initial, 0, tlv));
                 let list = updates.filter_map(|update| initial_update(monitors, &update)).collect();
                 (StatsReply::FlowMonitor(list), rules.is_done())
             }
-            Cursor::TableFeatures(from) => {
+            Cursor::TableFeatures { next: from, names } => {
                 let version = session.version().unwrap_or(Version::V13);
                 let to = from.saturating_add(TABLES_AT_ONCE).min(stats::TABLES);
                 let one = |table| {
-                    let name = stats::table_name(table);
+                    let name = names.get(&table).cloned().unwrap_or_default();
                     TableFeatures::capable(version, table, stats::TABLES, name, stats::MAX_RULES)
                 };
                 let part = (*from..to).map(one).collect();

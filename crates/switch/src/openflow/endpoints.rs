@@ -1,5 +1,6 @@
 //! Where do the controllers of a bridge come from? Its management sockets, and the Controller table.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -156,6 +157,8 @@ impl OpenFlow {
                 endpoints: Endpoints::open(&live.name, &rundir, streams),
                 versions: VersionSet::ALL,
                 known: KnownPorts::default(),
+                known_controllers: Default::default(),
+                table_names: BTreeMap::new(),
                 config_flags: 0,
                 generation: None,
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
@@ -167,6 +170,7 @@ impl OpenFlow {
             let closed = bridge.endpoints.reconcile(wanted, &rundir, streams);
             self.connections.retain(|_, c| !closed.contains(&c.endpoint));
             self.ports_changed |= !closed.is_empty();
+            self.controllers_changed = true;
         }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use weft_datapath::Datapath;
 use weft_openflow::ErrorCode;
 use weft_openflow::msg::control::{Role, RoleMessage};
-use weft_openflow::msg::handshake::SwitchConfig;
+use weft_openflow::msg::handshake::{SwitchConfig, frag};
 use weft_openflow::msg::notify::{RoleStatus, role_reason};
 use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{ReplyTo, Request};
+use weft_openflow::stats::{StatsReply, StatsRequest};
 use weft_openflow::{Message, Version};
 use weft_pipeline::{FlowModOutcome, Pipeline, Snapshot};
 
@@ -19,6 +20,9 @@ use super::{OpenFlow, conntrack, flows, groups, packets, ports, resume, stats, t
 use crate::bridge::World;
 use crate::net::Links;
 use crate::stream::ConnId;
+
+/// Kinds of refused actions that are logged.
+const MAX_REFUSALS: usize = 256;
 
 /// What requests are carried out on.
 pub(crate) struct Target<'a> {
@@ -140,7 +144,17 @@ impl OpenFlow {
                 });
                 Ok(())
             }
-            Request::Refused(code) => Err(code),
+            Request::Refused(code, action) => {
+                if let Some(action) = action {
+                    let name = target.world.by_id(bridge).map_or("", |b| b.name.as_str());
+                    // Once for each: a controller may go on asking.
+                    let line = format!("{name}: {action} is refused: {code}");
+                    if self.refusals.len() < MAX_REFUSALS && self.refusals.insert(line.clone()) {
+                        tracing::warn!("{line}");
+                    }
+                }
+                Err(code)
+            }
             Request::PacketOut(m) => {
                 self.publish(draft, target);
                 let version = self.version_of(conn)?;
@@ -198,7 +212,10 @@ impl OpenFlow {
             }
             Request::SetConfig(config) => {
                 if let Some(bridge) = self.bridges.get_mut(&bridge) {
-                    bridge.config_flags = config.flags;
+                    // Fragments are not put together for flow tables: that mode is not taken.
+                    if config.flags & frag::MASK != frag::REASM {
+                        bridge.config_flags = config.flags;
+                    }
                 }
                 Ok(())
             }
@@ -223,8 +240,24 @@ impl OpenFlow {
                 });
                 Ok(())
             }
-            Request::Stats(question) => {
+            Request::Stats(StatsRequest::ControllerStatus) => {
+                let list = self.controller_statuses(bridge);
+                self.session(conn, |session| {
+                    session.reply_stats(to, StatsReply::ControllerStatus(list), false);
+                });
+                Ok(())
+            }
+            Request::Stats(mut question) => {
+                let version = self.version_of(conn)?;
+                let state = self.bridges.get_mut(&bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                if let StatsRequest::TableFeatures(list) = &mut question
+                    && !list.is_empty()
+                {
+                    tables::rename(&mut state.table_names, list, version)?;
+                    list.clear();
+                }
                 let snapshot = draft.view(target.pipeline);
+                let named = &state.table_names;
                 let bridge = target.world.by_id(bridge).zip(snapshot.bridge(bridge));
                 let (bridge, tables) = bridge.ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let sources = Sources {
@@ -233,6 +266,7 @@ impl OpenFlow {
                     links: target.links,
                     datapath: target.datapath,
                     now: target.now,
+                    named,
                 };
                 let connection = self.connections.get_mut(&conn).ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let dump = sources.answer(&mut connection.session, to, question)?;
@@ -354,6 +388,7 @@ impl OpenFlow {
                 connection.session.set_role(Role::Secondary);
             }
         }
+        self.controllers_changed = true;
         self.session(conn, |session| session.reply_role(to, generation));
         Ok(())
     }

@@ -178,10 +178,12 @@ fn fill(entry: &mut FlowStats, rule: &Rule, now: u64) {
 
 impl OpenFlow {
     /// Tells controllers of rules that went and were to be told of.
-    pub(super) fn tell_removed(&mut self, bridge: u32, removed: &[Removed], now: u64) {
+    pub(super) fn tell_removed(&mut self, bridge: u32, removed: &[Removed], tlv: &TlvTable, now: u64) {
         for Removed { rule, reason } in removed.iter().filter(|r| r.rule.flags.send_flow_rem) {
+            let matching = rule.matching.expand();
             let message = FlowRemoved {
-                matching: rule.matching.expand(),
+                options: options_of(&matching, tlv),
+                matching,
                 cookie: rule.cookie,
                 priority: rule.priority,
                 reason: super::changes::reason(*reason),

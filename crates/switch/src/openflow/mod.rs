@@ -8,6 +8,7 @@ mod bundles;
 mod changes;
 mod connection;
 mod conntrack;
+mod controllers;
 mod dump;
 mod endpoints;
 mod execute;
@@ -61,6 +62,10 @@ pub(crate) struct OpenFlow {
     /// A barrier waits for the datapath.
     barrier: bool,
     ports_changed: bool,
+    /// A controller came, went, or has another role: others may want to hear of it.
+    controllers_changed: bool,
+    /// What was logged of actions that are not taken.
+    refusals: BTreeSet<String>,
     /// Packet-ins of connections that are over that were dropped.
     dropped_before: u64,
 }
@@ -72,6 +77,10 @@ struct Bridge {
     versions: VersionSet,
     /// Ports as controllers were told of them.
     known: KnownPorts,
+    /// Controllers as others were told of them.
+    known_controllers: controllers::KnownControllers,
+    /// Names that controllers gave to flow tables.
+    table_names: BTreeMap<u8, String>,
     /// How fragments are treated, as controllers set it.
     config_flags: u16,
     generation: Option<u64>,
@@ -94,6 +103,8 @@ impl OpenFlow {
             unsynced: false,
             barrier: false,
             ports_changed: false,
+            controllers_changed: false,
+            refusals: BTreeSet::new(),
             dropped_before: 0,
         }
     }
@@ -143,6 +154,7 @@ impl OpenFlow {
                 Event::Connected(version) => {
                     tracing::debug!("{}: {}", connection.conn.peer, version.name());
                     self.ports_changed |= connection.primary;
+                    self.controllers_changed = true;
                 }
                 Event::Request(to, request) if connection.is_busy() => {
                     connection.waiting.push_back((to, request));
@@ -163,6 +175,7 @@ impl OpenFlow {
         match self.connections.remove(&conn) {
             Some(connection) => {
                 self.ports_changed |= connection.primary;
+                self.controllers_changed = true;
                 self.dropped_before += connection.packet_ins.dropped();
                 let Some(bridge) = self.bridges.get_mut(&connection.bridge) else { return };
                 if let Some(controller) = bridge.endpoints.controller_mut(connection.endpoint) {
@@ -243,6 +256,7 @@ impl OpenFlow {
     pub(crate) fn flush(&mut self, datapath: &dyn Datapath, pipeline: &Pipeline) {
         self.resume_monitors(pipeline, crate::clock::now_ms());
         self.write_journals();
+        self.tell_controllers();
         if std::mem::take(&mut self.barrier) && std::mem::take(&mut self.unsynced) {
             datapath.sync();
         }

@@ -16,7 +16,7 @@ const MIN_FRAME: usize = 14;
 
 impl OpenFlow {
     /// A packet for controllers of its bridge.
-    pub(crate) fn on_packet_in(&mut self, world: &World, packet: PacketIn, now: u64) {
+    pub(crate) fn on_packet_in(&mut self, world: &World, pipeline: &Pipeline, packet: PacketIn, now: u64) {
         let context = &packet.context;
         let in_port = OfPort(context.key.pipeline.in_port);
         let known = world.by_id(context.bridge).and_then(|b| b.by_ofport(in_port));
@@ -27,6 +27,11 @@ impl OpenFlow {
         let continuation = frozen
             .zip(world.by_id(context.bridge))
             .map(|(frozen, bridge)| Box::new(super::resume::pause(frozen, bridge, packet.in_port)));
+        let of_packet =
+            |b: &weft_pipeline::Bridge| msg::packet_in::PacketIn::options_of_packet(&context.key, &b.tlv);
+        let options = (context.key.tun_metadata.present != 0)
+            .then(|| pipeline.with_bridge(context.bridge, of_packet))
+            .flatten();
         let message = msg::packet_in::PacketIn {
             buffer_id: None,
             total_len: u32::try_from(packet.total_len).unwrap_or(u32::MAX),
@@ -34,6 +39,7 @@ impl OpenFlow {
             table_id: context.table,
             cookie: context.cookie,
             metadata: msg::packet_in::PacketIn::metadata_of(&context.key),
+            options: options.unwrap_or_default(),
             data: packet.frame,
             userdata: context.userdata.clone(),
             continuation,

@@ -4,10 +4,10 @@
 //! nothing.
 
 use weft_datapath::Datapath;
-use weft_flow::{Action, DpPort, EXTRA_CT, Field, FlowKey, extract_packet};
-use weft_openflow::ErrorCode;
+use weft_flow::{Action, DpPort, EXTRA_CT, EXTRA_TUN_METADATA, Field, FlowKey, extract_packet};
 use weft_openflow::msg::packet_in::{PacketIn, reason};
 use weft_openflow::msg::packet_in2::{Continuation, PausedActions};
+use weft_openflow::{ErrorCode, match_with_options};
 use weft_pipeline::{Frozen, FrozenFrame, Pipeline};
 
 use crate::bridge::Bridge;
@@ -72,11 +72,16 @@ pub(super) fn resume(
     if rest.bridge != bridge.uuid.into_bytes() {
         return Err(ErrorCode::NXR_STALE);
     }
-    let given = &packet.metadata.key;
+    let tlv = pipeline.with_bridge(bridge.id, |b| b.tlv.clone()).unwrap_or_default();
+    let given = &match_with_options(&packet.metadata, &packet.options, &tlv)?.key;
     let mut key =
         FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ct: given.ct, ..FlowKey::default() };
     let in_port = DpPort(rest.odp_port.unwrap_or(u32::MAX));
     extract_packet(&packet.data, in_port.0, &mut key.packet).map_err(|_| ErrorCode::OFPBRC_BAD_PACKET)?;
+    if given.tun_metadata.present != 0 {
+        key.tun_metadata = given.tun_metadata;
+        key.packet.extras |= EXTRA_TUN_METADATA;
+    }
     if rest.conntracked {
         key.packet.extras |= EXTRA_CT;
     }

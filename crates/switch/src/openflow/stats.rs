@@ -1,5 +1,6 @@
 //! How are controllers' questions answered?
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub(super) const TABLES: u8 = 254;
 pub(super) const MAX_RULES: u32 = 1_000_000;
 /// Rules looked at together.
 const RULES_AT_ONCE: usize = 512;
-/// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports.
-const ACTIONS10: u32 = 0x7ff;
+/// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports, enqueue.
+const ACTIONS10: u32 = 0xfff;
 /// A count that is not kept.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -60,6 +61,8 @@ pub(super) struct Sources<'a> {
     pub(super) links: &'a Links,
     pub(super) datapath: &'a dyn Datapath,
     pub(super) now: u64,
+    /// What controllers call flow tables.
+    pub(super) named: &'a BTreeMap<u8, String>,
 }
 
 impl Sources<'_> {
@@ -84,8 +87,9 @@ impl Sources<'_> {
             StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)?),
             StatsRequest::Table => StatsReply::Table(self.table_stats()),
             StatsRequest::TableFeatures(wanted) if wanted.is_empty() => {
-                return Ok(Some(Cursor::TableFeatures(0)));
+                return Ok(Some(Cursor::TableFeatures { next: 0, names: self.names() }));
             }
+            // Asked where names can be given.
             StatsRequest::TableFeatures(_) => return Err(ErrorCode::OFPTFFC_EPERM),
             StatsRequest::TableDesc => {
                 StatsReply::TableDesc((0..TABLES).map(|t| tables::describe(self.tables(), t)).collect())
@@ -129,7 +133,11 @@ impl Sources<'_> {
             StatsRequest::FlowMonitor(monitors) if monitors.is_empty() => StatsReply::FlowMonitor(Vec::new()),
             StatsRequest::FlowMonitor(monitors) => {
                 let rules = RuleCursor::new(self.tables().clone(), RuleFilter::default());
-                return Ok(Some(Cursor::Monitored { rules: Box::new(rules), monitors }));
+                return Ok(Some(Cursor::Monitored {
+                    rules: Box::new(rules),
+                    monitors,
+                    tlv: self.flow.tlv.clone(),
+                }));
             }
             StatsRequest::QueueDesc { port, queue } => {
                 StatsReply::QueueDesc(queues::describe(self.bridge, port, queue)?)
@@ -137,7 +145,8 @@ impl Sources<'_> {
             StatsRequest::BundleFeatures => StatsReply::BundleFeatures(BundleFeatures {
                 capabilities: bundle_capability::ATOMIC | bundle_capability::ORDERED,
             }),
-            StatsRequest::ControllerStatus => StatsReply::ControllerStatus(Vec::new()),
+            // Answered where connections are known.
+            StatsRequest::ControllerStatus => return Err(ErrorCode::OFPBRC_BAD_STAT),
             StatsRequest::IpfixBridge | StatsRequest::IpfixFlow => {
                 return Err(ErrorCode::NXST_NOT_CONFIGURED);
             }
@@ -174,6 +183,13 @@ impl Sources<'_> {
         }
     }
 
+    /// Names of flow tables: the configuration's go before those that controllers gave.
+    fn names(&self) -> BTreeMap<u8, String> {
+        let mut names = self.named.clone();
+        names.extend(self.bridge.wanted.table_names.clone());
+        names
+    }
+
     fn aggregate(&self, request: &FlowStatsRequest) -> Result<AggregateStats, ErrorCode> {
         self.datapath.refresh();
         let mut sum = AggregateStats::default();
@@ -190,11 +206,12 @@ impl Sources<'_> {
 
     fn table_stats(&self) -> Vec<TableStats> {
         self.datapath.refresh();
+        let names = self.names();
         let of = |table_id| {
             let s = self.flow.tables.stats(table_id);
             TableStats {
                 table_id,
-                name: table_name(table_id),
+                name: names.get(&table_id).cloned().unwrap_or_default(),
                 max_entries: MAX_RULES,
                 active: u32::try_from(s.active).unwrap_or(u32::MAX),
                 lookups: s.lookups,
@@ -233,12 +250,5 @@ impl Sources<'_> {
             collisions: device.map_or(UNKNOWN, |d| d.collisions),
             duration: Some(Duration::from_millis(self.now.saturating_sub(iface.opened_ms))),
         })
-    }
-}
-
-pub(super) fn table_name(table: u8) -> String {
-    match table {
-        0 => "classifier".to_owned(),
-        n => format!("table{n}"),
     }
 }

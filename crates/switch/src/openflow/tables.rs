@@ -1,9 +1,12 @@
 //! How do controllers configure flow tables?
 
+use std::collections::BTreeMap;
+
 use weft_openflow::ErrorCode;
 use weft_openflow::Version;
 use weft_openflow::msg::table::{TableMod, Vacancy as WireVacancy, eviction_flags};
 use weft_openflow::stats::table::TableDesc;
+use weft_openflow::stats::table_features::TableFeatures;
 use weft_pipeline::{ALL_TABLES, FlowModOutcome, TableMiss, TableSet, Vacancy};
 
 /// What a miss does (OpenFlow 1.1 and 1.2): two bits.
@@ -12,6 +15,10 @@ const MISS_MASK: u32 = 3;
 const EVICTION: u32 = 1 << 2;
 /// Controllers are told when a table fills up or empties (OpenFlow 1.4).
 const VACANCY_EVENTS: u32 = 1 << 3;
+
+/// Commands of a request for features (OpenFlow 1.5): the one that changes the tables it names, and the last.
+const MODIFY: u8 = 1;
+const LAST_COMMAND: u8 = 3;
 
 /// Configures a table, or all.
 ///
@@ -48,6 +55,38 @@ pub(super) fn modify(
         }
         Version::V10 | Version::V13 => {}
     }))
+}
+
+/// Gives tables the names that a request for features has for them: nothing else of them can be changed, as on Open
+/// vSwitch. OpenFlow 1.5 can change some of them; before, a request says what all tables are to be.
+///
+/// # Errors
+/// It asks for anything else.
+pub(super) fn rename(
+    names: &mut BTreeMap<u8, String>,
+    list: &[TableFeatures],
+    version: Version,
+) -> Result<(), ErrorCode> {
+    let mut new = names.clone();
+    let replaces = |t: &TableFeatures| version < Version::V15 || t.command == 0;
+    let some = list.len() < usize::from(super::stats::TABLES);
+    for table in list {
+        if version >= Version::V15 && table.command > LAST_COMMAND {
+            return Err(ErrorCode::OFPTFFC_BAD_COMMAND);
+        }
+        let (missing, other) = (replaces(table) && some, !replaces(table) && table.command != MODIFY);
+        let limits = table.max_entries != super::stats::MAX_RULES;
+        if missing || other || limits || table.table_id >= super::stats::TABLES {
+            return Err(ErrorCode::OFPTFFC_EPERM);
+        }
+        if table.name.is_empty() {
+            new.remove(&table.table_id);
+        } else {
+            new.insert(table.table_id, table.name.clone());
+        }
+    }
+    *names = new;
+    Ok(())
 }
 
 /// A table, as an answer describes it.

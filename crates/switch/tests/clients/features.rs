@@ -225,3 +225,38 @@ fn flows_outlive_the_process_when_asked() {
     s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0").code == 0);
     assert!(s.ok("ovs-ofctl dump-flows br0").contains("actions=NORMAL"));
 }
+
+/// Rules beyond which a journal is written anew by a thread, some megabytes.
+const MANY: u32 = 30_000;
+
+#[test]
+fn killed_while_the_journal_is_written_anew() {
+    let mut s = Switch::start();
+    s.vsctl("add-br br0 -- set bridge br0 fail_mode=secure other_config:weft-persist-flows=true");
+    let rules: String = (0..MANY)
+        .map(|i| format!("table=1,ip,nw_dst=10.{}.{}.{},actions=drop\n", i >> 16, i >> 8 & 255, i & 255))
+        .collect();
+    std::fs::write(s.path("rules"), rules).expect("write the rules");
+    s.ok(&format!("ovs-ofctl add-flows br0 {}", s.path("rules").display()));
+    let marked = |s: &Switch| s.ok("ovs-ofctl --no-stats dump-flows br0 table=2");
+    let mut rewritten = false;
+    for round in 0..6u32 {
+        // Everything is said again until the journal is several times as long as what it says.
+        for _ in 0..3 {
+            s.ok(&format!("ovs-ofctl add-flows br0 {}", s.path("rules").display()));
+            s.ok(&format!("ovs-ofctl add-flow br0 table=2,priority={},actions=drop", round + 1));
+            let names = std::fs::read_dir(s.dir.path()).expect("the directory");
+            rewritten |= names.flatten().any(|e| e.file_name().to_string_lossy().contains(".new"));
+        }
+        let before = marked(&s);
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 7));
+        s.kill();
+        s.spawn();
+        s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0 table=2").code == 0);
+        assert_eq!(marked(&s), before, "round {round}");
+        assert!(s.ok("ovs-ofctl dump-aggregate br0 table=1").contains(&format!("flow_count={MANY}")));
+    }
+    let short = || std::fs::metadata(s.path("weft-flows-br0.journal")).is_ok_and(|m| m.len() < 64 << 20);
+    s.wait_for("the journal is short", short);
+    println!("seen while it was written anew: {rewritten}");
+}

@@ -20,7 +20,7 @@ fn dump_request() -> Vec<u8> {
     m
 }
 
-fn resident_kb(s: &Switch) -> u64 {
+pub(crate) fn resident_kb(s: &Switch) -> u64 {
     let pid = std::fs::read_to_string(s.path("ovs-vswitchd.pid")).expect("the pid file");
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).expect("the process");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
