@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compile", &["flow", "wire"]),
     ("model", &["wire"]),
     ("store", &["model"]),
+    ("api", &["model", "store"]),
     ("agent", &["compile", "openflow", "ovsdb", "flow", "wire", "services", "model", "store", "api", "host"]),
     ("lab", &["host"]),
     ("services", &["wire"]),

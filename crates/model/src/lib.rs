@@ -41,7 +41,9 @@ pub use network::{
     NetworkStatus, Overlay, OverlayKind, Protocol, Rate, Vlan, VlanNativeMode,
 };
 pub use object::{API_VERSION, ManagedFields, Metadata, Object, ObjectRef, Resource, Spec};
-pub use parse::{MAX_DOCUMENT, MAX_DOCUMENTS, MAX_TEXT, Parsed, parse, parse_one, resource_from_value};
+pub use parse::{
+    Draft, MAX_DOCUMENT, MAX_DOCUMENTS, MAX_TEXT, Parsed, parse, parse_drafts, parse_one, resource_from_value,
+};
 pub use pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
 pub use port::{
     AddressPair, Attachment, AttachmentRef, Netns, Port, PortSpec, PortStatus, Tap, VhostMode, VhostUser,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::object::{API_VERSION, Object, ObjectRef, Resource, Spec};
-use crate::problem::{Problem, Problems, clip, nearest};
+use crate::problem::{MISSING, Problem, Problems, clip, nearest};
 use crate::scalar::check_label;
 
 /// Longest text that is read, in bytes.
@@ -38,13 +38,9 @@ pub struct Parsed {
 /// # Errors
 /// Everything that is wrong in any document, at most 200 problems.
 pub fn parse(text: &str) -> Result<Vec<Parsed>, Problems> {
-    if text.len() > MAX_TEXT {
-        let what = format!("the text is {} bytes", text.len());
-        return Err(plain(what, format!("split it; {MAX_TEXT} bytes are read at once")).into());
-    }
     let mut parsed = Vec::new();
     let mut problems = Vec::new();
-    for document in documents(text) {
+    for document in split_text(text)? {
         if parsed.len() >= MAX_DOCUMENTS {
             let what = format!("there are more than {MAX_DOCUMENTS} documents");
             problems.push(Problem { line: Some(document.line), ..plain(what, "split the text") });
@@ -65,6 +61,46 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, Problems> {
     }
     problems.truncate(MAX_PROBLEMS);
     if problems.is_empty() { Ok(parsed) } else { Err(Problems(problems)) }
+}
+
+/// A document that says something about a resource, perhaps not all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Which resource.
+    pub object: ObjectRef,
+    /// What was written.
+    pub value: Value,
+    /// The first line of its document, from 1.
+    pub line: usize,
+    /// The resource, if the document says all that it must; else what is wrong. A field that is missing may be said
+    /// elsewhere, see [`Problem::is_missing_field`].
+    pub resource: Result<Resource, Problem>,
+}
+
+/// Reads all documents of a text as they were written, for those who put several together.
+///
+/// # Errors
+/// Everything that is wrong in any document, except fields that are missing.
+pub fn parse_drafts(text: &str) -> Result<Vec<Draft>, Problems> {
+    let mut drafts = Vec::new();
+    let mut problems = Vec::new();
+    for document in split_text(text)? {
+        if drafts.len() >= MAX_DOCUMENTS || problems.len() >= MAX_PROBLEMS {
+            break;
+        }
+        match document.drafts() {
+            Ok(read) => {
+                for draft in read {
+                    match &draft.resource {
+                        Err(problem) if !problem.is_missing_field() => problems.push(problem.clone()),
+                        _ => drafts.push(draft),
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(drafts) } else { Err(Problems(problems)) }
 }
 
 /// Reads a text that holds exactly one resource.
@@ -94,6 +130,14 @@ pub fn resource_from_value(value: Value) -> Result<Resource, Problem> {
     let object = header.object(kind);
     let place = |problem: Problem| Problem { object: object.clone(), ..problem };
     by_kind(kind, FromValue(value)).map_err(place)
+}
+
+fn split_text(text: &str) -> Result<Vec<Document<'_>>, Problems> {
+    if text.len() > MAX_TEXT {
+        let what = format!("the text is {} bytes", text.len());
+        return Err(plain(what, format!("split it; {MAX_TEXT} bytes are read at once")).into());
+    }
+    Ok(documents(text))
 }
 
 fn plain(what: impl Into<String>, mend: impl Into<String>) -> Problem {
@@ -161,6 +205,11 @@ impl Header {
             _ => None,
         }
     }
+}
+
+fn header_of(value: &Value) -> Result<Header, Problem> {
+    Header::deserialize(value)
+        .map_err(|e| plain(clip(&e.to_string()), "write a resource with apiVersion, kind, metadata and spec"))
 }
 
 /// Something that can be read as an object of any kind.
@@ -233,22 +282,34 @@ fn documents(text: &str) -> Vec<Document<'_>> {
 impl Document<'_> {
     fn read(&self) -> Result<Vec<Resource>, Problem> {
         let at = |problem: Problem| Problem { line: problem.line.or(Some(self.line)), ..problem };
+        match self.read_header()? {
+            None => self.list().map_err(at),
+            Some(kind) => {
+                let named = |p: Problem| {
+                    let object = self.typed::<Header>().ok().and_then(|header| header.object(kind));
+                    at(Problem { object, ..p })
+                };
+                Ok(vec![by_kind(kind, self).map_err(named)?])
+            }
+        }
+    }
+
+    /// The kind of a single resource; `None` for a list.
+    fn read_header(&self) -> Result<Option<Kind>, Problem> {
+        let at = |problem: Problem| Problem { line: problem.line.or(Some(self.line)), ..problem };
         if let Some(line) = self.too_deep() {
             let what = format!("brackets are nested deeper than {MAX_DEPTH}");
             return Err(Problem { line: Some(line), ..plain(what, "close them") });
         }
         let header: Header = self.typed().map_err(|p| at(self.refine(p)))?;
         if header.is_list() {
-            return self.list().map_err(at);
+            return Ok(None);
         }
         if self.text.len() > MAX_DOCUMENT {
             let what = format!("the document is {} bytes", self.text.len());
             return Err(at(plain(what, format!("keep to {MAX_DOCUMENT} bytes"))));
         }
-        let kind = header.check().map_err(at)?;
-        let object = header.object(kind);
-        let resource = by_kind(kind, self).map_err(|p| at(Problem { object, ..p }))?;
-        Ok(vec![resource])
+        header.check().map(Some).map_err(at)
     }
 
     /// The line at which more brackets are open than are read, without regard to quotes.
@@ -268,6 +329,38 @@ impl Document<'_> {
         None
     }
 
+    /// The resources of the document as they were written.
+    fn drafts(&self) -> Result<Vec<Draft>, Problem> {
+        let at = |problem: Problem| Problem { line: problem.line.or(Some(self.line)), ..problem };
+        // A list's elements have no lines of their own; a single document is read as text, for the sake of its lines.
+        let single = self.read_header()?;
+        let (values, typed) = match single {
+            None => (self.items().map_err(at)?, None),
+            Some(kind) => (vec![self.typed().map_err(at)?], Some(by_kind(kind, self).map_err(at))),
+        };
+        let mut drafts = Vec::new();
+        for (i, value) in values.into_iter().enumerate() {
+            let place = |p: Problem| match single {
+                Some(_) => at(p),
+                None => at(Problem { path: join(&format!("items[{i}]"), &p.path), ..p }),
+            };
+            let header = header_of(&value).map_err(place)?;
+            let kind = header.check().map_err(place)?;
+            let Some(object) = header.object(kind) else {
+                let mend = "write one label of a-z, 0-9 and hyphen, at most 63 long";
+                let problem =
+                    Problem { path: "metadata.name".to_owned(), ..plain("is missing or no name", mend) };
+                return Err(place(problem));
+            };
+            let resource = match &typed {
+                Some(typed) => typed.clone().map_err(|p| Problem { object: Some(object.clone()), ..p }),
+                None => resource_from_value(value.clone()).map_err(place),
+            };
+            drafts.push(Draft { object, value, line: self.line, resource });
+        }
+        Ok(drafts)
+    }
+
     /// The header could not be read: usually broken syntax, or not a mapping.
     fn refine(&self, mut problem: Problem) -> Problem {
         if problem.what.contains("expected struct Header") {
@@ -278,17 +371,19 @@ impl Document<'_> {
     }
 
     fn list(&self) -> Result<Vec<Resource>, Problem> {
+        let read = |(i, item): (usize, Value)| {
+            resource_from_value(item)
+                .map_err(|p| Problem { path: join(&format!("items[{i}]"), &p.path), ..p })
+        };
+        self.items()?.into_iter().enumerate().map(read).collect()
+    }
+
+    fn items(&self) -> Result<Vec<Value>, Problem> {
         #[derive(Deserialize)]
         struct List {
             items: Vec<Value>,
         }
-        let list: List = self.typed()?;
-        let mut all = Vec::new();
-        for (i, item) in list.items.into_iter().enumerate() {
-            let place = |p: Problem| Problem { path: join(&format!("items[{i}]"), &p.path), ..p };
-            all.push(resource_from_value(item).map_err(place)?);
-        }
-        Ok(all)
+        Ok(self.typed::<List>()?.items)
     }
 
     fn typed<T: DeserializeOwned>(&self) -> Result<T, Problem> {
@@ -364,7 +459,7 @@ fn explain(path: &str, message: &str) -> Problem {
         }
         (m, [word, ..]) if m.starts_with("missing field") => {
             path = join_field(&path, word);
-            what = "is missing".to_owned();
+            what = MISSING.to_owned();
             "add it".to_owned()
         }
         (m, [word, ..]) if m.starts_with("duplicate field") => {

@@ -28,6 +28,17 @@ pub struct Problem {
     pub mend: String,
 }
 
+/// What is said of a field that must be there and is not.
+pub(crate) const MISSING: &str = "is missing";
+
+impl Problem {
+    /// True when the document lacks a field, which may be said by somebody else.
+    #[must_use]
+    pub fn is_missing_field(&self) -> bool {
+        self.what == MISSING
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {

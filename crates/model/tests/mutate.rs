@@ -115,6 +115,13 @@ fn mutate(text: &str, random: &mut Random) -> String {
 }
 
 fn check(text: &str, counts: &mut [u32; 2]) {
+    match weft_model::parse_drafts(text) {
+        Ok(drafts) => {
+            assert!(drafts.iter().all(|d| d.resource.as_ref().is_ok_and(|r| r.reference() == d.object)
+                || d.resource.as_ref().is_err_and(|p| p.is_missing_field())))
+        }
+        Err(problems) => assert!(problems.0.iter().all(|p| p.line.is_some()), "{problems}"),
+    }
     match parse(text) {
         Ok(parsed) => {
             counts[0] += 1;
