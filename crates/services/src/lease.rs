@@ -6,6 +6,7 @@
 //! [`LeaseBook::revert`] when it could not. Offers are promises of seconds and are not stored
 //! (RFC 2131 §3.1 (2): a server need not reserve the address it offers).
 
+mod client;
 mod pool;
 
 use core::fmt;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use weft_wire::Mac;
 
+pub use client::Client;
 use pool::Pool;
 pub use pool::PoolSpec;
 
@@ -53,98 +55,6 @@ impl Address for Ipv6Addr {
     }
 }
 
-/// Who a lease belongs to: a tag byte and the identifier, cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Client(Arc<[u8]>);
-
-impl Client {
-    const HARDWARE: u8 = 0;
-    const CLIENT_ID: u8 = 1;
-    const IA: u8 = 2;
-
-    fn tagged(tag: u8, parts: &[&[u8]]) -> Self {
-        let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
-        bytes.push(tag);
-        for part in parts {
-            bytes.extend_from_slice(part);
-        }
-        Self(Arc::from(&bytes[..]))
-    }
-
-    /// A client known by hardware type and address (RFC 2131 §2, `htype` and `chaddr`).
-    #[must_use]
-    pub fn hardware(htype: u8, address: &[u8]) -> Self {
-        Self::tagged(Self::HARDWARE, &[&[htype], address])
-    }
-
-    /// A client known by its Ethernet address.
-    #[must_use]
-    pub fn mac(mac: Mac) -> Self {
-        Self::hardware(1, &mac.0)
-    }
-
-    /// A client known by its client identifier (RFC 2132 §9.14).
-    #[must_use]
-    pub fn id(id: &[u8]) -> Self {
-        Self::tagged(Self::CLIENT_ID, &[id])
-    }
-
-    /// An identity association of a DHCPv6 client (RFC 8415 §12): DUID and IAID.
-    #[must_use]
-    pub fn ia(duid: &[u8], iaid: u32) -> Self {
-        Self::tagged(Self::IA, &[&iaid.to_be_bytes(), duid])
-    }
-
-    /// The bytes to store.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The client of stored bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(Arc::from(bytes))
-    }
-}
-
-/// `mac 02:00:…`, `id 01:02:…` or `iaid 7 duid 00:01:…`.
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = |f: &mut fmt::Formatter<'_>, bytes: &[u8]| {
-            bytes.iter().enumerate().try_for_each(|(i, b)| {
-                let colon = if i == 0 { "" } else { ":" };
-                write!(f, "{colon}{b:02x}")
-            })
-        };
-        match &*self.0 {
-            [Self::HARDWARE, 1, rest @ ..] => {
-                f.write_str("mac ")?;
-                hex(f, rest)
-            }
-            [Self::HARDWARE, htype, rest @ ..] => {
-                write!(f, "hardware {htype} ")?;
-                hex(f, rest)
-            }
-            [Self::IA, a, b, c, d, rest @ ..] => {
-                write!(f, "iaid {} duid ", u32::from_be_bytes([*a, *b, *c, *d]))?;
-                hex(f, rest)
-            }
-            [_, rest @ ..] => {
-                f.write_str("id ")?;
-                hex(f, rest)
-            }
-            [] => f.write_str("id"),
-        }
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 /// How far a lease has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaseState {
@@ -171,7 +81,7 @@ pub struct Lease<A> {
     pub hostname: Option<Arc<str>>,
     /// How far it has come.
     pub state: LeaseState,
-    /// When it began, in seconds of the caller's clock.
+    /// When it was given or last prolonged, in seconds of the caller's clock.
     pub since: u64,
     /// When it ends, in seconds of the caller's clock; [`NEVER`] for never.
     pub expires: u64,
@@ -215,6 +125,8 @@ enum Class {
 pub struct LeaseBook<A: Address> {
     pools: Vec<Pool<A>>,
     leases: HashMap<A, Lease<A>>,
+    /// Stored entries that an offer of their address hides until it is taken or ends.
+    hidden: HashMap<A, Lease<A>>,
     by_client: HashMap<(PoolId, Client), A>,
     expiry: BTreeSet<(PoolId, Class, u64, A)>,
     declined: BTreeSet<(u64, A)>,
@@ -227,22 +139,21 @@ impl<A: Address> LeaseBook<A> {
         Self {
             pools: pools.into_iter().map(Pool::new).collect(),
             leases: HashMap::new(),
+            hidden: HashMap::new(),
             by_client: HashMap::new(),
             expiry: BTreeSet::new(),
             declined: BTreeSet::new(),
         }
     }
 
-    /// Replaces the pools and keeps every lease that still lies in one of their subnets. The
-    /// others are returned as changes: nobody can hold them any more.
+    /// Replaces the pools and keeps every stored lease that still lies in one of their subnets.
+    /// The others are returned as changes: nobody can hold them any more. Offers are forgotten.
     pub fn set_pools(&mut self, pools: Vec<PoolSpec<A>>) -> Vec<LeaseChange<A>> {
         let mut fresh = Self::new(pools);
         let mut lost = Vec::new();
-        for (address, lease) in core::mem::take(&mut self.leases) {
-            if fresh.pool_of(address).is_some() {
-                fresh.put(lease);
-            } else if lease.state != LeaseState::Offered {
-                lost.push(LeaseChange { address, before: Some(lease), after: None });
+        for lease in self.stored() {
+            if !fresh.load(lease.clone()) {
+                lost.push(LeaseChange { address: lease.address, before: Some(lease.clone()), after: None });
             }
         }
         lost.sort_by_key(|change| change.address);
@@ -286,6 +197,12 @@ impl<A: Address> LeaseBook<A> {
     /// Every entry, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Lease<A>> {
         self.leases.values()
+    }
+
+    /// Every entry that the changes so far made durable, in no order: what a restart begins with.
+    pub fn stored(&self) -> impl Iterator<Item = &Lease<A>> {
+        let shown = self.leases.values().filter(|lease| lease.state != LeaseState::Offered);
+        shown.chain(self.hidden.values())
     }
 
     /// The entry of an address.
@@ -374,30 +291,53 @@ impl<A: Address> LeaseBook<A> {
                 });
                 match &after {
                     Some(after) => drop(self.put(after.clone())),
-                    None => drop(self.take(old.address)),
+                    None => self.forget_offer(old.address),
                 }
                 if durable {
                     changes.push(LeaseChange { address: old.address, before: Some(old), after });
                 }
             }
         }
-        let after = lease.clone();
-        let before = self.put(lease).filter(|old| old.state != LeaseState::Offered);
-        if after.state != LeaseState::Offered {
-            changes.push(LeaseChange { address: after.address, before, after: Some(after) });
+        let (address, durable) = (lease.address, lease.state != LeaseState::Offered);
+        let after = durable.then(|| lease.clone());
+        let before = match self.put(lease) {
+            Some(old) if old.state != LeaseState::Offered && !durable => {
+                self.hidden.insert(address, old);
+                None
+            }
+            Some(old) if old.state == LeaseState::Offered && durable => self.hidden.remove(&address),
+            old => old,
+        };
+        if durable {
+            changes.push(LeaseChange { address, before, after });
         }
         changes
     }
 
+    /// Takes an offer back, if the entry is one; what it hid is seen again.
+    pub fn forget_offer(&mut self, address: A) {
+        if self.leases.get(&address).is_some_and(|lease| lease.state == LeaseState::Offered) {
+            self.take(address);
+            self.hidden.remove(&address).map(|lease| self.put(lease));
+        }
+    }
+
     /// Removes the entry of an address: an administrator's wish, or a port that is gone.
     pub fn remove(&mut self, address: A) -> Option<LeaseChange<A>> {
-        let before = self.take(address).filter(|old| old.state != LeaseState::Offered)?;
+        let hidden = self.hidden.remove(&address);
+        let before = self.take(address).filter(|old| old.state != LeaseState::Offered).or(hidden)?;
         Some(LeaseChange { address, before: Some(before), after: None })
     }
 
-    /// Undoes a change that could not be made durable, unless the entry changed since.
+    /// Undoes a change that could not be made durable, unless the entry changed since. Changes
+    /// of one message are undone last first.
     pub fn revert(&mut self, change: &LeaseChange<A>) {
-        if self.leases.get(&change.address) == change.after.as_ref() {
+        let offered =
+            self.leases.get(&change.address).is_some_and(|lease| lease.state == LeaseState::Offered);
+        if offered && self.hidden.get(&change.address) == change.after.as_ref() {
+            self.hidden.remove(&change.address);
+            change.before.clone().map(|before| self.hidden.insert(change.address, before));
+        } else if self.leases.get(&change.address) == change.after.as_ref() {
             match &change.before {
                 Some(before) => drop(self.put(before.clone())),
                 None => drop(self.take(change.address)),

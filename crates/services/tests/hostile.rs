@@ -161,7 +161,8 @@ fn the_samples_are_answered() {
         assert!(server.handle_frame(&envelope.seal(&request).unwrap(), 0).reply.is_some(), "{kind} {mac}");
     }
     for kind in [1, 3, 5, 6, 8, 9, 11] {
-        let inner = weft_services::dhcp6::message::Message::parse(&request6(kind)).unwrap();
+        let bytes = request6(kind);
+        let inner = weft_services::dhcp6::message::Message::parse(&bytes).unwrap();
         assert_eq!(inner.relays.len(), 1);
     }
 }

@@ -16,11 +16,13 @@ pub mod option;
 
 mod answer;
 mod hosts;
+mod outcome;
 mod server;
 mod write;
 
 pub use config::{Boot, Config, Host, HostId, Options, Subnet};
-pub use server::{Event, Ignored, NakReason, Outcome, Server};
+pub use outcome::{Event, Ignored, NakReason, Outcome};
+pub use server::Server;
 
 /// The port servers and relays listen on (RFC 2131 §4.1).
 pub const SERVER_PORT: u16 = 67;

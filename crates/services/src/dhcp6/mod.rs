@@ -10,11 +10,14 @@
 pub mod config;
 pub mod message;
 
+mod hosts;
+mod outcome;
 mod server;
 mod write;
 
 pub use config::{Config, Host, HostId, Options, Subnet};
-pub use server::{Event, Ignored, Outcome, Server};
+pub use outcome::{Event, Ignored, Outcome};
+pub use server::Server;
 
 /// The port clients listen on (RFC 8415 §7.2).
 pub const CLIENT_PORT: u16 = 546;

@@ -1,119 +1,22 @@
 //! Which message gets which reply? (RFC 8415 §16, §18.3)
 
 use core::net::{IpAddr, Ipv6Addr};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_wire::Mac;
 
-use super::config::{Config, Host, HostId, Subnet};
-use super::message::{Ia, Kind, Message, ParseError, Status, code};
+use super::config::{Config, Host, HostId};
+use super::hosts::{Scope, Who};
+use super::message::{Ia, Kind, Message, Status, code};
+use super::outcome::{Event, Ignored, Outcome};
 use super::write::Writer;
 use super::{CLIENT_PORT, SERVER_PORT};
 use crate::dhcp4::option::label;
 use crate::frame::{Datagram, Envelope, link_local};
-use crate::lease::{Changes, Client, Lease, LeaseBook, LeaseChange, LeaseState, NEVER, PoolSpec};
+use crate::lease::{Changes, Client, Lease, LeaseBook, LeaseChange, LeaseState, NEVER};
 
 /// Most associations answered in one message.
 const MAX_IAS: usize = 4;
-
-/// What is to be done about a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub struct Outcome {
-    /// The frame to send, once `changes` are durable.
-    pub reply: Option<Vec<u8>>,
-    /// What must be durable before.
-    pub changes: Changes<Ipv6Addr>,
-    /// What happened.
-    pub event: Event,
-}
-
-/// What happened, for logs and counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A message was answered; the address is the first that was offered, given or taken back.
-    Answered(Kind, Option<Ipv6Addr>),
-    /// A message was passed over in silence.
-    Ignored(Ignored),
-}
-
-/// Why a message got no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Ignored {
-    /// The frame holds no datagram to a server.
-    #[error("not a datagram to a DHCPv6 server")]
-    NotForServer,
-    /// The datagram holds no message.
-    #[error(transparent)]
-    Parse(ParseError),
-    /// A message that RFC 8415 §16 says to discard: without what it needs, or with what it must
-    /// not have.
-    #[error("a message that clients do not send")]
-    Nonsense,
-    /// No subnet for this relay or link.
-    #[error("no subnet for this client")]
-    NoSubnet,
-    /// Meant for another server.
-    #[error("meant for another server")]
-    OtherServer,
-    /// Nothing can be said about these addresses (CONFIRM without any).
-    #[error("nothing to confirm")]
-    NothingToConfirm,
-}
-
-impl From<Ignored> for Outcome {
-    fn from(why: Ignored) -> Self {
-        Self { reply: None, changes: Changes::new(), event: Event::Ignored(why) }
-    }
-}
-
-#[derive(Debug)]
-struct Scope {
-    subnet: Subnet,
-    hosts: HashMap<HostId, Host>,
-    options: Vec<(u16, Vec<u8>)>,
-}
-
-impl Scope {
-    fn new(mut subnet: Subnet) -> Self {
-        let hosts = core::mem::take(&mut subnet.hosts);
-        let options = subnet.options.encode();
-        Self { hosts: hosts.into_iter().map(|host| (host.id.clone(), host)).collect(), subnet, options }
-    }
-
-    fn pool(&self) -> PoolSpec<Ipv6Addr> {
-        let mut reserved = self.subnet.reserved.clone();
-        reserved.extend(self.hosts.values().filter_map(|host| host.address));
-        // The subnet-router anycast address (RFC 4291 §2.6.1).
-        reserved.push(self.subnet.network);
-        let (network, prefix_len) = (self.subnet.network, self.subnet.prefix_len);
-        PoolSpec { network, prefix_len, ranges: self.subnet.ranges.clone(), reserved }
-    }
-
-    fn host(&self, who: &Who<'_>) -> Option<&Host> {
-        let by_duid = self.hosts.get(&HostId::Duid(who.duid.to_vec()));
-        by_duid.or_else(|| self.hosts.get(&HostId::Mac(who.mac?)))
-    }
-
-    /// T1 and T2 (RFC 8415 §21.4).
-    fn times(&self) -> (u32, u32) {
-        let preferred = self.subnet.preferred_seconds.min(self.subnet.valid_seconds);
-        let forever = preferred == u32::MAX;
-        let t1 = if forever { preferred } else { preferred / 2 };
-        let t2 = if forever { preferred } else { (u64::from(preferred) * 4 / 5) as u32 };
-        let t2 = self.subnet.rebind_seconds.unwrap_or(t2).min(self.subnet.valid_seconds);
-        (self.subnet.renew_seconds.unwrap_or(t1).min(t2), t2)
-    }
-}
-
-/// Who sent a message, as far as is known.
-#[derive(Debug, Clone, Copy)]
-struct Who<'a> {
-    duid: &'a [u8],
-    mac: Option<Mac>,
-}
 
 /// The DHCPv6 server of one network: its configuration and its book of leases.
 #[derive(Debug)]

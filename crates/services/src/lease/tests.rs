@@ -191,6 +191,10 @@ proptest! {
                 prop_assert_eq!(&book.get(*address).unwrap().client, client);
             }
             prop_assert_eq!(book.expiry.len(), book.leases.len());
+            for (address, lease) in &book.hidden {
+                prop_assert_eq!(book.get(*address).unwrap().state, LeaseState::Offered);
+                prop_assert_ne!(lease.state, LeaseState::Offered);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Bytes of a case: `ip 10.0.0.1 10.0.0.2`, `u8 1`, `u16 1500`, `u32 3600`, `text abc`, or hex digits.
-pub fn bytes(text: &str) -> Vec<u8> {
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
     let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
     let words = || rest.split_whitespace();
     match kind {
@@ -26,21 +26,21 @@ pub fn bytes(text: &str) -> Vec<u8> {
 
 /// A DHCPv4 message taken apart by hand: fixed fields, and options in the order they stand.
 #[derive(Debug)]
-pub struct Reply4 {
-    pub op: u8,
-    pub flags: u16,
-    pub ciaddr: Ipv4Addr,
-    pub yiaddr: Ipv4Addr,
-    pub siaddr: Ipv4Addr,
-    pub giaddr: Ipv4Addr,
-    pub sname: String,
-    pub file: String,
-    pub order: Vec<u8>,
-    pub options: BTreeMap<u8, Vec<u8>>,
+pub(crate) struct Reply4 {
+    pub(crate) op: u8,
+    pub(crate) flags: u16,
+    pub(crate) ciaddr: Ipv4Addr,
+    pub(crate) yiaddr: Ipv4Addr,
+    pub(crate) siaddr: Ipv4Addr,
+    pub(crate) giaddr: Ipv4Addr,
+    pub(crate) sname: String,
+    pub(crate) file: String,
+    pub(crate) order: Vec<u8>,
+    pub(crate) options: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Reply4 {
-    pub fn read(b: &[u8]) -> Self {
+    pub(crate) fn read(b: &[u8]) -> Self {
         let ip = |at: usize| Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]);
         let text = |r: std::ops::Range<usize>| {
             let field = &b[r];

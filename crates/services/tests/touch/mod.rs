@@ -26,7 +26,7 @@ fn datagram(payload: &[u8], v6: bool) -> Datagram<'_> {
 }
 
 /// A DHCPv4 server with little room and something of everything.
-pub fn server4() -> dhcp4::Server {
+pub(crate) fn server4() -> dhcp4::Server {
     let ip = |d| Ipv4Addr::new(10, 0, 0, d);
     let mut subnet = dhcp4::Subnet::new(ip(0), 24, ip(1));
     subnet.ranges = vec![(ip(10), ip(20))];
@@ -42,7 +42,7 @@ pub fn server4() -> dhcp4::Server {
 }
 
 /// A DHCPv6 server of the same kind.
-pub fn server6() -> dhcp6::Server {
+pub(crate) fn server6() -> dhcp6::Server {
     let ip = |d| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, d);
     let mut subnet = dhcp6::Subnet::new(ip(0), 64);
     subnet.ranges = vec![(ip(0x10), ip(0x20))];
@@ -54,7 +54,7 @@ pub fn server6() -> dhcp6::Server {
 
 /// Handles `data` as a frame and as a payload, by both families. Laws: a reply can be read again
 /// and is no request; what changed lies in the book as the change says; an address has one holder.
-pub fn dhcp(data: &[u8]) {
+pub(crate) fn dhcp(data: &[u8]) {
     let (mut four, mut six) = (server4(), server6());
     for now in [0, 5, 10_000] {
         for outcome in [four.handle_frame(data, now), four.handle(&datagram(data, false), now)] {
@@ -80,7 +80,7 @@ pub fn dhcp(data: &[u8]) {
 
 /// Handles `data` as a query by both transports, as a forwarder's response, and as a stream.
 /// Laws: an answer has the query's id, is a response, and is no longer than it may be.
-pub fn dns(data: &[u8]) {
+pub(crate) fn dns(data: &[u8]) {
     let mut server = dns::Server::new(dns::Config {
         domain: Some("lab.test".into()),
         subnets: vec![("10.0.0.0".parse().expect("an address"), 24)],
