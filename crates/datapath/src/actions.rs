@@ -172,7 +172,7 @@ impl Executor {
 
     /// Encapsulates frames natively and applies `actions` to the results. `last`: they are not needed after.
     fn push_tunnel(&mut self, slots: &[Slot], header: &EncapHeader, last: bool, actions: &[DpAction]) {
-        let plan = match Plan::new(header) {
+        let plan = match Plan::new(header, self.shared.egress_ports()) {
             Ok(plan) => plan,
             Err(reason) => return slots.iter().for_each(|slot| self.drop_slot(*slot, reason)),
         };

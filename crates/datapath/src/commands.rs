@@ -60,6 +60,7 @@ impl Lane {
             Command::Tune(tuning, limit, done) => {
                 self.sweeps = tuning.sweep;
                 self.flows.tune(limit, tuning.megaflows, self.now_ms);
+                self.handle().counters.flows.set(self.flows.len() as u64);
                 let _ = done.send(());
             }
             Command::Execute(packet, done) => {

@@ -333,7 +333,7 @@ pub struct RuleDrop {
     pub bytes: u64,
 }
 
-/// How the caches work, as `upcall/*` and `revalidator/*` change it.
+/// How the caches and tunnels work, as `upcall/*`, `revalidator/*` and `tnl/egress_port_range` change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// Cached flows there may be, in all lanes together.
@@ -343,6 +343,9 @@ pub struct Tuning {
     /// Whether cached flows are looked after while no packet hits them. Without it they neither expire nor are credited
     /// by themselves; those that a change made wrong are still walked again before they forward anything.
     pub sweep: bool,
+    /// First and last UDP source port of tunnels; `None`: the host's choice, or from 49152 to 65535 where outer headers
+    /// are built here (RFC 7348 §5).
+    pub egress_ports: Option<(u16, u16)>,
 }
 
 /// A datapath, as the switch uses it. All calls may block for as long as a system call or a batch takes.

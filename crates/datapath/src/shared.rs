@@ -1,7 +1,7 @@
 //! What do lanes and their control share?
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,11 +22,21 @@ pub(crate) struct Shared {
     pub(crate) sink: ControllerSink,
     pub(crate) conntrack: Conntrack,
     pub(crate) rule_drops: Arc<RuleDrops>,
+    /// First and last UDP source port of tunnels, in the high and low half; 0: not set.
+    pub(crate) egress_ports: AtomicU32,
     /// Start of every hash; random.
     pub(crate) seed: u64,
     pub(crate) lanes: Box<[LaneHandle]>,
     /// Transmit sockets of tunnels, opened when first needed.
     pub(crate) tunnel_pools: Mutex<HashMap<PoolKey, Arc<Pool>>>,
+}
+
+impl Shared {
+    /// First and last UDP source port of tunnels, if set.
+    pub(crate) fn egress_ports(&self) -> Option<(u16, u16)> {
+        let ports = self.egress_ports.load(Ordering::Relaxed);
+        (ports != 0).then_some(((ports >> 16) as u16, ports as u16))
+    }
 }
 
 /// What control sees of a lane.

@@ -1,6 +1,7 @@
 //! How are the lanes controlled? The user datapath, seen from the switch.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -87,13 +88,14 @@ impl UserDatapath {
             pipeline,
             sink,
             rule_drops: Arc::default(),
+            egress_ports: AtomicU32::new(0),
             conntrack: Conntrack::new(random(), Limits::default()),
             seed: random(),
             lanes: handles.map_err(|e| Error::os("make a lane's doorbell", e))?,
             tunnel_pools: Mutex::default(),
         });
         let flow_limit = options.flow_limit.saturating_mul(count);
-        let tuning = Mutex::new(Tuning { flow_limit, megaflows: true, sweep: true });
+        let tuning = Mutex::new(Tuning { flow_limit, megaflows: true, sweep: true, egress_ports: None });
         let mut this =
             UserDatapath { shared, ports: Mutex::default(), tuning, threads: Vec::new(), sweeper: None };
         for number in 0..count {
@@ -336,6 +338,8 @@ impl Datapath for UserDatapath {
 
     fn tune(&self, tuning: Tuning) {
         let mut now = lock(&self.tuning);
+        let ports = tuning.egress_ports.map_or(0, |(first, last)| u32::from(first) << 16 | u32::from(last));
+        self.shared.egress_ports.store(ports, Ordering::Relaxed);
         let each = tuning.flow_limit.div_ceil(self.lanes());
         self.ask_all(|done| Command::Tune(tuning, each, done));
         *now = tuning;

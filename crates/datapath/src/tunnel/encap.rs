@@ -128,7 +128,7 @@ impl TunnelTx {
             Ok(header) => header,
             Err(reason) => return drop_all(reason),
         };
-        let key = pool_key(tunnel, out);
+        let key = pool_key(tunnel, out, shared.egress_ports());
         let Some(pool) = self.pool(shared, key) else { return drop_all(DropReason::TxError) };
         let info = tx_info(tunnel, out);
         let now = now_ms();
@@ -451,7 +451,7 @@ fn finish_gre(to: &To<'_>, datagram: &mut [u8]) {
     }
 }
 
-fn pool_key(tunnel: &TunnelPort, out: &TunnelOut) -> PoolKey {
+fn pool_key(tunnel: &TunnelPort, out: &TunnelOut, ports: Option<(u16, u16)>) -> PoolKey {
     let gre = tunnel.spec.kind == TunnelKind::Gre;
     let ipv6 = out.key.is_ipv6();
     PoolKey {
@@ -461,6 +461,7 @@ fn pool_key(tunnel: &TunnelPort, out: &TunnelOut) -> PoolKey {
         // Always, whatever `csum` says: the kernel cuts no train without one (UDP_SEGMENT), and devices fill it in.
         csum: !gre,
         mark: tunnel.spec.mark,
+        ports: ports.filter(|_| !gre),
     }
 }
 

@@ -15,6 +15,8 @@ use weft_host::udp::{DatagramRx, DatagramTx, UdpOptions, UdpSocket};
 
 use crate::shared::{Shared, lock};
 
+/// Ports that are tried for a socket of a range.
+const PORTS_TRIED: usize = 64;
 /// Outer source ports of a pool.
 const POOL: usize = 16;
 
@@ -72,6 +74,8 @@ pub(crate) struct PoolKey {
     /// UDP checksum.
     pub(crate) csum: bool,
     pub(crate) mark: Option<u32>,
+    /// First and last source port; `None`: the host's choice.
+    pub(crate) ports: Option<(u16, u16)>,
 }
 
 /// Sockets to send by.
@@ -84,7 +88,7 @@ impl Pool {
     fn open(key: PoolKey) -> weft_host::Result<Self> {
         let any: IpAddr = if key.ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let mtu_discovery = if key.df { MtuDiscovery::Probe } else { MtuDiscovery::Omit };
-        let socket = || {
+        let socket = |number: usize| {
             if key.gre {
                 let options = RawOptions { receive: false, mtu_discovery, ..RawOptions::default() };
                 return RawSocket::open(GRE, any, &options).map(Socket::Raw);
@@ -99,10 +103,15 @@ impl Pool {
                 recv_buffer: 0,
                 ..UdpOptions::default()
             };
-            UdpSocket::bind(SocketAddr::new(any, 0), &options).map(Socket::Udp)
+            let bind = |port| UdpSocket::bind(SocketAddr::new(any, port), &options).map(Socket::Udp);
+            let Some((first, last)) = key.ports else { return bind(0) };
+            // Spread over the range; a port that is taken is passed over.
+            let count = usize::from(last - first) + 1;
+            let port = |n: usize| first + ((number * count / POOL + n) % count) as u16;
+            (1..count.min(PORTS_TRIED)).fold(bind(port(0)), |bound, n| bound.or_else(|_| bind(port(n))))
         };
         let count = if key.gre { 1 } else { POOL };
-        Ok(Pool { key, sockets: (0..count).map(|_| socket()).collect::<weft_host::Result<_>>()? })
+        Ok(Pool { key, sockets: (0..count).map(socket).collect::<weft_host::Result<_>>()? })
     }
 
     /// The pool for a key, opened if it is not yet. `None`: the host refused.

@@ -390,7 +390,6 @@ impl Visit for Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn specifications_change_what_they_name() {

@@ -51,11 +51,6 @@ const ABSENT: &[(&[&str], &str)] = &[
         "the switch does not speak LLDP (IEEE 802.1Q Auto Attach)",
     ),
     (&["upcall/dump-wait"], "use revalidator/wait"),
-    (
-        &["tnl/egress_port_range"],
-        "outer source ports are the host's (sysctl net.ipv4.ip_local_port_range), or 49152 to 65535 where the switch \
-         builds outer headers itself (RFC 7348 section 5)",
-    ),
 ];
 
 /// Why a command is not offered; `None`: nobody knows it.

@@ -57,9 +57,25 @@ fn memory(control: &mut Control, _: &[String]) -> Answer {
 
 fn coverage(control: &mut Control, _: &[String]) -> Answer {
     let counters = control.datapath.coverage();
-    let lines = counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name:<40} total: {n}\n"));
+    let events = &control.unixctl.tools.events;
+    let hit = counters.iter().enumerate().filter(|(_, (_, n))| *n > 0);
+    let lines = hit.map(|(i, (name, n))| {
+        let [now, minute, hour] = events.rates(i, *n);
+        format!("{name:<24} {now:5.1}/sec {minute:9.3}/sec {hour:13.4}/sec   total: {n}\n")
+    });
     let never = counters.iter().filter(|(_, n)| *n == 0).count();
-    Ok(format!("Event coverage:\n{}{never} events never hit\n", lines.collect::<String>()))
+    Ok(format!(
+        "Event coverage, avg rate over last: 5 seconds, last minute, last hour,  hash={:08x}:\n{}{never} events never \
+         hit\n",
+        digest(&counters),
+        lines.collect::<String>()
+    ))
+}
+
+/// The same as long as the same events were hit.
+fn digest(counters: &[(&str, u64)]) -> u32 {
+    let hit = counters.iter().filter(|(_, n)| *n > 0).flat_map(|(name, _)| name.bytes());
+    hit.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 fn coverage_one(control: &mut Control, args: &[String]) -> Answer {

@@ -23,6 +23,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("tnl/arp/flush", "", (0, 0), flush),
     command("tnl/arp/set", "BRIDGE IP MAC", (3, 3), set),
     command("tnl/arp/show", "", (0, 0), show),
+    command("tnl/egress_port_range", "min max", (0, 2), egress_ports),
     command("tnl/neigh/aging", "[SECS]", (0, 1), aging),
     command("tnl/neigh/flush", "", (0, 0), flush),
     command("tnl/neigh/set", "BRIDGE IP MAC", (3, 3), set),
@@ -159,6 +160,33 @@ fn aging(control: &mut Control, args: &[String]) -> Answer {
     let seconds = text.parse().ok().filter(|s| (1..=3600).contains(s)).ok_or("bad aging value")?;
     control.unixctl.tools.neighbour_seconds = seconds;
     Ok("OK\n".into())
+}
+
+/// The source ports of tunnels over UDP.
+fn egress_ports(control: &mut Control, args: &[String]) -> Answer {
+    let mut tuning = control.datapath.tuning();
+    let [min, max] = args else {
+        return Ok(match tuning.egress_ports {
+            Some((first, last)) => format!("Tunnel UDP source port range: {first}-{last}\n"),
+            None => format!(
+                "Tunnel UDP source port range: {}\n(49152-65535 for tunnels through the switch's own bridges)\n",
+                host_ports()
+            ),
+        });
+    };
+    let read = |text: &String, what: &str| {
+        text.parse::<u16>().ok().filter(|n| *n > 0).ok_or_else(|| format!("Invalid {what}."))
+    };
+    let (min, max) = (read(min, "min")?, read(max, "max")?);
+    tuning.egress_ports = Some((min.min(max), min.max(max)));
+    control.datapath.tune(tuning);
+    Ok("OK\n".into())
+}
+
+/// Ports that the host gives to sockets which ask for none.
+fn host_ports() -> String {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join("-")
 }
 
 /// `address/length`, or an address alone; bits behind the length are zero.

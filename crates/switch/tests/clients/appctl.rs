@@ -10,7 +10,7 @@ fn commands_answer_or_say_why_not() {
     let cases = [
         ("version", 0, "ovs-vswitchd (Open vSwitch) 3.1.0"),
         ("-t ovsdb-server version", 0, "ovsdb-server (Open vSwitch) 3.1.0"),
-        ("list-commands", 0, "The available commands are:\n  bond/list"),
+        ("list-commands", 0, "The available commands are:\n  bfd/set-forwarding"),
         ("-t ovsdb-server list-commands", 0, "ovsdb-server/compact"),
         (
             "nocmd",

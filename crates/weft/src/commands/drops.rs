@@ -17,8 +17,9 @@ Examples:
   weft drops --watch           what is dropped from now on, second by second
   weft drops -o json           the same for programs
 
-A reason's name is stable; `weft trace` tells which rule or port gives it to a packet. A rule is charged when it drops, or
-was the last to match before no other did; the 1,000 rules that drop most are told.";
+A reason's name is stable; `weft trace` tells which rule or port gives it to a packet.
+A rule is charged when it drops, or was the last to match before no other did; the 1,000 rules
+that drop most are told.";
 
 /// Arguments of `weft drops`.
 #[derive(Debug, clap::Args)]

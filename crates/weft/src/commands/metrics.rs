@@ -21,9 +21,9 @@ Examples:
   weft metrics -o json                         the same for other programs
   weft metrics --listen 127.0.0.1:9477         serve http://127.0.0.1:9477/metrics until interrupted
 
-Counters: packets and bytes by rule and port, drops by reason and by rule, cache hits, connections, events. Series are
-bounded: of 10,000 rules at most, and of the 1,000 that drop most; weft_rules tells how many there are.
-`ovs-appctl metrics` prints the same.";
+Counters: packets and bytes by rule and port, drops by reason and by rule, cache hits, connections,
+events. Series are bounded: of 10,000 rules at most, and of the 1,000 that drop most; weft_rules
+tells how many there are. `ovs-appctl metrics` prints the same.";
 
 /// Arguments of `weft metrics`.
 #[derive(Debug, clap::Args)]

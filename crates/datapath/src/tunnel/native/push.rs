@@ -36,10 +36,12 @@ pub(crate) struct Plan<'a> {
     numbered: bool,
     /// A UDP checksum is wanted.
     csum: bool,
+    /// First and last source port.
+    ports: (u16, u16),
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(outer: &'a EncapHeader) -> Result<Self, DropReason> {
+    pub(crate) fn new(outer: &'a EncapHeader, ports: Option<(u16, u16)>) -> Result<Self, DropReason> {
         let bad = DropReason::BadAction;
         let l3 = outer.ip_offset;
         let ip = outer.bytes.get(l3..).ok_or(bad)?;
@@ -63,6 +65,7 @@ impl<'a> Plan<'a> {
                 + Sum::of(&ip[ipv4::field::SRC..]),
             numbered: !ipv6 && ip[ipv4::field::FRAG] & 0x40 == 0,
             // Over IPv6 a checksum is due; over IPv4 zero says there is none.
+            ports: ports.unwrap_or((FIRST_PORT, u16::MAX)),
             csum: !gre && (ipv6 || rest[udp::field::CHECKSUM..][..2] != [0, 0]),
         })
     }
@@ -99,7 +102,10 @@ impl<'a> Plan<'a> {
             put(l3 + ipv4::field::CHECKSUM, (self.ip_sum + Sum::word(ip_len) + Sum::word(id)).finish());
         }
         if self.payload != 0 {
-            put(l4 + udp::field::SRC_PORT, FIRST_PORT | (hash as u16 ^ (hash >> 16) as u16) & !FIRST_PORT);
+            let (first, last) = self.ports;
+            let folded = u32::from(hash as u16 ^ (hash >> 16) as u16);
+            let share = (folded * (u32::from(last - first) + 1)) >> 16;
+            put(l4 + udp::field::SRC_PORT, first + share as u16);
             put(l4 + udp::field::LEN, l4_len);
             // A train's must be there to be cut.
             if self.csum || train {
