@@ -142,9 +142,9 @@ async fn problems_have_line_field_and_mend_and_nothing_is_half_applied() {
             "spec.network",
             "did you mean `blue`?",
         ),
-        (LAB.replace("name: blue-v4", "name: Blue"), "line 8", "metadata.name", "a-z"),
+        (LAB.replace("name: blue-v4", "name: Blue"), "line 6", "metadata.name", "\"Blue\" has characters"),
         (LAB.replace("cidr: 10.20.0.0/24", "gateway: none"), "line 9", "spec.cidr", "add it"),
-        (format!("{LAB}---\n{}", network("blue", "{}")), "line 15", "Network/blue", "keep one"),
+        (format!("{LAB}---\n{}", network("blue", "{}")), "line 16", "Network/blue", "keep one"),
         ("x: [".to_owned(), "line 1", "", "correct"),
     ];
     for (text, line, path, mend) in cases {
@@ -259,13 +259,13 @@ async fn limits_and_strange_requests() {
         ("PUT", "/apis/weft.dev/v1/networks/blue?dryRun=maybe", &network("blue", "{}"), 400, "dryRun"),
         ("PUT", "/apis/weft.dev/v1/networks/blue?dryRun=true", &network("blue", "{}"), 201, "\"blue\""),
         ("DELETE", blue, "", 404, "no Network/blue"),
-        ("PUT", blue, &network("blue", "{}"), 201, "managedFields"),
+        ("PUT", blue, &network("blue", "{mtu: 1400}"), 201, "managedFields"),
         (
             "PATCH",
             "/apis/weft.dev/v1/networks/blue?fieldManager=x",
-            &network("blue", "{mtu: 1300}"),
+            &network("blue", "{portIsolation: true}"),
             200,
-            "1300",
+            "\"manager\":\"x\"",
         ),
         ("DELETE", "/apis/weft.dev/v1/networks/blue?resourceVersion=7", "", 409, "version 2 and not 7"),
         ("DELETE", "/apis/weft.dev/v1/networks/blue?resourceVersion=2", "", 200, "Network"),
@@ -277,10 +277,10 @@ async fn limits_and_strange_requests() {
     }
     // A body without announced length is counted as it comes.
     let chunk = format!("100000\r\n{}\r\n", "#".repeat(1 << 20));
-    let head = "PUT /apis/weft.dev/v1/networks/b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "PUT /apis/weft.dev/v1/networks/b HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let (status, text) = support::send(&socket, &format!("{head}{chunk}{chunk}0\r\n\r\n")).await;
     assert_eq!(status, 413, "{text}");
-    for (bytes, want) in [("nonsense\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 404)] {
+    for (bytes, want) in [("nonsense\r\n\r\n", 400), ("GET / HTTP/1.0\r\n\r\n", 404)] {
         assert_eq!(support::send(&socket, bytes).await.0, want, "{bytes}");
     }
     let mut last = 0;

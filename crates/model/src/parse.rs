@@ -4,10 +4,13 @@
 //! that a mistake in one does not hide mistakes in others. A document is read twice: once for `kind` alone, once as
 //! that kind. The reader keeps the path, so that an error names line and field.
 
+mod explain;
+
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
+use self::explain::{explain, join, path_of, yaml_message};
 use crate::kind::Kind;
 use crate::object::{API_VERSION, Object, ObjectRef, Resource, Spec};
 use crate::problem::{MISSING, Problem, Problems, clip, nearest};
@@ -207,6 +210,19 @@ impl Header {
     }
 }
 
+/// What is wrong with a name that names nothing.
+fn bad_name(name: Option<&Value>) -> Problem {
+    let what = match name {
+        Some(Value::String(name)) => {
+            format!("{:?} {}", clip(name), check_label(name).err().unwrap_or("is no name"))
+        }
+        Some(_) => "is not text".to_owned(),
+        None => MISSING.to_owned(),
+    };
+    let mend = "write one label of a-z, 0-9 and hyphen, at most 63 long";
+    Problem { path: "metadata.name".to_owned(), ..plain(what, mend) }
+}
+
 fn header_of(value: &Value) -> Result<Header, Problem> {
     Header::deserialize(value)
         .map_err(|e| plain(clip(&e.to_string()), "write a resource with apiVersion, kind, metadata and spec"))
@@ -347,10 +363,7 @@ impl Document<'_> {
             let header = header_of(&value).map_err(place)?;
             let kind = header.check().map_err(place)?;
             let Some(object) = header.object(kind) else {
-                let mend = "write one label of a-z, 0-9 and hyphen, at most 63 long";
-                let problem =
-                    Problem { path: "metadata.name".to_owned(), ..plain("is missing or no name", mend) };
-                return Err(place(problem));
+                return Err(place(bad_name(value.pointer("/metadata/name"))));
             };
             let resource = match &typed {
                 Some(typed) => typed.clone().map_err(|p| Problem { object: Some(object.clone()), ..p }),
@@ -417,81 +430,5 @@ impl Document<'_> {
 impl Source for &Document<'_> {
     fn read<S: Spec>(self) -> Result<Object<S>, Problem> {
         self.typed()
-    }
-}
-
-/// The reader's message without the path in front and the place behind, which are told otherwise.
-fn yaml_message<'a>(text: &'a str, path: &str) -> &'a str {
-    let text = match text.split_once(": ") {
-        Some((head, rest)) if !head.contains(' ') && path.starts_with(head) => rest,
-        _ => text,
-    };
-    let end = text.rfind(" at line ").filter(|i| text[*i..].contains(" column ")).unwrap_or(text.len());
-    &text[..end]
-}
-
-/// The path as people write it; the root is the empty text.
-fn path_of(path: &serde_path_to_error::Path) -> String {
-    let text = path.to_string();
-    let text = text.strip_suffix(".?").unwrap_or(&text);
-    if text == "." || text == "?" { String::new() } else { text.to_owned() }
-}
-
-fn join(a: &str, b: &str) -> String {
-    if b.is_empty() { a.to_owned() } else { format!("{a}.{b}") }
-}
-
-/// Makes a problem of what serde says.
-fn explain(path: &str, message: &str) -> Problem {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let (mut path, mut what) = (path.to_owned(), message.to_owned());
-    let mend = match (message, quoted.as_slice()) {
-        (m, [word, known @ ..]) if m.starts_with("unknown field") => {
-            // The reader's path may end in the field itself.
-            let parent = path.strip_suffix(word).map(|p| p.trim_end_matches('.')).unwrap_or(&path).to_owned();
-            path = join_field(&parent, word);
-            what = "there is no such field".to_owned();
-            nearest(word, known)
-        }
-        (m, [word, known @ ..]) if m.starts_with("unknown variant") => {
-            what = format!("{:?} is not one of its values", clip(word));
-            nearest(word, known)
-        }
-        (m, [word, ..]) if m.starts_with("missing field") => {
-            path = join_field(&path, word);
-            what = MISSING.to_owned();
-            "add it".to_owned()
-        }
-        (m, [word, ..]) if m.starts_with("duplicate field") => {
-            path =
-                join_field(path.strip_suffix(word).map(|p| p.trim_end_matches('.')).unwrap_or(&path), word);
-            what = "is there twice".to_owned();
-            "remove one".to_owned()
-        }
-        (m, _) if m.contains("IP address") || m.contains("prefix length") => hint_address(&path).to_owned(),
-        (m, _) if m.contains("MAC address") => "write it as 52:54:00:12:34:56".to_owned(),
-        (m, _) if m.contains("expected a string") || m.contains("expected string") => {
-            "put the value in quotes".to_owned()
-        }
-        (m, _) if m.starts_with("invalid type") || m.starts_with("invalid value") => m
-            .split("expected ")
-            .nth(1)
-            .map_or_else(|| "write another value".to_owned(), |e| format!("write {e}")),
-        _ => "correct the text there".to_owned(),
-    };
-    Problem { path: clip(&path), what: clip(&what), mend, ..Problem::default() }
-}
-
-fn join_field(parent: &str, field: &str) -> String {
-    if parent.is_empty() { field.to_owned() } else { format!("{parent}.{field}") }
-}
-
-fn hint_address(path: &str) -> &'static str {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    match last.split('[').next().unwrap_or(last) {
-        "cidr" | "cidrs" | "to" => "write an address and a prefix length, such as 10.20.0.0/24",
-        "ip" if path.contains("allowedPairs") => "write an address and a prefix length, such as 10.20.0.5/32",
-        "gateway" => "write an address, auto or none",
-        _ => "write an IPv4 or IPv6 address",
     }
 }

@@ -3,7 +3,7 @@
 //! Pure but for the identity that new resources get: changes are made in a working catalog, with what is needed to undo
 //! them, and written to disk only afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weft_model::{Catalog, ObjectRef, Problem, Problems, Resource};
@@ -165,12 +165,18 @@ impl Work<'_> {
 
     /// Everything that was put must be valid and fit to the rest; nothing that is gone may be referred to.
     fn check(&self, wanted: &BTreeSet<ObjectRef>, gone: &BTreeSet<ObjectRef>) -> Result<(), StoreError> {
+        // What was there before the transaction, by resource.
+        let mut before = HashMap::new();
+        for (reference, resource) in &self.undo.0 {
+            before.entry(reference).or_insert(resource.as_ref());
+        }
+        let before = |reference: &ObjectRef| before.get(reference).copied().flatten();
         let mut problems: Vec<Problem> = Vec::new();
         for resource in wanted.iter().filter_map(|r| self.catalog.get(r)) {
             problems.extend(resource.validate());
             problems.extend(self.catalog.check(resource));
             // What was there when the resource still looked otherwise is not seen by a check against itself.
-            if let Some(before) = self.before(&resource.reference()) {
+            if let Some(before) = before(&resource.reference()) {
                 problems.extend(lost(self.catalog, before, resource));
             }
             if problems.len() > 200 {
@@ -183,7 +189,7 @@ impl Work<'_> {
         }
         for object in gone {
             let mut users = self.catalog.users(object);
-            if let Some(Resource::Subnet(subnet)) = self.before(object).map(Arc::as_ref) {
+            if let Some(Resource::Subnet(subnet)) = before(object).map(Arc::as_ref) {
                 let inside = |ip: &std::net::IpAddr| subnet.spec.cidr.contains(ip);
                 let ports = self.catalog.ports_of(&subnet.spec.network);
                 let stranded =
@@ -195,11 +201,6 @@ impl Work<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The resource before the transaction.
-    fn before(&self, reference: &ObjectRef) -> Option<&Arc<Resource>> {
-        self.undo.0.iter().find(|(r, _)| r == reference).and_then(|(_, before)| before.as_ref())
     }
 
     fn expect(&self, object: &ObjectRef, expect: Expect) -> Result<Option<Arc<Resource>>, StoreError> {

@@ -51,12 +51,11 @@ pub async fn send(socket: &Path, bytes: &str) -> (u16, String) {
     let bytes = bytes.to_owned();
     let sender = tokio::spawn(async move {
         let _ = write.write_all(bytes.as_bytes()).await;
-        // Ends the connection for those who did not ask for that.
-        let _ = write.shutdown().await;
+        write
     });
     let mut answer = Vec::new();
     let _ = read.read_to_end(&mut answer).await;
-    sender.await.unwrap();
+    drop(sender.await.unwrap());
     let text = String::from_utf8_lossy(&answer).into_owned();
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     (status, text)
