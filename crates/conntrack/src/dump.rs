@@ -71,19 +71,20 @@ impl Entry {
             Proto::Tcp(tcp) => (tcp.peers[0].scale(), tcp.peers[1].scale()),
             _ => (None, None),
         };
+        let orig = conn.orig();
         Entry {
-            proto: conn.orig.proto,
-            v6: conn.orig.v6,
-            orig: tuple(&conn.orig),
-            reply: tuple(&conn.reply),
-            zone: conn.orig.zone,
+            proto: orig.proto,
+            v6: orig.v6,
+            orig: tuple(&orig),
+            reply: tuple(&conn.reply()),
+            zone: conn.zone,
             mark: conn.mark,
-            label: conn.label,
+            label: conn.label(),
             tcp,
             scales,
-            timeout: conn.expires_ms.saturating_sub(now_ms) / 1000,
-            helper: conn.extra.as_ref().map_or(0, |e| e.alg),
-            master: conn.extra.as_ref().and_then(|e| e.master.as_ref().map(tuple)),
+            timeout: conn.expires.seconds_from(now_ms),
+            helper: conn.helped().map_or(0, |h| h.alg),
+            master: conn.master().map(tuple),
         }
     }
 
@@ -241,13 +242,14 @@ impl Filter {
                     && ports.0.is_none_or(|p| p == key.src.port)
                     && ports.1.is_none_or(|p| p == key.dst.port)
             };
-        self.zone.is_none_or(|z| z == conn.orig.zone)
-            && self.v6.is_none_or(|v| v == conn.orig.v6)
-            && self.proto.is_none_or(|p| p == conn.orig.proto)
+        let orig = conn.orig();
+        self.zone.is_none_or(|z| z == orig.zone)
+            && self.v6.is_none_or(|v| v == orig.v6)
+            && self.proto.is_none_or(|p| p == orig.proto)
             && self.mark.is_none_or(|(v, m)| conn.mark & m == v & m)
-            && self.label.is_none_or(|(v, m)| conn.label & m == v & m)
-            && ends(&conn.orig, &self.orig, &self.orig_ports)
-            && ends(&conn.reply, &self.reply, &self.reply_ports)
+            && self.label.is_none_or(|(v, m)| conn.label() & m == v & m)
+            && ends(&orig, &self.orig, &self.orig_ports)
+            && ends(&conn.reply(), &self.reply, &self.reply_ports)
     }
 }
 
@@ -262,7 +264,7 @@ pub struct ProtocolStats {
 
 impl ProtocolStats {
     pub(crate) fn add(&mut self, conn: &Conn) {
-        *self.protocols.entry(protocol(conn.orig.proto)).or_default() += 1;
+        *self.protocols.entry(protocol(conn.orig().proto)).or_default() += 1;
         if let Proto::Tcp(tcp) = &conn.proto {
             let state = tcp.peers[0].state.min(tcp.peers[1].state);
             *self.tcp.entry(state.name()).or_default() += 1;

@@ -34,6 +34,13 @@ pub(crate) struct End {
     pub(crate) port: u16,
 }
 
+impl End {
+    /// The address, if it is one of IPv4.
+    pub(crate) fn v4(&self) -> u32 {
+        u32::from_be_bytes([self.addr[12], self.addr[13], self.addr[14], self.addr[15]])
+    }
+}
+
 /// A connection as the packets of one direction name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {

@@ -4,7 +4,7 @@
 //! what is known of its connection (the `ct` section of the flow key) and how its headers are to be changed
 //! ([`Edits`]); the caller changes them, because only it knows which checksums are left to a device.
 //!
-//! `key` names connections; `shard` keeps them; `tcp` and `timeout` let them live and die; `nat` gives them addresses;
+//! `key` names connections; `shard` keeps them, `wheel` tells when they end; `tcp` and `timeout` let them live and die; `nat` gives them addresses;
 //! `related` and `helper` find packets and connections that belong to others; `reassembly` makes datagrams of
 //! fragments.
 //!
@@ -26,6 +26,7 @@ mod shard;
 mod tcp;
 mod timeout;
 mod tracker;
+mod wheel;
 
 pub use dump::{Detailed, Entry, EntryTuple, Filter, ProtocolStats};
 pub use key::{Key, state};

@@ -6,8 +6,9 @@
 
 use hashbrown::HashTable;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Tick};
 use crate::key::Key;
+use crate::wheel::Wheel;
 
 /// Number of shards; a power of two.
 pub(crate) const SHARDS: usize = 64;
@@ -40,8 +41,8 @@ pub(crate) struct Shard {
     aliases: HashTable<Alias>,
     slab: Vec<Vec<Option<Conn>>>,
     free: Vec<u32>,
-    /// Where the sweep goes on.
-    cursor: u32,
+    /// Which connections are to be looked at when.
+    wheel: Wheel,
 }
 
 /// The shard of a hash. Not by its highest bits: of those the hash table makes its tags, which would then be the same
@@ -58,9 +59,9 @@ impl Shard {
     /// What a key of this shard leads to.
     pub(crate) fn find(&self, hash: u64, key: &Key) -> Option<Found> {
         let slab = &self.slab;
-        let names = |slot: &u32| at(slab, *slot).is_some_and(|c| c.orig == *key || c.reply == *key);
+        let names = |slot: &u32| at(slab, *slot).is_some_and(|c| c.is_orig(key) || c.is_reply(key));
         if let Some(slot) = self.index.find(hash, names) {
-            let reply = at(slab, *slot).is_some_and(|c| c.orig != *key);
+            let reply = at(slab, *slot).is_some_and(|c| !c.is_orig(key));
             return Some(Found::Here { slot: *slot, reply });
         }
         let alias = self.aliases.find(hash, |a| a.key == *key)?;
@@ -87,7 +88,8 @@ impl Shard {
     }
 
     /// Enters a connection whose original direction has this hash.
-    pub(crate) fn insert(&mut self, hash: u64, conn: Conn, rehash: impl Fn(&Key) -> u64) -> u32 {
+    pub(crate) fn insert(&mut self, hash: u64, conn: Conn, now: Tick, rehash: impl Fn(&Key) -> u64) -> u32 {
+        let expires = conn.expires;
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -101,13 +103,14 @@ impl Shard {
         };
         self.slab[slot as usize / CHUNK][slot as usize % CHUNK] = Some(conn);
         let slab = &self.slab;
-        self.index.insert_unique(hash, slot, |s| at(slab, *s).map_or(0, |c| rehash(&c.orig)));
+        self.index.insert_unique(hash, slot, |s| at(slab, *s).map_or(0, |c| rehash(&c.orig())));
+        self.wheel.begin(slot, expires, now);
         slot
     }
 
     /// Takes a connection out.
     pub(crate) fn remove(&mut self, slot: u32, rehash: impl Fn(&Key) -> u64) -> Option<Conn> {
-        let hash = rehash(&at(&self.slab, slot)?.orig);
+        let hash = rehash(&at(&self.slab, slot)?.orig());
         if let Ok(entry) = self.index.find_entry(hash, |s| *s == slot) {
             entry.remove();
         }
@@ -131,26 +134,64 @@ impl Shard {
         }
     }
 
-    /// Looks at the next `budget` slots and takes out those whose time is over.
+    /// A connection ends sooner than it was to until now.
+    pub(crate) fn hasten(&mut self, slot: u32, expires: Tick, now: Tick) {
+        self.wheel.hasten(slot, expires, now);
+    }
+
+    /// Takes out connections whose time is over, as far as the wheel knows them: all but those of the last seconds.
+    /// About `budget` are looked at.
     pub(crate) fn sweep(
         &mut self,
-        now_ms: u64,
+        now: Tick,
         budget: usize,
         rehash: impl Fn(&Key) -> u64 + Copy,
-    ) -> Vec<Conn> {
-        let slots = self.slab.last().map_or(0, |last| (self.slab.len() - 1) * CHUNK + last.len()) as u32;
-        let mut out = Vec::new();
-        for _ in 0..budget.min(slots as usize) {
-            if self.cursor >= slots {
-                self.cursor = 0;
-            }
-            let slot = self.cursor;
-            self.cursor += 1;
-            if at(&self.slab, slot).is_some_and(|c| c.expires_ms <= now_ms) {
-                out.extend(self.remove(slot, rehash));
-            }
+        gone: &mut Vec<Conn>,
+    ) {
+        let mut left = budget;
+        while left > 0
+            && let Some(slot) = self.wheel.due(now)
+        {
+            left -= 1;
+            self.settle(slot, now, rehash, gone);
         }
-        out
+    }
+
+    /// Takes out all connections whose time is over.
+    pub(crate) fn reap(&mut self, now: Tick, rehash: impl Fn(&Key) -> u64 + Copy, gone: &mut Vec<Conn>) {
+        self.sweep(now, usize::MAX, rehash, gone);
+        for slot in self.wheel.take_current(now) {
+            self.settle(slot, now, rehash, gone);
+        }
+    }
+
+    /// Takes a connection out if its time is over, or says when to look at it next.
+    fn settle(&mut self, slot: u32, now: Tick, rehash: impl Fn(&Key) -> u64 + Copy, gone: &mut Vec<Conn>) {
+        match at(&self.slab, slot).map(|conn| conn.expires) {
+            Some(expires) if expires.since(now) > 0 => self.wheel.begin(slot, expires, now),
+            _ => gone.extend(self.remove(slot, rehash)),
+        }
+    }
+
+    /// Takes out a connection that is not assured, of those that are looked at from a place on, as many as are `left`:
+    /// the one that ends first.
+    pub(crate) fn give_way(
+        &mut self,
+        from: u64,
+        left: &mut usize,
+        now: Tick,
+        rehash: impl Fn(&Key) -> u64 + Copy,
+    ) -> Option<Conn> {
+        let slots = self.slab.last().map_or(0, |last| (self.slab.len() - 1) * CHUNK + last.len());
+        let look_at = slots.min(*left);
+        *left -= look_at;
+        let places = (0..look_at).map(|i| ((from as usize % slots) + i) % slots);
+        let weak = places.filter_map(|slot| {
+            let conn = at(&self.slab, slot as u32).filter(|conn| !conn.proto.is_assured())?;
+            Some((conn.expires.since(now), slot as u32))
+        });
+        let (_, slot) = weak.min()?;
+        self.remove(slot, rehash)
     }
 
     /// Bytes of memory.
@@ -159,5 +200,6 @@ impl Shard {
             + self.index.allocation_size()
             + self.aliases.allocation_size()
             + self.free.capacity() * size_of::<u32>()
+            + self.wheel.memory()
     }
 }

@@ -13,7 +13,7 @@ use weft_wire::checksum::Sum;
 use weft_wire::locate::{Ip, Located};
 use weft_wire::{EtherType, IpProto};
 
-use crate::conn::{Conn, Proto};
+use crate::conn::{Conn, Proto, Tick};
 use crate::expect::Expectations;
 use crate::key::{Key, NoKey, state};
 use crate::ports::Pools;
@@ -96,7 +96,11 @@ pub struct Conntrack {
     pools: Mutex<Pools>,
     /// How many such there are, so that nobody asks in vain.
     pooling: AtomicUsize,
+    /// Names of replies that are free again, which the maps do not know yet.
+    given_back: Mutex<Vec<Key>>,
     created: AtomicU64,
+    /// When the connections may next be searched for those that are over.
+    next_reap_ms: AtomicU64,
 }
 
 /// A packet understood.
@@ -136,7 +140,9 @@ impl Conntrack {
             random: AtomicU64::new(seed | 1),
             pools: Mutex::default(),
             pooling: AtomicUsize::new(0),
+            given_back: Mutex::default(),
             created: AtomicU64::new(0),
+            next_reap_ms: AtomicU64::new(0),
         }
     }
 
@@ -238,15 +244,22 @@ impl Conntrack {
                 drop(shard);
                 shard = self.shards[usize::from(home)].lock();
                 // It may have gone meanwhile, and another be in its place.
-                if shard.get_mut(slot).is_none_or(|c| c.reply != *key) {
+                if shard.get_mut(slot).is_none_or(|c| !c.is_reply(key)) {
                     return None;
                 }
                 (shard, slot, true)
             }
         };
+        let now = Tick::of(now_ms);
         let conn = guard.get_mut(slot)?;
-        if conn.expires_ms > now_ms {
-            return Some(look(conn, reply));
+        if !conn.is_over(now) {
+            let before = conn.expires;
+            let result = look(conn, reply);
+            let expires = conn.expires;
+            if expires.since(before) < 0 {
+                guard.hasten(slot, expires, now);
+            }
+            return Some(result);
         }
         let gone = guard.remove(slot, |k| self.hash(k));
         drop(guard);
@@ -318,19 +331,19 @@ impl Conntrack {
         if matches!(fit, Fit::Invalid | Fit::Reopens) {
             return out;
         }
-        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto);
+        conn.expires = Tick::after(now_ms, limits.policy(spec.zone).lifetime_ms(&conn.proto));
         out.bits = if established { state::EST } else { state::NEW };
         if reply {
             out.bits |= state::RPL;
         }
-        if conn.extra.as_ref().is_some_and(|e| e.master.is_some()) {
+        if conn.master().is_some() {
             out.bits |= state::REL;
         }
         if spec.commit {
             set_marks(conn, spec);
         }
-        if let Some(extra) = conn.extra.as_mut().filter(|_| spec.commit && spec.alg != 0) {
-            extra.alg = spec.alg;
+        if let Some(helped) = conn.helped_mut().filter(|_| spec.commit && spec.alg != 0) {
+            helped.alg = spec.alg;
         }
         describe(ct, conn, seen);
         if translated {
@@ -360,8 +373,8 @@ impl Conntrack {
                 ct.state |= state::RPL;
             }
             ct.mark = conn.mark;
-            ct.label = conn.label.to_be_bytes();
-            tuple(ct, &conn.orig, None);
+            ct.label = conn.label().to_be_bytes();
+            tuple(ct, &conn.orig(), None);
             let mut edits = Edits::default();
             if spec.nat.is_some() && conn.translated() {
                 ct.state |= conn.nat_bits();
@@ -431,9 +444,9 @@ fn update(conn: &mut Conn, reply: bool, seen: &Seen<'_>, check: bool) -> (Fit, b
     match &mut conn.proto {
         Proto::Tcp(tcp) => {
             let Some(mut segment) = seen.segment else { return (Fit::Invalid, false) };
-            if let Some(extra) = &conn.extra {
+            if let Some(helped) = conn.extra.as_ref().and_then(|e| e.helped.as_ref()) {
                 // Acknowledgments are of what the other end sent, not of what this one saw.
-                segment.ack = extra.shifts[usize::from(!reply)].undo(segment.ack);
+                segment.ack = helped.shifts[usize::from(!reply)].undo(segment.ack);
             }
             let fit = tcp.update(&segment, reply, check);
             (fit, fit == Fit::Valid)
@@ -467,16 +480,18 @@ fn set_marks(conn: &mut Conn, spec: &CtSpec) {
         conn.mark = conn.mark & !mask | value & mask;
     }
     if let Some((value, mask)) = spec.label {
-        conn.label = conn.label & !mask | value & mask;
+        conn.set_label(value, mask);
     }
 }
 
 /// Tells what is known of a connection.
 fn describe(ct: &mut CtKey, conn: &Conn, seen: &Seen<'_>) {
     ct.mark = conn.mark;
-    ct.label = conn.label.to_be_bytes();
-    let master = conn.extra.as_ref().and_then(|e| e.master);
-    tuple(ct, master.as_ref().unwrap_or(&conn.orig), Some(seen));
+    ct.label = conn.label().to_be_bytes();
+    match conn.master() {
+        Some(master) => tuple(ct, master, Some(seen)),
+        None => tuple(ct, &conn.orig(), Some(seen)),
+    }
 }
 
 /// Fills in the original tuple.
@@ -502,24 +517,26 @@ impl Conntrack {
     /// A connection is gone from its shard: its alias and its counts go too.
     fn departed(&self, conn: &Conn) {
         if conn.translated() {
-            let hash = self.hash(&conn.reply);
-            self.shards[shard_of(hash)].lock().remove_alias(hash, &conn.reply);
+            let reply = conn.reply();
+            let hash = self.hash(&reply);
+            self.shards[shard_of(hash)].lock().remove_alias(hash, &reply);
             if self.pooling.load(Relaxed) > 0 {
-                self.pools.lock().give_back(&conn.reply);
+                // Whoever finds a connection to be over may be holding the maps.
+                self.given_back.lock().push(reply);
             }
         }
         self.count.fetch_sub(1, Relaxed);
-        self.zone_counts[usize::from(conn.orig.zone)].fetch_sub(1, Relaxed);
-        if conn.extra.as_ref().is_some_and(|e| e.alg != 0) && self.expecting.load(Relaxed) > 0 {
+        self.zone_counts[usize::from(conn.zone)].fetch_sub(1, Relaxed);
+        if conn.helped().is_some_and(|h| h.alg != 0) && self.expecting.load(Relaxed) > 0 {
             let mut expectations = self.expectations.lock();
-            expectations.forget(&conn.orig);
+            expectations.forget(&conn.orig());
             self.expecting.store(expectations.len(), Relaxed);
         }
     }
 
     /// Takes the connection that a key names out.
     fn remove(&self, key: &Key, now_ms: u64) {
-        let Some(orig) = self.visit(key, now_ms, |conn, _| conn.orig) else { return };
+        let Some(orig) = self.visit(key, now_ms, |conn, _| conn.orig()) else { return };
         let hash = self.hash(&orig);
         let mut shard = self.shards[shard_of(hash)].lock();
         let gone = match shard.find(hash, &orig) {

@@ -196,8 +196,17 @@ fn limits_sweeping_and_flushing() {
         assert!(edits(begin(1, port, 0)).is_empty());
     }
     assert_eq!(begin(1, 4, 0), Err(DropReason::CtZoneFull));
+    let answer = |zone: u16, port: u16| {
+        let (key, _) = track(&ct, &eth().ipv4(B, A).udp(2, port).build(), &look(zone), 0);
+        assert_eq!(key.state, state::TRK | state::EST | state::RPL, "{port}");
+    };
+    (1..=3).for_each(|port| answer(1, port));
     (1..=7).for_each(|port| drop(edits(begin(2, port, 0))));
-    assert_eq!(begin(2, 9, 0), Err(DropReason::CtTableFull));
+    (1..=6).for_each(|port| answer(2, port));
+    // One was not answered: it makes room, and only that.
+    assert!(edits(begin(2, 9, 0)).is_empty());
+    answer(2, 9);
+    assert_eq!(begin(2, 10, 0), Err(DropReason::CtTableFull));
     assert_eq!(ct.zones().into_iter().collect::<Vec<_>>(), [(1, 3), (2, 7)]);
     assert_eq!(ct.flush(&Filter { zone: Some(2), orig_ports: (Some(1), None), ..Filter::default() }), 1);
     assert_eq!(ct.flush(&Filter { zone: Some(2), ..Filter::default() }), 6);
@@ -211,6 +220,51 @@ fn limits_sweeping_and_flushing() {
     assert_eq!((lines.len(), lines[0].as_str()), (3, first));
     while ct.sweep(100_000, 1000) > 0 {}
     assert_eq!((ct.count(), ct.zone_count(1)), (0, 0));
+}
+
+#[test]
+fn what_is_over_counts_no_more_though_nobody_swept() {
+    let ct = tracker();
+    ct.set_limits(|l| {
+        l.connections = 8;
+        l.zones.insert(1, 3);
+    });
+    let public = IpAddr::from(Ipv4Addr::from(PUBLIC));
+    let one_port = CtSpec {
+        nat: Some(Nat {
+            side: Some(NatSide::Src),
+            addrs: Some((public, public)),
+            ports: Some((7000, 7002)),
+            ..Nat::default()
+        }),
+        ..commit(1)
+    };
+    let begin = |port: u16, spec: &CtSpec, now| {
+        track(&ct, &eth().ipv4(A, B).udp(port, 2).build(), spec, now).1.map(|edits| edits.fields.len())
+    };
+    for now in [0, 61_000, 300_000] {
+        for port in 1..=3 {
+            let own = u16::try_from(now / 1000).unwrap() + port;
+            assert_eq!(begin(own, &one_port, now), Ok(2), "port {own} at {now}");
+        }
+        assert_eq!(begin(999, &one_port, now), Err(DropReason::CtZoneFull));
+    }
+    // Ports that connections have that are over are free.
+    ct.set_limits(|l| l.zones.clear());
+    for port in 1..=3 {
+        assert_eq!(begin(400 + port, &one_port, 400_000), Ok(2));
+    }
+    assert_eq!(begin(404, &one_port, 400_000), Err(DropReason::NatExhausted));
+    // All eight are answered, and over: room for as many others.
+    for (round, now) in [(1, 500_000), (2, 600_000)] {
+        for port in 1..=8 {
+            assert_eq!(begin(round * 100 + port, &commit(2), now), Ok(0), "{port} at {now}");
+            let answer = eth().ipv4(B, A).udp(2, round * 100 + port).build();
+            assert_eq!(track(&ct, &answer, &look(2), now).0.state & state::EST, state::EST);
+        }
+        assert_eq!(begin(99, &commit(2), now), Err(DropReason::CtTableFull));
+        assert_eq!(ct.count(), 8);
+    }
 }
 
 fn snat(zone: u16) -> CtSpec {

@@ -9,11 +9,12 @@ use weft_wire::{IpProto, tcp, tcp_option};
 use super::{
     Conntrack, CtOutcome, Edits, Limits, Patch, Seen, Splice, begins, describe, set_marks, translate, tuple,
 };
-use crate::conn::{Conn, Extra};
+use crate::conn::{Conn, Helped, Tick};
 use crate::expect::{Expectation, Expected};
 use crate::helper::{Announcement, FTP, TFTP, ftp};
 use crate::key::{End, Key, address, octets, state};
 use crate::nat::{self, Chance};
+use crate::ports::Pools;
 use crate::shard::{Alias, Found, PENDING, shard_of};
 
 /// Ports tried for an announced connection.
@@ -38,12 +39,12 @@ enum What {
 }
 
 /// What a packet of a connection announces. Sequence numbers are put right on the way.
-pub(super) fn listen(conn: &mut Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edits) -> Option<News> {
-    let extra = conn.extra.as_mut()?;
+pub(super) fn listen(conn: &Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edits) -> Option<News> {
+    let helped = conn.helped()?;
     if let Some(segment) = &seen.segment {
-        shift_sequence(extra, reply, segment.seq, segment.ack, segment.flags, seen, edits);
+        shift_sequence(helped, reply, segment.seq, segment.ack, segment.flags, seen, edits);
     }
-    let what = match (extra.alg, IpProto(conn.orig.proto)) {
+    let what = match (helped.alg, IpProto(seen.key.proto)) {
         (FTP, IpProto::TCP) => {
             let payload_at = usize::from(seen.packet.layout.payload);
             let payload = seen.packet.frame.get(payload_at..seen.packet.layout.end as usize)?;
@@ -52,11 +53,18 @@ pub(super) fn listen(conn: &mut Conn, reply: bool, seen: &Seen<'_>, edits: &mut 
         (TFTP, IpProto::UDP) if !reply => What::Tftp,
         _ => return None,
     };
-    Some(News { orig: conn.orig, reply_key: conn.reply, mark: conn.mark, label: conn.label, reply, what })
+    Some(News {
+        orig: conn.orig(),
+        reply_key: conn.reply(),
+        mark: conn.mark,
+        label: conn.label(),
+        reply,
+        what,
+    })
 }
 
 fn shift_sequence(
-    extra: &Extra,
+    helped: &Helped,
     reply: bool,
     seq: u32,
     ack: u32,
@@ -64,7 +72,7 @@ fn shift_sequence(
     seen: &Seen<'_>,
     edits: &mut Edits,
 ) {
-    let (own, other) = (extra.shifts[usize::from(reply)], extra.shifts[usize::from(!reply)]);
+    let (own, other) = (helped.shifts[usize::from(reply)], helped.shifts[usize::from(!reply)]);
     let l4 = usize::from(seen.packet.layout.l4);
     let mut put = |at: usize, old: u32, new: u32| {
         if old != new {
@@ -120,41 +128,37 @@ impl Conntrack {
         if !spec.commit {
             return Some(Ok(Edits::default()));
         }
-        if self.count.load(Relaxed) >= limits.connections {
+        let full = || self.count.load(Relaxed) >= limits.connections;
+        if full() && !(self.reap(now_ms) && !full()) && !self.give_way(now_ms) {
             return Some(Err(DropReason::CtTableFull));
         }
-        if limits.zone(spec.zone).is_some_and(|most| self.zone_count(spec.zone) >= most) {
+        let zone_full = || limits.zone(spec.zone).is_some_and(|most| self.zone_count(spec.zone) >= most);
+        if zone_full() && !(self.reap(now_ms) && !zone_full()) {
             return Some(Err(DropReason::CtZoneFull));
         }
-        let mut extra = Extra { alg: spec.alg, ..Extra::default() };
-        let mut conn = Conn {
-            orig: seen.key,
-            reply: seen.key.reversed(),
-            label: 0,
-            mark: 0,
-            expires_ms: 0,
-            proto,
-            extra: None,
-        };
+        let expires = Tick::after(now_ms, limits.policy(spec.zone).lifetime_ms(&proto));
+        let mut conn = Conn::new(&seen.key, proto, expires);
+        let mut helped = Helped { alg: spec.alg, ..Helped::default() };
         if let Some(e) = &expected {
-            (conn.mark, conn.label, extra.master) = (e.mark, e.label, Some(e.master));
+            (conn.mark, helped.master) = (e.mark, Some(e.master));
+            conn.set_label(e.label, u128::MAX);
         }
         set_marks(&mut conn, spec);
-        let helped = extra.alg != 0 || extra.master.is_some();
-        conn.extra = helped.then(|| Box::new(extra));
-        conn.expires_ms = now_ms + limits.policy(spec.zone).lifetime_ms(&conn.proto);
+        if helped.alg != 0 || helped.master.is_some() {
+            conn.extra_mut().helped = Some(Box::new(helped));
+        }
         describe(ct, &conn, seen);
         if let Some(reply) = self.translation(&seen.key, spec, expected.as_ref(), now_ms) {
             match reply {
-                Some(reply) => conn.reply = reply,
+                Some(reply) => conn.translate(reply),
                 None => return Some(Err(DropReason::NatExhausted)),
             }
         }
         let mut edits = Edits::default();
         ct.state |= conn.nat_bits();
         translate(&seen.key, &conn.outcome(false), seen.icmp_id_at, &mut edits);
-        let news = listen(&mut conn, false, seen, &mut edits);
-        if !self.enter(conn) {
+        let news = listen(&conn, false, seen, &mut edits);
+        if !self.enter(&seen.key, conn, now_ms) {
             return Some(Err(DropReason::NatExhausted));
         }
         if expected.is_some() {
@@ -184,30 +188,48 @@ impl Conntrack {
             if reply == key.reversed() {
                 return None;
             }
-            return Some(self.reserve(&reply).then_some(reply));
+            return Some(self.reserve(&reply, now_ms).then_some(reply));
         }
         nat.side?;
         let random = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
         let chance =
             Chance { seed: self.seed, random: crate::key::fold(random, self.seed ^ 0xc2b2_ae3d_27d4_eb4f) };
         let plain = key.reversed();
-        let free = |reply: &Key| if *reply == plain { !self.in_use(reply) } else { self.reserve(reply) };
-        let chosen = nat::choose(key, nat, chance, free, |reply, side, range, begin| {
-            let mut pools = self.pools.lock();
-            let found = pools.search(reply, side, range, begin, now_ms, |k| self.in_use(k), free);
-            self.pooling.store(pools.len(), Relaxed);
-            found
-        });
-        Some(chosen)
+        let free = |reply: &Key| {
+            if *reply == plain { !self.in_use(reply, now_ms) } else { self.reserve(reply, now_ms) }
+        };
+        let choose = || {
+            nat::choose(key, nat, chance, free, |reply, side, range, begin| {
+                let mut pools = self.pools.lock();
+                self.take_back(&mut pools);
+                let found = pools.search(reply, side, range, begin, now_ms, |k| self.in_use(k, now_ms), free);
+                self.pooling.store(pools.len(), Relaxed);
+                found
+            })
+        };
+        // Ports of connections that are over are free.
+        Some(choose().or_else(|| if self.reap(now_ms) { choose() } else { None }))
     }
 
-    fn in_use(&self, key: &Key) -> bool {
+    /// Tells the maps of names that are free again.
+    pub(super) fn take_back(&self, pools: &mut Pools) {
+        let names = std::mem::take(&mut *self.given_back.lock());
+        names.iter().for_each(|name| pools.give_back(name));
+    }
+
+    /// Whether a connection has the name. One whose time is over is taken out instead.
+    fn in_use(&self, key: &Key, now_ms: u64) -> bool {
         let hash = self.hash(key);
-        self.shards[shard_of(hash)].lock().find(hash, key).is_some()
+        let found = |key| self.shards[shard_of(hash)].lock().find(hash, key).is_some();
+        // What was only found to be over now is no more; a name that is being reserved stays.
+        found(key) && (self.visit(key, now_ms, |_, _| ()).is_some() || found(key))
     }
 
     /// Reserves the name of a translated connection's replies. False: it is taken.
-    fn reserve(&self, reply: &Key) -> bool {
+    fn reserve(&self, reply: &Key, now_ms: u64) -> bool {
+        if self.in_use(reply, now_ms) {
+            return false;
+        }
         let hash = self.hash(reply);
         let mut shard = self.shards[shard_of(hash)].lock();
         if shard.find(hash, reply).is_some() {
@@ -219,15 +241,16 @@ impl Conntrack {
 
     /// Enters a connection. One of the same name that another thread entered meanwhile stays. False: its replies could
     /// not be told from those of another connection, which is translated.
-    fn enter(&self, conn: Conn) -> bool {
-        let hash = self.hash(&conn.orig);
+    fn enter(&self, orig: &Key, conn: Conn, now_ms: u64) -> bool {
+        let hash = self.hash(orig);
         let home = shard_of(hash);
-        let (translated, reply, zone) = (conn.translated(), conn.reply, conn.orig.zone);
+        let (translated, reply, zone) = (conn.translated(), conn.reply(), conn.zone);
         let mut shard = self.shards[home].lock();
         // Both directions of what is not translated are of this shard.
         let ambiguous = !translated && matches!(shard.find(hash, &reply), Some(Found::There { .. }));
-        let entered = !ambiguous && shard.find(hash, &conn.orig).is_none();
-        let slot = if entered { shard.insert(hash, conn, |k| self.hash(k)) } else { PENDING };
+        let entered = !ambiguous && shard.find(hash, orig).is_none();
+        let slot =
+            if entered { shard.insert(hash, conn, Tick::of(now_ms), |k| self.hash(k)) } else { PENDING };
         drop(shard);
         if translated {
             let hash = self.hash(&reply);
@@ -311,8 +334,8 @@ impl Conntrack {
     fn lengthen(&self, orig: &Key, reply: bool, seen: &Seen<'_>, by: i32, now_ms: u64) {
         let Some(segment) = seen.segment else { return };
         self.visit(orig, now_ms, |conn, _| {
-            if let Some(extra) = &mut conn.extra {
-                extra.shifts[usize::from(reply)].note(segment.seq, by);
+            if let Some(helped) = conn.helped_mut() {
+                helped.shifts[usize::from(reply)].note(segment.seq, by);
             }
         });
     }

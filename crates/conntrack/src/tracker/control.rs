@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Conntrack;
+use crate::conn::Tick;
 use crate::dump::{Entry, Filter, ProtocolStats};
-use crate::key::Key;
+use crate::key::{Key, fold};
 use crate::reassembly::{FragmentRules, FragmentStatus};
 use crate::timeout::TimeoutPolicy;
 
@@ -106,13 +107,13 @@ impl Conntrack {
     /// Shows each connection that the filter lets through, until `show` returns false. Nothing is locked meanwhile:
     /// what comes or goes while others are shown may be shown or not.
     pub fn each(&self, filter: &Filter, now_ms: u64, mut show: impl FnMut(Entry) -> bool) {
-        let mut some = Vec::new();
+        let (mut some, now) = (Vec::new(), Tick::of(now_ms));
         for shard in &self.shards {
             for chunk in 0.. {
                 {
                     let shard = shard.lock();
                     let Some(conns) = shard.chunk(chunk) else { break };
-                    let shown = conns.iter().flatten().filter(|c| c.expires_ms > now_ms && filter.takes(c));
+                    let shown = conns.iter().flatten().filter(|c| !c.is_over(now) && filter.takes(c));
                     some.extend(shown.map(|conn| Entry::of(conn, now_ms)));
                 }
                 if !some.drain(..).all(&mut show) {
@@ -152,30 +153,69 @@ impl Conntrack {
         let mut stats = ProtocolStats::default();
         for shard in &self.shards {
             let shard = shard.lock();
-            let live = shard.iter().filter(|(_, c)| c.expires_ms > now_ms);
-            let meant = live.filter(|(_, c)| zone.is_none_or(|zone| zone == c.orig.zone));
+            let live = shard.iter().filter(|(_, c)| !c.is_over(Tick::of(now_ms)));
+            let meant = live.filter(|(_, c)| zone.is_none_or(|zone| zone == c.zone));
             meant.for_each(|(_, conn)| stats.add(conn));
         }
         stats
     }
 
-    /// Lets time pass: looks at about `budget` connections, and takes out those whose time is over. To be called again
-    /// and again; returns how many went.
+    /// Lets time pass: looks at up to about `budget` connections that may be over, and takes out those that are. To be
+    /// called again and again; returns how many went.
     pub fn sweep(&self, now_ms: u64, budget: usize) -> usize {
         let each = budget.div_ceil(self.shards.len());
-        let mut swept = 0;
+        let (now, mut gone, mut swept) = (Tick::of(now_ms), Vec::new(), 0);
         for shard in &self.shards {
-            let gone = shard.lock().sweep(now_ms, each, |k| self.hash_of(k));
+            shard.lock().sweep(now, each, |k| self.hash_of(k), &mut gone);
             swept += gone.len();
-            gone.iter().for_each(|conn| self.departed(conn));
+            gone.drain(..).for_each(|conn| self.departed(&conn));
         }
         self.reassembly.lock().expire(now_ms);
         if self.pooling.load(Relaxed) > 0 {
             let mut pools = self.pools.lock();
+            self.take_back(&mut pools);
             pools.expire(now_ms);
             self.pooling.store(pools.len(), Relaxed);
         }
         swept
+    }
+
+    /// Takes out all connections whose time is over, because there is no room or no port. Not more often than every so
+    /// many milliseconds: it takes time. Returns whether any went.
+    pub(super) fn reap(&self, now_ms: u64) -> bool {
+        const PAUSE_MS: u64 = 50;
+        let next = self.next_reap_ms.load(Relaxed);
+        if now_ms < next
+            || self.next_reap_ms.compare_exchange(next, now_ms + PAUSE_MS, Relaxed, Relaxed).is_err()
+        {
+            return false;
+        }
+        let (now, mut gone, mut any) = (Tick::of(now_ms), Vec::new(), false);
+        for shard in &self.shards {
+            shard.lock().reap(now, |k| self.hash_of(k), &mut gone);
+            any |= !gone.is_empty();
+            gone.drain(..).for_each(|conn| self.departed(&conn));
+        }
+        any
+    }
+
+    /// Has a connection that is not assured make room for another, as the kernel does. False: none was found.
+    pub(super) fn give_way(&self, now_ms: u64) -> bool {
+        const LOOKED_AT: usize = 64;
+        let random = fold(self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed), self.seed | 1);
+        let (now, mut left) = (Tick::of(now_ms), LOOKED_AT);
+        for i in 0..self.shards.len() {
+            let at = (random as usize).wrapping_add(i) % self.shards.len();
+            let gone = self.shards[at].lock().give_way(random >> 8, &mut left, now, |k| self.hash_of(k));
+            if let Some(conn) = gone {
+                self.departed(&conn);
+                return true;
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        false
     }
 
     fn hash_of(&self, key: &Key) -> u64 {
