@@ -8,16 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::actions::{self, DpAction};
-use crate::run::{Event, Headers, Machine, Passes};
+use crate::run::{Event, HASHED, Headers, Machine, Passes};
+
+/// Why a packet may come out differently. Each is explained in docs/oracle.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    /// Open vSwitch loses the innermost of three VLAN tags when the third is pushed.
+    ThirdTag,
+    /// Open vSwitch does only the rest of the rule for packets that are longer, and those that are not, than
+    /// `check_pkt_larger` says. With the bit loaded in its place it agrees.
+    LengthKnown,
+}
 
 /// The datapath actions of each pass, as printed.
 pub(crate) fn decisions(trace: &str) -> Vec<&str> {
     trace.lines().filter_map(|l| l.strip_prefix("Datapath actions: ")).map(str::trim).collect()
-}
-
-/// The masks of each pass.
-pub(crate) fn megaflows(trace: &str) -> Vec<&str> {
-    trace.lines().filter_map(|l| l.strip_prefix("Megaflow: ")).collect()
 }
 
 /// Reads a trace's passes, with the recirculations numbered by the pass that they lead to.
@@ -44,22 +49,30 @@ pub(crate) fn passes(trace: &str) -> Result<Passes, String> {
 }
 
 fn link(list: &mut [DpAction], waiting: &mut BTreeMap<&str, Vec<usize>>) -> Result<(), String> {
-    list.iter_mut().try_for_each(|action| match action {
-        DpAction::Recirc(id) => {
-            let passes = waiting.get_mut(id.as_str()).filter(|p| !p.is_empty());
-            let passes = passes.ok_or_else(|| format!("recirc({id}) was not traced"))?;
-            // The last one may be led to more than once.
-            let pass = if passes.len() > 1 { passes.pop() } else { passes.last().copied() };
-            *id = pass.unwrap_or_default().to_string();
-            Ok(())
+    let mut hashed = false;
+    for action in list {
+        match action {
+            DpAction::Recirc(id) => {
+                let passes = waiting.get_mut(id.as_str()).filter(|p| !p.is_empty());
+                *id = match passes {
+                    // The last one may be led to more than once.
+                    Some(passes) if passes.len() > 1 => passes.pop().unwrap_or_default().to_string(),
+                    Some(passes) => passes[0].to_string(),
+                    // Neither goes on behind a hash that only the datapath knows.
+                    None if hashed => HASHED.to_owned(),
+                    None => return Err(format!("recirc({id}) was not traced")),
+                };
+            }
+            DpAction::Clone(list) | DpAction::Sample(_, list) => link(list, waiting)?,
+            DpAction::CheckPktLen { greater, not_greater, .. } => {
+                link(greater, waiting)?;
+                link(not_greater, waiting)?;
+            }
+            _ => {}
         }
-        DpAction::Clone(list) | DpAction::Sample(_, list) => link(list, waiting),
-        DpAction::CheckPktLen { greater, not_greater, .. } => {
-            link(greater, waiting)?;
-            link(not_greater, waiting)
-        }
-        _ => Ok(()),
-    })
+        hashed = matches!(action, DpAction::Hash(_));
+    }
+    Ok(())
 }
 
 /// What each receiver is given, in order. Which of two receivers is served first cannot be seen.
@@ -75,30 +88,87 @@ fn by_receiver(events: &[Event]) -> BTreeMap<&str, Vec<&Event>> {
 }
 
 /// Compares two traces of a packet of this many bytes. `Err` says what is different.
-pub(crate) fn same(theirs: &str, ours: &str, headers: &Headers, length: usize) -> Result<(), String> {
-    let (theirs, ours) = (passes(theirs)?, passes(ours)?);
+pub(crate) fn same(
+    theirs: &str,
+    ours: &str,
+    headers: &Headers,
+    length: usize,
+) -> Result<BTreeSet<Rule>, String> {
+    let pair = Pair::new(theirs, ours, headers)?;
+    let mut rules = BTreeSet::new();
     let mut lengths = BTreeSet::from([length as i64]);
     let mut done = BTreeSet::new();
     while let Some(length) = lengths.pop_first() {
-        if !done.insert(length) {
-            continue;
-        }
-        let runs = [&theirs, &ours].map(|passes| Machine::run(passes, headers.clone(), length));
-        for run in &runs {
-            if let Some(e) = run.errors.first() {
-                return Err(e.clone());
-            }
-            lengths.extend(run.thresholds.iter().flat_map(|t| [*t, t + 1]));
-        }
-        let [a, b] = runs.each_ref().map(|run| by_receiver(&run.events));
-        if a != b {
-            let receivers: BTreeSet<_> = a.keys().chain(b.keys()).collect();
-            let differ = receivers.into_iter().find(|to| a.get(*to) != b.get(*to)).expect("one differs");
-            let text = |of: &BTreeMap<_, Vec<&Event>>| format!("{:?}", of.get(differ).unwrap_or(&Vec::new()));
-            return Err(format!("length {length}, {differ}:\n  OVS  {}\n  Weft {}", text(&a), text(&b)));
+        if done.insert(length) {
+            let (limits, rule) = pair.of_length(length)?;
+            rules.extend(rule);
+            lengths.extend(limits.iter().flat_map(|t| [*t, t + 1]));
         }
     }
-    Ok(())
+    Ok(rules)
+}
+
+/// Compares two traces of a packet that is longer, or is not, than every limit.
+pub(crate) fn same_extreme(
+    theirs: &str,
+    ours: &str,
+    headers: &Headers,
+    long: bool,
+) -> Result<Option<Rule>, String> {
+    let length = if long { i64::from(u16::MAX) } else { 0 };
+    Pair::new(theirs, ours, headers)?.of_length(length).map(|(_, rule)| rule)
+}
+
+/// Two traces of a packet.
+struct Pair<'a> {
+    passes: [Passes; 2],
+    headers: &'a Headers,
+    /// Whether three tags were on the packet.
+    third_tag: bool,
+}
+
+impl<'a> Pair<'a> {
+    fn new(theirs: &str, ours: &str, headers: &'a Headers) -> Result<Pair<'a>, String> {
+        let third_tag = headers.tags() + theirs.matches("push_vlan:").count() > 2;
+        Ok(Pair { passes: [passes(theirs)?, passes(ours)?], headers, third_tag })
+    }
+
+    /// Compares the outcomes for one length. Returns the limits of lengths that were met, and a rule that explains what
+    /// is different.
+    fn of_length(&self, length: i64) -> Result<(BTreeSet<i64>, Option<Rule>), String> {
+        let runs = self.passes.each_ref().map(|p| Machine::run(p, self.headers.clone(), length));
+        if let Some(e) = runs.iter().find_map(|run| run.errors.first()) {
+            return Err(e.clone());
+        }
+        let limits = runs.iter().flat_map(|run| run.thresholds.iter().copied()).collect();
+        let [a, b] = runs.each_ref().map(|run| by_receiver(&run.events));
+        let alike = |a: &Vec<&Event>, b: &Vec<&Event>| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.agrees_but_for_lost_tags(b))
+        };
+        if a == b {
+            Ok((limits, None))
+        } else if self.third_tag
+            && a.keys().eq(b.keys())
+            && a.values().zip(b.values()).all(|(a, b)| alike(a, b))
+        {
+            Ok((limits, Some(Rule::ThirdTag)))
+        } else {
+            Err(format!("length {length}, {}", first_difference(&a, &b)))
+        }
+    }
+}
+
+type Received<'a> = BTreeMap<&'a str, Vec<&'a Event>>;
+
+/// Says what the first receiver to which something else is sent is sent.
+fn first_difference(a: &Received<'_>, b: &Received<'_>) -> String {
+    let receivers: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    let differ = receivers.into_iter().find(|to| a.get(*to) != b.get(*to)).expect("one differs");
+    let text = |of: &Received<'_>| {
+        let events = of.get(differ).into_iter().flatten();
+        events.map(|e| format!("\n    {e}")).collect::<String>()
+    };
+    format!("{differ}:\n  OVS{}\n  Weft{}", text(a), text(b))
 }
 
 #[cfg(test)]
@@ -111,7 +181,7 @@ mod tests {
         let [ovs, weft] = [ovs, weft].map(|line| {
             format!("Datapath actions: {}\n", line.replace('|', "\nrecirc(0x8) -\nDatapath actions: "))
         });
-        same(&ovs, &weft, &Headers::of(&key), 100).is_ok()
+        same(&ovs, &weft, &Headers::of(&key), 100) == Ok(BTreeSet::new())
     }
 
     #[test]
@@ -124,7 +194,8 @@ mod tests {
             ("pop_vlan,push_vlan(vid=5,pcp=0),push_vlan(vid=6,pcp=1),p1", "push_vlan(vid=6,pcp=1),p1"),
             ("trunc(64),set(ipv4(ttl=3)),p1,p2", "set(ipv4(ttl=3)),trunc(64),p1,p2"),
             ("check_pkt_len(size=100,gt(p1),le(p1)),p2", "p1,p2"),
-            ("ct(zone=1),recirc(0x8),p2|p1", "p2,ct(zone=1),recirc(0x8)|p1"),
+            ("clone(ct(zone=1),recirc(0x8)),p2|p1", "p2,ct(zone=1),recirc(0x8)|p1"),
+            ("hash(l4(0)),recirc(0x9)", "hash(l4(0)),recirc(0x7)"),
         ] {
             assert!(check(ovs, weft), "{ovs} and {weft}");
         }

@@ -43,6 +43,36 @@ pub(crate) struct Event {
     headers: Headers,
 }
 
+/// What a recirculation leads to that hashes the packet before: nobody knows.
+pub(crate) const HASHED: &str = "unknown";
+
+impl Event {
+    /// Whether another is the same, but for further tags beneath the outermost ones.
+    pub(crate) fn agrees_but_for_lost_tags(&self, ours: &Event) -> bool {
+        let (theirs, outer) = (&self.headers.vlans, &ours.headers.vlans);
+        if !outer.ends_with(theirs) {
+            return false;
+        }
+        let headers = Headers { vlans: theirs.clone(), ..ours.headers.clone() };
+        *self == Event { headers, ..ours.clone() }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Event { to, cut, headers: h } = self;
+        write!(
+            f,
+            "{to} {cut:?} {:#06x} vlan{:x?} mpls{:x?} {:?} {:?}",
+            h.eth_type, h.vlans, h.mpls, h.tracked, h.meters
+        )?;
+        for (name, bits) in h.fields.iter().filter(|(_, b)| **b != Bits::default()) {
+            write!(f, " {name}={:x}{}", bits.value, bits.from)?;
+        }
+        Ok(())
+    }
+}
+
 /// A traced packet's passes: the first one's actions, and those of each recirculation in the order they are met.
 #[derive(Debug, Default)]
 pub(crate) struct Passes {
@@ -132,6 +162,11 @@ impl Headers {
             mpls: p.mpls.iter().rev().copied().filter(|lse| *lse != 0).collect(),
             ..Headers::default()
         }
+    }
+
+    /// How many VLAN tags there are.
+    pub(crate) fn tags(&self) -> usize {
+        self.vlans.len()
     }
 
     fn set(&mut self, header: &str, fields: &[(String, Value)]) -> Result<(), String> {
@@ -249,6 +284,7 @@ impl<'a> Machine<'a> {
             DpAction::CtClear => h.tracked = None,
             DpAction::Hash(how) => h.tracked = Some(format!("hash {how} of {:?}", h.fields)),
             DpAction::Meter(id) => h.meters.push(id.clone()),
+            DpAction::Recirc(pass) if pass == HASHED => self.note("looked up again".to_owned(), None, h),
             DpAction::Recirc(pass) => {
                 let list = pass.parse::<usize>().ok().and_then(|i| self.passes.lists.get(i));
                 let list = list.ok_or_else(|| format!("recirc({pass}) goes nowhere"))?;
