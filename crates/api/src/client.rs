@@ -296,7 +296,7 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
 async fn refused(response: Response<Incoming>) -> ClientError {
     let status = response.status().as_u16();
     match collect(response).await.map(|bytes| serde_json::from_slice::<ErrorAnswer>(&bytes)) {
-        Ok(Ok(answer)) => ClientError::Refused(ApiError { status, body: answer.error }),
+        Ok(Ok(answer)) => ClientError::Refused(ApiError { status, body: Box::new(answer.error) }),
         Ok(Err(_)) => ClientError::Answer(format!("status {status}")),
         Err(error) => error,
     }

@@ -15,13 +15,13 @@ pub struct ApiError {
     /// HTTP status.
     pub status: u16,
     /// What is told.
-    pub body: ErrorBody,
+    pub body: Box<ErrorBody>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let body = ErrorBody { code: code.to_owned(), message: message.into(), ..ErrorBody::default() };
-        Self { status: status.as_u16(), body }
+        Self { status: status.as_u16(), body: Box::new(body) }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -88,7 +88,7 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = json(status, &ErrorAnswer { error: self.body });
+        let mut response = json(status, &ErrorAnswer { error: *self.body });
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {

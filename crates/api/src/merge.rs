@@ -192,9 +192,9 @@ fn remove(value: &mut Value, field: &str) {
 
 fn remove_at(value: &mut Value, keys: &[String]) -> bool {
     let (Value::Object(map), Some((first, rest))) = (value, keys.split_first()) else { return false };
-    if rest.is_empty() {
-        map.shift_remove(first);
-    } else if map.get_mut(first).is_some_and(|inner| remove_at(inner, rest)) && first != "spec" {
+    let gone = rest.is_empty() || map.get_mut(first).is_some_and(|inner| remove_at(inner, rest));
+    // A resource without `spec` would be none.
+    if gone && first != "spec" {
         map.shift_remove(first);
     }
     map.is_empty()

@@ -108,7 +108,7 @@ impl Following {
                 }
                 Ok(Err(error)) => {
                     self.ended = true;
-                    let error = Some(ApiError::from(error).body);
+                    let error = Some(*ApiError::from(error).body);
                     let kind = WatchEventType::Error;
                     write(
                         &mut out,
