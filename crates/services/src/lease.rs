@@ -130,6 +130,7 @@ pub struct LeaseBook<A: Address> {
     by_client: HashMap<(PoolId, Client), A>,
     expiry: BTreeSet<(PoolId, Class, u64, A)>,
     declined: BTreeSet<(u64, A)>,
+    by_mac: BTreeSet<(Mac, A)>,
 }
 
 impl<A: Address> LeaseBook<A> {
@@ -143,6 +144,7 @@ impl<A: Address> LeaseBook<A> {
             by_client: HashMap::new(),
             expiry: BTreeSet::new(),
             declined: BTreeSet::new(),
+            by_mac: BTreeSet::new(),
         }
     }
 
@@ -377,6 +379,15 @@ impl<A: Address> LeaseBook<A> {
         self.declined.range((core::ops::Bound::Excluded((now, high)), core::ops::Bound::Unbounded)).count()
     }
 
+    /// Number of addresses that an Ethernet address holds or was offered, under whatever names.
+    #[must_use]
+    pub fn held_by(&self, mac: Mac, now: u64) -> usize {
+        let range = (mac, A::from_number(0))..=(mac, A::from_number(u128::MAX));
+        let live =
+            |(_, address): &&(Mac, A)| self.leases.get(address).is_some_and(|lease| lease.expires > now);
+        self.by_mac.range(range).filter(live).count()
+    }
+
     fn class(&self, pool: PoolId, lease: &Lease<A>) -> Class {
         match lease.state {
             _ if !self.is_dynamic(pool, lease.address) => Class::Fixed,
@@ -403,6 +414,7 @@ impl<A: Address> LeaseBook<A> {
                 self.by_client.insert((pool, lease.client.clone()), address);
             }
         }
+        lease.mac.map(|mac| self.by_mac.insert((mac, address)));
         self.leases.insert(address, lease);
         old
     }
@@ -419,6 +431,7 @@ impl<A: Address> LeaseBook<A> {
     fn unlink(&mut self, address: A) -> Option<Lease<A>> {
         let old = self.leases.remove(&address)?;
         self.declined.remove(&(old.expires, address));
+        old.mac.map(|mac| self.by_mac.remove(&(mac, address)));
         if let Some(pool) = self.pool_of(address) {
             for class in [Class::Offer, Class::Dynamic, Class::Fixed] {
                 self.expiry.remove(&(pool, class, old.expires, address));

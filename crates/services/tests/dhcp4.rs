@@ -34,6 +34,7 @@ struct Case {
 struct ServerSpec {
     not_authoritative: bool,
     probe: bool,
+    per_mac: Option<usize>,
     subnets: Vec<SubnetSpec>,
 }
 
@@ -111,6 +112,8 @@ struct Send {
     mac: u8,
     broadcast: bool,
     hops: u8,
+    /// Last byte of the frame's source, when it is not the client's.
+    from: Option<u8>,
     ciaddr: Option<Ipv4Addr>,
     giaddr: Option<Ipv4Addr>,
     src: Option<Ipv4Addr>,
@@ -217,6 +220,7 @@ fn server(spec: &ServerSpec) -> Server {
         authoritative: !spec.not_authoritative,
         probe: spec.probe,
         subnets: spec.subnets.iter().map(subnet).collect(),
+        per_mac: spec.per_mac.unwrap_or(16),
         ..Config::new(mac(0xfe))
     })
 }
@@ -254,7 +258,7 @@ fn request(send: &Send) -> Vec<u8> {
         b
     });
     let envelope = Envelope {
-        mac_src: mac(if send.giaddr.is_some() { 0xaa } else { send.mac }),
+        mac_src: mac(send.from.unwrap_or(if send.giaddr.is_some() { 0xaa } else { send.mac })),
         mac_dst: Mac::BROADCAST,
         tags: Tags::new(),
         src: send.src.or(send.ciaddr).unwrap_or(none).into(),

@@ -79,6 +79,8 @@ struct Step {
 struct Send {
     kind: u8,
     client: u8,
+    /// Last byte of the frame's source, when it is not the client's.
+    from: Option<u8>,
     /// Without a client identifier.
     anonymous: bool,
     /// Names the server: `this` or hex digits.
@@ -187,7 +189,7 @@ fn request(send: &Send) -> Vec<u8> {
         b = outer;
     }
     let envelope = Envelope {
-        mac_src: mac(send.client),
+        mac_src: mac(send.from.unwrap_or(send.client)),
         mac_dst: SERVER,
         tags: Tags::new(),
         src: link_local(mac(send.client)).into(),

@@ -305,7 +305,7 @@ fn cases() {
                 let (who, address) = line[1..].split_once(' ').unwrap();
                 let (zone, address) = (run.server.zone_mut(), address.parse().unwrap());
                 if line.starts_with('+') {
-                    drop(zone.set_lease(who, address))
+                    assert!(zone.set_lease(who, address), "{what}");
                 } else {
                     zone.remove_lease(who, address)
                 }

@@ -21,6 +21,13 @@ pub struct Config {
     /// Ask the caller to probe an address before it is offered to a client that did not hold it
     /// (RFC 2131 §2.2, §4.3.1).
     pub probe: bool,
+    /// A client on the link must speak from the hardware address it names (`chaddr`): what guards
+    /// frames against forged sources then guards leases, too. Relayed requests are the relay's to
+    /// check.
+    pub strict_mac: bool,
+    /// Most dynamic addresses for one Ethernet address, whatever identifiers it invents; 0 for no
+    /// limit.
+    pub per_mac: usize,
     /// Seconds an offer is kept for its client.
     pub offer_seconds: u32,
     /// Seconds a declined address is given to nobody.
@@ -28,7 +35,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// An authoritative server without subnets, that probes nothing.
+    /// An authoritative server without subnets, that probes nothing, and gives one client
+    /// 16 addresses at most.
     #[must_use]
     pub fn new(mac: Mac) -> Self {
         Self {
@@ -36,6 +44,8 @@ impl Config {
             subnets: Vec::new(),
             authoritative: true,
             probe: false,
+            strict_mac: true,
+            per_mac: 16,
             offer_seconds: 60,
             decline_seconds: 3600,
         }

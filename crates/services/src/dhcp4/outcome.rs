@@ -68,6 +68,9 @@ pub enum Ignored {
     /// A reply, or a request without what it needs.
     #[error("a message that clients do not send")]
     Nonsense,
+    /// The client speaks for another's hardware address.
+    #[error("hardware address is not the sender's")]
+    ForeignHardware,
     /// No subnet for this relay or link.
     #[error("no subnet for this client")]
     NoSubnet,

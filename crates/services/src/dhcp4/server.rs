@@ -109,6 +109,14 @@ impl Server {
         if message.hops > MAX_HOPS || (message.htype == 1 && !message.mac().is_some_and(|m| m.is_unicast())) {
             return Ignored::Nonsense.into();
         }
+        let direct = message.giaddr == Ipv4Addr::UNSPECIFIED && message.kind != Kind::Inform;
+        // A renewal may come through a router, which puts its own address on the frame; it then
+        // comes from the IP address it is about.
+        let routed = message.ciaddr != Ipv4Addr::UNSPECIFIED && datagram.src == IpAddr::V4(message.ciaddr);
+        let foreign = message.mac().is_some_and(|mac| mac != datagram.mac_src);
+        if self.config.strict_mac && direct && foreign && !routed {
+            return Ignored::ForeignHardware.into();
+        }
         let found = self.candidates(datagram, &message);
         if found.is_empty() {
             return Ignored::NoSubnet.into();
@@ -157,6 +165,12 @@ impl Server {
         })
     }
 
+    /// True when one that knows no lease of its own holds too many under other names.
+    fn greedy(&self, message: &Message<'_>, now: u64) -> bool {
+        let most = self.config.per_mac;
+        most != 0 && message.mac().is_some_and(|mac| self.book.held_by(mac, now) >= most)
+    }
+
     fn pick(&self, at: usize, message: &Message<'_>, now: u64) -> Option<Ipv4Addr> {
         let scope = self.scopes.get(at)?;
         let known = scope.known(message);
@@ -165,6 +179,9 @@ impl Server {
             return Some(address);
         }
         if scope.subnet.known_only && known.host.is_none() {
+            return None;
+        }
+        if self.book.find(at, &known.client).is_none() && self.greedy(message, now) {
             return None;
         }
         self.book.choose(at, &known.client, message.address(code::REQUESTED), now)
@@ -257,7 +274,10 @@ impl Server {
             return self.give(datagram, message, at, address, now);
         } else if fixed.is_some_and(|fixed| self.open(fixed, &known, message, now)) {
             NakReason::OtherAddress
-        } else if !self.book.is_dynamic(at, address) || (scope.subnet.known_only && known.host.is_none()) {
+        } else if !self.book.is_dynamic(at, address)
+            || (scope.subnet.known_only && known.host.is_none())
+            || (self.book.find(at, &known.client).is_none() && self.greedy(message, now))
+        {
             NakReason::NotGiven
         } else {
             return self.give(datagram, message, at, address, now);

@@ -20,6 +20,9 @@ pub struct Config {
     /// Subnets: those on the network itself, and those behind relays. None for a server that only
     /// informs.
     pub subnets: Vec<Subnet>,
+    /// Most dynamic addresses for one Ethernet address, whatever identifiers it invents; 0 for no
+    /// limit.
+    pub per_mac: usize,
     /// Seconds an advertised address is kept for its client.
     pub offer_seconds: u32,
     /// Seconds a declined address is given to nobody.
@@ -42,6 +45,7 @@ impl Config {
             duid,
             preference: 0,
             subnets: Vec::new(),
+            per_mac: 16,
             offer_seconds: 60,
             decline_seconds: 3600,
             refresh_seconds: 86_400,

@@ -289,15 +289,16 @@ impl Server {
             // RFC 8415 §18.3.4: addresses the client must give up come back with no lifetime.
             stale(Some(address)).for_each(|address| w.address(address, 0, 0));
         });
-        let held = self.book.get(address).is_some_and(|l| l.client == client && l.is_bound(now));
+        let held = self.book.get(address).filter(|l| l.client == client && l.is_bound(now));
+        let mac = held.and_then(|lease| lease.mac).or(who.mac);
         let (state, seconds) = match wish.bind {
             true => (LeaseState::Bound, valid),
-            false if held => return Some(address),
+            false if held.is_some() => return Some(address),
             false => (LeaseState::Offered, self.config.offer_seconds),
         };
         let forever = wish.bind && seconds == u32::MAX;
         let expires = if forever { NEVER } else { now.saturating_add(u64::from(seconds)) };
-        let lease = Lease { address, client, mac: who.mac, hostname: wish.name, state, since: now, expires };
+        let lease = Lease { address, client, mac, hostname: wish.name, state, since: now, expires };
         changes.extend(self.book.set(lease));
         Some(address)
     }
@@ -322,6 +323,11 @@ impl Server {
             return Some(address);
         }
         if scope.subnet.known_only && host.is_none() {
+            return None;
+        }
+        let most = self.config.per_mac;
+        let greedy = || who.mac.is_some_and(|mac| self.book.held_by(mac, now) >= most);
+        if most != 0 && self.book.find(at, client).is_none() && greedy() {
             return None;
         }
         self.book.choose(at, client, ia.addresses.first().copied(), now)
@@ -356,7 +362,10 @@ impl Server {
         let mut first = None;
         for address in ia.addresses.iter().take(8) {
             let held = self.book.get(*address).filter(|lease| {
-                lease.client == client && matches!(lease.state, LeaseState::Bound | LeaseState::Offered)
+                // DUIDs are easy to guess: who gives back must be who took.
+                let same = lease.mac.is_none() || who.mac.is_none() || lease.mac == who.mac;
+                same && lease.client == client
+                    && matches!(lease.state, LeaseState::Bound | LeaseState::Offered)
             });
             let Some(lease) = held.cloned() else { continue };
             first = first.or(Some(*address));

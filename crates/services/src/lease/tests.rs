@@ -191,6 +191,7 @@ proptest! {
                 prop_assert_eq!(&book.get(*address).unwrap().client, client);
             }
             prop_assert_eq!(book.expiry.len(), book.leases.len());
+            prop_assert_eq!(book.by_mac.len(), book.leases.values().filter(|l| l.mac.is_some()).count());
             for (address, lease) in &book.hidden {
                 prop_assert_eq!(book.get(*address).unwrap().state, LeaseState::Offered);
                 prop_assert_ne!(lease.state, LeaseState::Offered);

@@ -38,7 +38,11 @@ pub(crate) fn server4() -> dhcp4::Server {
     subnet.options.search = vec!["lab.test".into(), "a.lab.test".into()];
     subnet.options.raw = vec![(224, vec![7; 200]), (225, vec![8; 300])];
     subnet.boot = vec![dhcp4::Boot { file: "f".repeat(140), ..dhcp4::Boot::default() }];
-    dhcp4::Server::new(dhcp4::Config { subnets: vec![subnet], ..dhcp4::Config::new(SERVER) })
+    dhcp4::Server::new(dhcp4::Config {
+        subnets: vec![subnet],
+        strict_mac: false,
+        ..dhcp4::Config::new(SERVER)
+    })
 }
 
 /// A DHCPv6 server of the same kind.
