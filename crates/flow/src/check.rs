@@ -257,7 +257,10 @@ impl Checker {
             Action::PushMpls(ty) if !matches!(ty.0, 0x8847 | 0x8848) => {
                 return Err(ActionError::BadArgument("push_mpls takes 0x8847 or 0x8848"));
             }
-            Action::PushMpls(ty) => self.becomes(ty.0),
+            Action::PushMpls(ty) => {
+                self.like(self.state.meets(Prereq::Ethernet), Field::MplsLabel);
+                self.becomes(ty.0);
+            }
             Action::PopMpls(ty) => {
                 self.like(self.state.meets(Prereq::Mpls), Field::MplsLabel);
                 self.becomes(ty.0);
@@ -284,7 +287,7 @@ impl Checker {
     }
 
     fn set_field(&mut self, field: Field, value: u128, mask: u128, load: bool) -> Result<(), ActionError> {
-        if value & !mask != 0 || mask & !field.value_mask() != 0 {
+        if value & !mask != 0 || mask & !field.value_mask() != 0 || !field.accepts(value) {
             return Err(ActionError::BadValue(field));
         }
         let present = u128::from(VLAN_PRESENT);

@@ -346,6 +346,16 @@ impl Field {
         }
     }
 
+    /// Whether a value that fits the field's bits is one that the protocol has: metadata of a network service header is
+    /// of type 1 or 2, and its TTL has 6 bits (RFC 8300 §2.2).
+    pub fn accepts(self, value: u128) -> bool {
+        match self {
+            Field::NshMdtype => matches!(value, 1 | 2),
+            Field::NshTtl => value < 64,
+            _ => true,
+        }
+    }
+
     /// The field's value, right aligned. 0 for `tun_metadata` and fields the key does not carry.
     pub fn get(self, key: &FlowKey) -> u128 {
         let value = match self.info().place {

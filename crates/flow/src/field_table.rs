@@ -385,7 +385,7 @@ fields! {
         [("ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", 2, 0, "2.11")],
     // NSH, in the places of other fields: see `PacketKey`.
     NshFlags "nsh_flags" [] 8/1 Dec mask Nsh rw num!(u32, packet.nd_reserved, 24); [("NXOXM_NSH_FLAGS", 1, 0, "2.8")],
-    NshTtl "nsh_ttl" [] 6/1 Dec whole Nsh rw num!(u32, packet.nd_reserved, 16); [("NXOXM_NSH_TTL", 10, 0, "2.9")],
+    NshTtl "nsh_ttl" [] 8/1 Dec whole Nsh rw num!(u32, packet.nd_reserved, 16); [("NXOXM_NSH_TTL", 10, 0, "2.9")],
     NshMdtype "nsh_mdtype" [] 8/1 Dec whole Nsh ro num!(u32, packet.nd_reserved, 8);
         [("NXOXM_NSH_MDTYPE", 2, 0, "2.8")],
     NshNp "nsh_np" [] 8/1 Dec whole Nsh ro num!(u32, packet.nd_reserved); [("NXOXM_NSH_NP", 3, 0, "2.8")],

@@ -10,11 +10,13 @@ const MODERN: &[&str] = &[
     include_str!("data/flows-openflow15.txt"),
     include_str!("data/actions-openflow15.txt"),
     include_str!("data/nsh-openflow15.txt"),
+    include_str!("data/fields-openflow15.txt"),
 ];
 const OLD: &[&str] =
     &[include_str!("data/flows-openflow10.txt"), include_str!("data/actions-openflow10.txt")];
 const ERRORS: &str = include_str!("data/action-errors.txt");
 const BAD: &str = include_str!("data/flows-bad.txt");
+const BAD_FIELDS: &str = include_str!("data/fields-bad.txt");
 
 fn lines(data: &str) -> impl Iterator<Item = &str> {
     data.lines().filter(|l| !l.is_empty() && !l.starts_with('#'))
@@ -114,6 +116,13 @@ fn openflow_1_5() {
 #[test]
 fn openflow_1_0() {
     check(OLD, Style::OpenFlow10);
+}
+
+#[test]
+fn what_open_vswitch_refuses_of_a_field_is_refused() {
+    let taken = |text: &&str| parse_flow(text, &Syntax::default()).is_ok();
+    let taken: Vec<&str> = lines(BAD_FIELDS).filter(taken).collect();
+    assert!(taken.is_empty(), "{} taken:\n{}", taken.len(), taken.join("\n"));
 }
 
 #[test]

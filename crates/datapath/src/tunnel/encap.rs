@@ -141,7 +141,9 @@ impl TunnelTx {
                 port.counters[lane].tx_drops.add(reason, 1);
                 if reason == DropReason::MtuExceeded {
                     let (frame, more) = as_frame(packet);
+                    let before = self.mtus.answers.len();
                     self.mtus.refuse(&frame, room + more, &out.key, port.number, now);
+                    self.mtus.answers[before..].iter_mut().for_each(|answer| answer.bare = bare != 0);
                 }
             }
         }

@@ -34,6 +34,8 @@ pub(crate) struct Answer {
     /// Outer header it pretends to have come with.
     pub(crate) key: TunnelKey,
     pub(crate) port: DpPort,
+    /// What it is an answer to had no Ethernet header, nor is it to have one.
+    pub(crate) bare: bool,
 }
 
 struct Path {
@@ -97,7 +99,7 @@ impl PathMtus {
         let mut key = *outer;
         key.set_src(outer.dst());
         key.set_dst(outer.src());
-        self.answers.push(Answer { frame: answer, key, port });
+        self.answers.push(Answer { frame: answer, key, port, bare: false });
     }
 }
 
@@ -111,7 +113,11 @@ impl Lane {
         while to.has_room()
             && let Some(answer) = rest.next()
         {
-            to.add(&answer.frame, answer.key, Inner { port: answer.port, options: None, bare: 0 });
+            let (frame, bare) = match vlan::network_layer(&answer.frame) {
+                Ok((l3, ethertype)) if answer.bare => (&answer.frame[l3..], ethertype.0),
+                _ => (&answer.frame[..], 0),
+            };
+            to.add(frame, answer.key, Inner { port: answer.port, options: None, bare });
         }
         let frames = to.finish();
         self.batch.begin(frames);

@@ -1,7 +1,7 @@
 //! What does `tcp,in_port=1,nw_dst=10.0.0.0/8` match?
 
 use super::Syntax;
-use super::error::{ParseError, Result};
+use super::error::{ParseError, Result, bad};
 use super::lex::{Pair, pairs};
 use super::value::{number_of, parse_option, parse_value};
 use crate::{Field, FlowKey, Match, OptionValue, VLAN_PRESENT};
@@ -106,7 +106,14 @@ pub(super) fn add_field(out: &mut Match, pair: &Pair<'_>, syntax: &Syntax<'_>) -
         return if mapped { Ok(true) } else { Err(ParseError::Unmapped(field)) };
     }
     let text = pair.value.ok_or_else(|| ParseError::MissingValue(pair.key.to_owned()))?;
+    if text == "*" {
+        out.set_masked(field, 0, 0);
+        return Ok(true);
+    }
     let (value, mask) = parse_value(field, text, syntax)?;
+    if !field.accepts(value) && mask == field.value_mask() {
+        return Err(bad(pair.key, text, "a value that the protocol has"));
+    }
     if field == Field::DlVlan && (0x1000..0xffff).contains(&value) {
         return Err(ParseError::TooLarge { field: pair.key.to_owned(), text: text.to_owned(), bits: 12 });
     }

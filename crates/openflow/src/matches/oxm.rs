@@ -104,9 +104,7 @@ fn add_field(
         return Err(ErrorCode::OFPBMC_BAD_MASK);
     }
     let port = [Field::InPort, Field::ActsetOutput].contains(&field);
-    // RFC 8300 §2.2 has two types of metadata.
-    let md_type = field == Field::NshMdtype && !matches!(value, 1 | 2);
-    if value & !full != 0 || md_type || port && OfPort(value as u32).to_u16().is_none() {
+    if value & !full != 0 || !field.accepts(value) || port && OfPort(value as u32).to_u16().is_none() {
         return Err(ErrorCode::OFPBMC_BAD_VALUE);
     }
     if !m.meets(field.prereq()) {
