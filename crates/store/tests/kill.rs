@@ -21,9 +21,8 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// The child: not a test by itself.
+/// The child: without the name of a file it has nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by the test below"]
 async fn child() {
     let Some(file) = std::env::var_os(FILE) else { return };
     let store = Embedded::open(&PathBuf::from(file), &Options::default()).unwrap();
@@ -92,7 +91,7 @@ impl Acknowledged {
 
 fn run_child(file: &Path, life: Duration, heard: &mut Acknowledged) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .args(["child", "--exact", "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .spawn()

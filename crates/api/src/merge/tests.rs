@@ -1,3 +1,5 @@
+//! Who owns what after applies, forced applies and replacements?
+
 use serde_json::json;
 use weft_model::Kind;
 

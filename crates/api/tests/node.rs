@@ -1,0 +1,57 @@
+//! What the server asks of those who know about the node.
+
+mod support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use weft_api::{App, Client, LeaseView, Limits, NodeInfo, NodeStatus, bind_unix, router, serve_unix};
+
+struct Node;
+
+impl NodeInfo for Node {
+    fn leases<'a>(
+        &'a self,
+        network: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Vec<LeaseView>> + Send + 'a>> {
+        let lease = |network: &str, address: &str| LeaseView {
+            network: network.to_owned(),
+            subnet: "s".to_owned(),
+            address: address.parse().unwrap(),
+            mac: "52:54:00:00:00:01".parse().ok(),
+            client_id: None,
+            hostname: Some("web".to_owned()),
+            port: None,
+            state: "bound".to_owned(),
+            expires: 1_700_000_000,
+        };
+        let all = [lease("blue", "10.0.0.5"), lease("green & co", "fd00::5")];
+        let some = all.into_iter().filter(move |l| network.is_none_or(|n| n == l.network)).collect();
+        Box::pin(async move { some })
+    }
+
+    fn status(&self) -> Pin<Box<dyn Future<Output = NodeStatus> + Send + '_>> {
+        let node =
+            NodeStatus { node: "n1".to_owned(), flows: 7, switch_connected: true, ..NodeStatus::default() };
+        Box::pin(async move { node })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_and_status_come_from_the_agent() {
+    let served = support::serve(Limits::default()).await;
+    let socket = served.dir.path().join("node.sock");
+    let app = App::new(served.store.clone()).with_node(Arc::new(Node));
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(serve_unix(bind_unix(&socket, 0o600).unwrap(), router(app), Limits::default(), stopped));
+    let client = Client::unix(&socket);
+    assert_eq!(client.leases(None).await.unwrap().len(), 2);
+    let some = client.leases(Some("green & co")).await.unwrap();
+    assert_eq!(some.iter().map(|l| l.address.to_string()).collect::<Vec<_>>(), ["fd00::5"]);
+    let node = client.node().await.unwrap();
+    assert_eq!((node.node.as_str(), node.flows, node.switch_connected), ("n1", 7, true));
+    // A server that is nobody's agent says so.
+    assert!(served.client.node().await.unwrap_err().to_string().contains("not the agent"));
+}
