@@ -152,6 +152,49 @@ fn any_port_and_packet_outs() {
 }
 
 #[test]
+fn a_clone_ends_with_the_action_set() {
+    let pipeline = pipeline(vec![bridge(1, (1..6).map(|n| device(1, n)).collect())]);
+    let rules = "actions=resubmit(,1),clone(output:3,resubmit(,2)),output:4
+        table=1,actions=write_actions(output:2)
+        table=2,actions=write_actions(set_field:02:00:00:00:00:07->eth_src)";
+    flows(&pipeline, 1, rules);
+    let (verdict, _) = pipeline.trace(&packet(1, PACKET), 0);
+    // What the clone wrote is in its own set only.
+    assert_eq!(common::outcome(&verdict), "(103,EthSrc(02:00:00:00:00:07),102),104,102");
+}
+
+#[test]
+fn a_traced_packet_teaches_if_it_is_there() {
+    let pipeline = pipeline(vec![bridge(1, (1..4).map(|n| device(1, n)).collect())]);
+    flows(
+        &pipeline,
+        1,
+        "actions=learn(table=1,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),NORMAL",
+    );
+    let key = packet(1, PACKET);
+    let rules = |pipeline: &weft_pipeline::Pipeline| {
+        let snapshot = pipeline.snapshot();
+        snapshot.bridge(1).expect("the bridge").tables.rules(&Default::default()).len()
+    };
+    pipeline.trace(&key, 0);
+    assert_eq!((pipeline.fdb_entries(1, 0).len(), rules(&pipeline)), (0, 1));
+    let (_, trace) = pipeline.trace_and_learn(TraceFrom::DpPort, &key, &[], 0);
+    assert!(trace.to_string().contains("-> learned that"), "{trace}");
+    assert_eq!((pipeline.fdb_entries(1, 0).len(), rules(&pipeline)), (1, 2));
+}
+
+#[test]
+fn a_packet_to_its_own_source_goes_nowhere() {
+    let pipeline = pipeline(vec![bridge(1, (1..4).map(|n| device(1, n)).collect())]);
+    flows(&pipeline, 1, "actions=NORMAL");
+    let key = common::frame(101, 1, 1, &[]);
+    // Before it is learned from, and after.
+    assert_eq!(pipeline.trace(&key, 0).1.drop, Some("hairpin-refused"));
+    assert_eq!(common::outcome(&pipeline.walk(&key, 0)), "drop:hairpin-refused");
+    assert_eq!(pipeline.trace(&key, 0).1.drop, Some("hairpin-refused"));
+}
+
+#[test]
 fn traces_are_data() {
     let pipeline = pipeline(vec![bridge(1, vec![device(1, 1), device(1, 2)])]);
     flows(&pipeline, 1, "actions=2");

@@ -50,8 +50,14 @@ pub fn twin(key: &FlowKey, verdict: &Verdict, noise: &[u64]) -> FlowKey {
     twin
 }
 
-/// Whether two verdicts are the same.
+/// Whether two verdicts are the same, found by looking at the same.
 pub fn same(a: &Verdict, b: &Verdict) -> bool {
+    same_but_for_mask(a, b) && a.mask == b.mask
+}
+
+/// Whether two verdicts are the same. What was looked at may differ: of several reasons why a rule does not match, one is
+/// enough.
+pub fn same_but_for_mask(a: &Verdict, b: &Verdict) -> bool {
     let refresh =
         a.refresh.iter().map(|r| (r.bridge, r.port)).eq(b.refresh.iter().map(|r| (r.bridge, r.port)));
     let rules = a
@@ -67,5 +73,4 @@ pub fn same(a: &Verdict, b: &Verdict) -> bool {
         && rules
         && a.effects.len() == b.effects.len()
         && a.counters.len() == b.counters.len()
-        && a.mask == b.mask
 }
