@@ -172,12 +172,16 @@ impl Work<'_> {
         }
         let before = |reference: &ObjectRef| before.get(reference).copied().flatten();
         let mut problems: Vec<Problem> = Vec::new();
+        let mut told = BTreeSet::new();
         for resource in wanted.iter().filter_map(|r| self.catalog.get(r)) {
             problems.extend(resource.validate());
             problems.extend(self.catalog.check(resource));
-            // What was there when the resource still looked otherwise is not seen by a check against itself.
-            if let Some(before) = before(&resource.reference()) {
-                problems.extend(lost(self.catalog, before, resource));
+            for dependent in dependents(self.catalog, before(&resource.reference()), resource) {
+                if !wanted.contains(&dependent) && told.insert(dependent.clone()) {
+                    problems.extend(
+                        self.catalog.get(&dependent).map(|r| self.catalog.check(r)).unwrap_or_default(),
+                    );
+                }
             }
             if problems.len() > 200 {
                 break;
@@ -285,28 +289,28 @@ impl Work<'_> {
     }
 }
 
-/// Ports whose fixed addresses a changed subnet no longer has.
-fn lost(catalog: &Catalog, before: &Resource, after: &Resource) -> Vec<Problem> {
-    let (Some(before), Some(after)) = (before.as_subnet(), after.as_subnet()) else { return Vec::new() };
-    let mut problems = Vec::new();
-    if before.spec.cidr == after.spec.cidr && before.spec.network == after.spec.network {
-        return problems;
+/// What may no longer be right when a network or subnet is changed: what is in it.
+fn dependents(catalog: &Catalog, before: Option<&Arc<Resource>>, after: &Resource) -> BTreeSet<ObjectRef> {
+    let mut found = BTreeSet::new();
+    if before.is_some_and(|before| before.same_spec(after)) {
+        return found;
     }
-    for port in catalog.ports_of(&before.spec.network) {
-        let covered = |ip: &std::net::IpAddr| {
-            catalog.subnets_of(&before.spec.network).any(|s| s.spec.cidr.contains(ip))
-        };
-        if let Some(ip) = port.spec.addresses.iter().find(|ip| !covered(ip)) {
-            problems.push(Problem {
-                object: Some(after.reference()),
-                line: None,
-                path: "spec.cidr".to_owned(),
-                what: format!("{} has {ip}, which would be outside", port.reference()),
-                mend: "move or delete the port first".to_owned(),
-            });
+    let mut inside = |network: &str| found.extend(catalog.ports_of(network).map(weft_model::Port::reference));
+    match after {
+        Resource::Network(network) if before.is_some() => {
+            inside(network.name());
+            found.extend(catalog.subnets_of(network.name()).map(weft_model::Subnet::reference));
         }
+        Resource::Subnet(subnet) => {
+            inside(&subnet.spec.network);
+            if let Some(before) = before.and_then(|b| b.as_subnet()) {
+                inside(&before.spec.network);
+            }
+            found.extend(catalog.routers_of(subnet).map(weft_model::Router::reference));
+        }
+        _ => {}
     }
-    problems
+    found
 }
 
 fn clear_status(resource: &mut Resource) {

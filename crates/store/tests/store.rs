@@ -97,7 +97,11 @@ async fn all_or_nothing_and_nothing_that_contradicts() {
     let used = store.commit(Transaction::delete(at(Kind::Subnet, "s"), Expect::Any)).await.unwrap_err();
     assert_eq!(used.to_string(), "Subnet/s is used by Port/a; delete them first");
     let moved = store.commit(Transaction::put(subnet("s", "10.9.0.0/24"), Expect::Any)).await.unwrap_err();
-    assert!(moved.to_string().contains("Port/a has 10.0.0.5"), "{moved}");
+    assert!(moved.to_string().starts_with("Port/a: spec.addresses[0]: 10.0.0.5 is in no subnet"), "{moved}");
+    let mut taken = subnet("s", "10.0.0.0/24");
+    taken.spec.gateway = "10.0.0.5".parse().unwrap();
+    let taken = store.commit(Transaction::put(taken, Expect::Any)).await.unwrap_err();
+    assert!(taken.to_string().contains("Port/a: spec.addresses[0]: 10.0.0.5 is the gateway"), "{taken}");
     let mut bad = network("m");
     bad.spec.mtu = Some(1);
     let bad = store.commit(Transaction::put(bad, Expect::Any)).await.unwrap_err();
