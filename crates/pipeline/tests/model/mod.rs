@@ -380,6 +380,16 @@ impl Model {
                 return Some(true);
             }
             match action {
+                // Such packets are dropped as a whole, which the model does not do.
+                Action::PushVlan(_)
+                | Action::SetVlanVid(_)
+                | Action::SetVlanPcp(_)
+                | Action::PushMpls(_)
+                | Action::PopMpls(_)
+                    if self.packet.is_bare() =>
+                {
+                    return None;
+                }
                 Action::Output { port, .. } => self.output(*port, None),
                 Action::OutputTrunc { port, max_len } => self.output(*port, Some(*max_len)),
                 Action::OutputReg { src, .. } => self.output(OfPort(self.read(*src) as u32), None),
