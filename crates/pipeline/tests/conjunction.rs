@@ -202,7 +202,7 @@ proptest! {
                     let (m, other) = (mask.words()[i], noise[i % noise.len()].rotate_left(i as u32));
                     twin.words_mut()[i] = key.words()[i] & m | other & !m;
                 }
-                // Rules that say nothing of a packet's type are for frames.
+                // Rules that match Ethernet and no type are for frames.
                 twin.pipeline.packet_type = 0;
                 let mut twin_mask = FlowMask::empty();
                 prop_assert_eq!(classifier.lookup(&twin, &mut twin_mask).map(|r| r.priority), best);

@@ -54,14 +54,23 @@ pub(super) struct Subtable {
     pub(super) plens: PrefixLens,
     /// Hashes of the words up to the end of a stage, for each stage that another follows, with the number of rules.
     stages: [Trie<u32>; STAGES - 1],
-    /// The rules match a packet type: others are for frames only (`ovs-fields(7)`, "packet_type").
-    of_type: bool,
+    /// The rules match an Ethernet header and no packet type: they are for frames.
+    for_frames: bool,
     /// Number of the last stage that has words.
     last: usize,
     pub(super) rules: Trie<Bucket>,
     /// Rules per priority, which is in the high bits of the key.
     priorities: Trie<u32>,
     pub(super) max_priority: u16,
+}
+
+/// Whether rules with this mask are for frames only: an Ethernet header is asked for, as it is by every field of a layer
+/// above it, and nothing said of the packet's type (`ovs-fields(7)`, "packet_type").
+fn is_for_frames(mask: &FlowMask) -> bool {
+    let p = &mask.0.packet;
+    let tags = p.vlan.iter().any(|tag| (tag.tpid, tag.tci) != (0, 0));
+    let ethernet = p.eth_type != 0 || !p.eth_src.is_zero() || !p.eth_dst.is_zero() || tags;
+    ethernet && mask.0.pipeline.packet_type == 0
 }
 
 /// Tries of the packet at hand, looked up when first needed.
@@ -74,7 +83,7 @@ impl Subtable {
         let words = mask.words.len() as u8;
         Subtable {
             plens: PrefixField::ALL.map(|f| f.prefix_len(&full) as u8),
-            of_type: full.0.pipeline.packet_type != 0,
+            for_frames: is_for_frames(&full),
             last: mask.ends.iter().position(|e| *e == words).unwrap_or(0),
             mask,
             stages: Default::default(),
@@ -92,7 +101,7 @@ impl Subtable {
         prefixes: &Prefixes,
         covered: &mut Covered,
     ) -> Option<&'a [Arc<Rule>]> {
-        if key.pipeline.packet_type != 0 && !self.of_type {
+        if key.pipeline.packet_type != 0 && self.for_frames {
             return None;
         }
         let (mut hash, mut start) = (0, 0);

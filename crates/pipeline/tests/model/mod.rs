@@ -336,9 +336,14 @@ impl Model {
         }
         let mut key = self.packet.key;
         key.pipeline.in_port = port.unwrap_or(key.pipeline.in_port);
-        // Rules that say nothing of the packet's type are for frames.
-        let of_type =
-            |r: &Rule| key.pipeline.packet_type == 0 || r.matching.expand().get(Field::PacketType).is_some();
+        // Rules that match an Ethernet header and no type are for frames.
+        let of_type = |r: &Rule| {
+            let m = r.matching.expand();
+            let ethernet = [Field::EthType, Field::EthSrc, Field::EthDst, Field::VlanTci];
+            key.pipeline.packet_type == 0
+                || m.get(Field::PacketType).is_some()
+                || ethernet.iter().all(|f| m.get(*f).is_none())
+        };
         let fits = |r: &&Rule| r.table == table && r.matching.expand().covers(&key) && of_type(r);
         let best = self.rules.iter().filter(fits).map(|r| r.priority).max();
         let Some(best) = best else { return Some(()) };
