@@ -433,9 +433,9 @@ impl<A: Address> LeaseBook<A> {
         self.declined.remove(&(old.expires, address));
         old.mac.map(|mac| self.by_mac.remove(&(mac, address)));
         if let Some(pool) = self.pool_of(address) {
-            for class in [Class::Offer, Class::Dynamic, Class::Fixed] {
-                self.expiry.remove(&(pool, class, old.expires, address));
-            }
+            // Reserving takes an entry out and puts it back: its class is the one it came under.
+            let class = self.class(pool, &old);
+            self.expiry.remove(&(pool, class, old.expires, address));
             let key = (pool, old.client.clone());
             if self.by_client.get(&key) == Some(&address) {
                 self.by_client.remove(&key);

@@ -1,7 +1,6 @@
 //! What stands in a reply, and where does it go? (RFC 2131 §4.1, §4.3.1, RFC 4578)
 
 use core::net::Ipv4Addr;
-use std::borrow::Cow;
 
 use weft_wire::Mac;
 
@@ -9,7 +8,7 @@ use super::config::Boot;
 use super::hosts::{Known, Scope};
 use super::message::{BROADCAST, Kind, Message};
 use super::option::{self, code};
-use super::write::Reply;
+use super::write::{Reply, Value};
 use super::{CLIENT_PORT, SERVER_PORT};
 use crate::frame::{Datagram, Envelope};
 
@@ -30,13 +29,12 @@ pub(super) fn grant(
     let subnet = &scope.subnet;
     let mut reply = Reply::new(kind);
     reply.yiaddr = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let be = |number: u32| number.to_be_bytes().to_vec();
-    reply.push(code::SERVER_ID, server_id(scope, message).octets().to_vec());
+    reply.push(code::SERVER_ID, server_id(scope, message).octets());
     if let Some(lease) = lease {
-        reply.push(code::LEASE_TIME, be(lease));
+        reply.push(code::LEASE_TIME, lease.to_be_bytes());
         let (t1, t2) = timers(lease, subnet.renew_seconds, subnet.rebind_seconds);
-        reply.push(code::RENEWAL, be(t1));
-        reply.push(code::REBINDING, be(t2));
+        reply.push(code::RENEWAL, t1.to_be_bytes());
+        reply.push(code::REBINDING, t2.to_be_bytes());
         if message.has(code::RAPID_COMMIT) && message.kind == Kind::Discover && kind == Kind::Ack {
             reply.push(code::RAPID_COMMIT, Vec::new());
         }
@@ -72,7 +70,7 @@ pub(super) fn grant(
 /// The bytes of a NAK (RFC 2131 table 3).
 pub(super) fn refuse(scope: &Scope, message: &Message<'_>, why: &str) -> Option<Vec<u8>> {
     let mut reply = Reply::new(Kind::Nak);
-    reply.push(code::SERVER_ID, server_id(scope, message).octets().to_vec());
+    reply.push(code::SERVER_ID, server_id(scope, message).octets());
     reply.push(code::MESSAGE, why.as_bytes().to_vec());
     if let Some(id) = message.option(code::CLIENT_ID) {
         reply.push(code::CLIENT_ID, id);
@@ -107,11 +105,11 @@ fn configured<'a>(scope: &'a Scope, known: &Known<'a>, code: u8) -> Option<&'a [
 /// shall not be sent: a host can take back what its subnet says.
 fn push<'a>(reply: &mut Reply<'a>, scope: &'a Scope, known: &Known<'a>, message: &Message<'_>, code: u8) {
     let subnet = &scope.subnet;
-    let value: Cow<'a, [u8]> = match (configured(scope, known, code), code) {
+    let value: Value<'a> = match (configured(scope, known, code), code) {
         (Some([]), code) if code != code::RAPID_COMMIT => return,
         (Some(value), _) => value.into(),
-        (None, code::SUBNET_MASK) => subnet.mask().octets().to_vec().into(),
-        (None, code::BROADCAST) => subnet.broadcast().octets().to_vec().into(),
+        (None, code::SUBNET_MASK) => subnet.mask().octets().into(),
+        (None, code::BROADCAST) => subnet.broadcast().octets().into(),
         (None, code::HOST_NAME) => match name(known, message) {
             Some(name) => name.into_bytes().into(),
             None => return,

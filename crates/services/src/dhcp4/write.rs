@@ -17,6 +17,52 @@ const MIN_LIMIT: usize = 576 - HEADERS;
 /// Never more than an Ethernet frame carries.
 const MAX_LIMIT: usize = 1500 - HEADERS;
 
+/// The value of an option: most are configured bytes or one number.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    Slice(&'a [u8]),
+    Four([u8; 4]),
+    Owned(Vec<u8>),
+}
+
+impl core::ops::Deref for Value<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Slice(bytes) => bytes,
+            Self::Four(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Slice(bytes)
+    }
+}
+
+impl From<[u8; 4]> for Value<'_> {
+    fn from(bytes: [u8; 4]) -> Self {
+        Self::Four(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Value<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Owned(bytes)
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Value<'a> {
+    fn from(bytes: Cow<'a, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => Self::Slice(bytes),
+            Cow::Owned(bytes) => Self::Owned(bytes),
+        }
+    }
+}
+
 /// A reply under construction.
 #[derive(Debug)]
 pub(super) struct Reply<'a> {
@@ -31,7 +77,7 @@ pub(super) struct Reply<'a> {
     /// Boot file; over 127 bytes it is sent as option 67.
     pub(super) file: &'a [u8],
     /// Options in the order they are to stand, message type excluded.
-    pub(super) options: SmallVec<[(u8, Cow<'a, [u8]>); 24]>,
+    pub(super) options: SmallVec<[(u8, Value<'a>); 24]>,
 }
 
 impl<'a> Reply<'a> {
@@ -45,7 +91,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Adds an option unless it is there already.
-    pub(super) fn push(&mut self, code: u8, value: impl Into<Cow<'a, [u8]>>) {
+    pub(super) fn push(&mut self, code: u8, value: impl Into<Value<'a>>) {
         if !self.has(code) {
             self.options.push((code, value.into()));
         }
@@ -55,7 +101,7 @@ impl<'a> Reply<'a> {
     ///
     /// Options that fit nowhere are left out from the end of the list, as RFC 2131 §4.3.1 allows
     /// for what the client asked for least.
-    pub(super) fn write(mut self, request: &Message<'_>) -> Option<Vec<u8>> {
+    pub(super) fn write(&mut self, request: &Message<'_>) -> Option<Vec<u8>> {
         let relay = request
             .option(code::RELAY_AGENT)
             .filter(|_| self.kind != Kind::Nak || request.giaddr != Ipv4Addr::UNSPECIFIED);
