@@ -1,6 +1,6 @@
 //! What does a lane do when control asks? One arm per command.
 
-use weft_flow::{DpAction, Match, Verdict, extract_packet};
+use weft_flow::{DpAction, Match, Verdict};
 
 use crate::contract::Execute;
 use crate::flows::Installed;
@@ -105,11 +105,11 @@ impl Lane {
         if !buffer.fill(&packet.frame, packet.in_port) {
             return;
         }
-        match extract_packet(buffer.data(), packet.in_port.0, &mut key.packet) {
-            Ok(layout) => {
-                buffer.layout = layout;
-                buffer.ip_proto = key.packet.ip_proto;
-                buffer.flow_hash = key.packet.flow_hash5(self.shared.seed);
+        buffer.meta.bare = packet.bare;
+        match buffer.read_headers() {
+            Ok(headers) => {
+                key.packet = headers;
+                buffer.flow_hash = headers.flow_hash5(self.shared.seed);
             }
             Err(reason) => return self.exec.drop_received(packet.in_port, reason, 1),
         }

@@ -263,6 +263,8 @@ pub struct FlowEntry {
 pub struct Execute {
     /// The frame, its checksums complete.
     pub frame: Vec<u8>,
+    /// If it has no Ethernet header, the EtherType it begins with; else 0.
+    pub bare: u16,
     /// The port it counts as received by; `DpPort(u32::MAX)` for none.
     pub in_port: DpPort,
     /// What to do with it.

@@ -34,7 +34,7 @@ impl Rig {
 
     /// Applies actions to a frame. Returns what was captured: a mark and the frame each.
     pub(crate) fn execute(&self, frame: &[u8], actions: &[DpAction]) -> Vec<(u64, Vec<u8>)> {
-        let packet = Execute { frame: frame.to_vec(), in_port: IN, actions: actions.to_vec() };
+        let packet = Execute { frame: frame.to_vec(), bare: 0, in_port: IN, actions: actions.to_vec() };
         self.datapath.execute(packet).unwrap();
         self.captured.try_iter().map(|packet| (packet.context.cookie, packet.frame)).collect()
     }

@@ -165,7 +165,7 @@ fn frames_from_memory_through_every_action() {
             0 => actions.clone(),
             _ => vec![singles[random.below(singles.len())].clone(), out()],
         };
-        switch.datapath.execute(Execute { frame, in_port: DpPort(9), actions }).unwrap();
+        switch.datapath.execute(Execute { frame, bare: 0, in_port: DpPort(9), actions }).unwrap();
     }
     assert!(switch.drops(DropReason::BadAction) > 0 && switch.drops(DropReason::MalformedFrame) > 0);
     assert!(switch.drops(DropReason::TunnelMalformed) > 0, "{}", switch.why());

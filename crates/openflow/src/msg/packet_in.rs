@@ -110,6 +110,7 @@ impl PacketIn {
     pub fn metadata_of(key: &FlowKey) -> Match {
         let mut m = only_in_port(OfPort(key.pipeline.in_port));
         let fields = [
+            Field::PacketType,
             Field::TunId,
             Field::TunSrc,
             Field::TunDst,
@@ -251,5 +252,35 @@ impl PacketIn {
         out.align8(start);
         out.zeros(2);
         out.bytes(&self.data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Codec, Message};
+    use weft_flow::TlvMapping;
+
+    #[test]
+    fn tunnel_options_come_with_the_packet() {
+        let mapping = TlvMapping { class: 0xffff, kind: 1, len: 4, index: 1 };
+        let table = TlvTable::new().with(&[mapping]).unwrap();
+        let mut key = FlowKey::default();
+        assert!(PacketIn::options_of_packet(&key, &table).is_empty());
+        assert!(table.set(1, &mut key.tun_metadata, &[0x12, 0x34], &[0xff; 4]));
+        let options = PacketIn::options_of_packet(&key, &table);
+        assert!(options.len() == 1 && options[0].value.ends_with(&[0, 0, 0x12, 0x34]), "{options:?}");
+        for version in [Version::V12, Version::V13, Version::V14, Version::V15] {
+            for format in [PacketInFormat::Standard, PacketInFormat::Nxt, PacketInFormat::Nxt2] {
+                let codec = Codec { packet_in_format: format, ..Codec::new(version) };
+                let packet = PacketIn { options: options.clone(), ..PacketIn::default() };
+                let mut out = Vec::new();
+                codec.encode(1, &Message::PacketIn(Box::new(packet)), &mut out).unwrap();
+                let Ok((_, Message::PacketIn(back))) = codec.decode(&out) else {
+                    panic!("{version} {format:?}")
+                };
+                assert_eq!(back.options, options, "{version} {format:?}");
+            }
+        }
     }
 }

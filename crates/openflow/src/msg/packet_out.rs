@@ -43,6 +43,9 @@ impl PacketOut {
     pub fn check(&self, version: Version, packet: &PacketKey) -> Result<(), ErrorCode> {
         let mut matching = Match::any();
         matching.key.packet = *packet;
+        if packet.packet_type() != 0 {
+            matching.set(Field::PacketType, packet.packet_type().into());
+        }
         for field in [Field::EthType, Field::VlanTci, Field::NwProto, Field::IpFrag] {
             field.mask_add(&mut matching.mask, u128::MAX);
         }

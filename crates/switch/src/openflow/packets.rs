@@ -1,7 +1,7 @@
 //! How do packets go to controllers, and come from them?
 
 use weft_datapath::{Datapath, Execute, PacketIn};
-use weft_flow::{DpPort, FlowKey, OfPort, Verdict, extract_packet};
+use weft_flow::{DpPort, DropReason, FlowKey, Layout, OfPort, Verdict, extract_bare, extract_packet};
 use weft_openflow::msg;
 use weft_openflow::msg::packet_in::reason;
 use weft_openflow::{ErrorCode, Version};
@@ -87,12 +87,24 @@ pub(super) fn prepare(
     let given = &message.matching.key;
     let mut key = FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ..FlowKey::default() };
     let frame = message.data.len() >= MIN_FRAME;
-    if frame && extract_packet(&message.data, port.0, &mut key.packet).is_err() {
+    if frame && read_headers(&message.data, port, &mut key).is_err() {
         return Err(ErrorCode::OFPBRC_BAD_PACKET);
     }
     message.check(version, &key.packet)?;
     flows::check_actions(&message.actions, tables)?;
     Ok(frame.then_some(Outgoing { message, key, port }))
+}
+
+/// Reads the headers of a packet that begins with what the pipeline section of its key says.
+pub(super) fn read_headers(data: &[u8], port: DpPort, key: &mut FlowKey) -> Result<(), DropReason> {
+    match key.pipeline.packet_type >> 16 {
+        1 => {
+            let eth_type = key.pipeline.packet_type as u16;
+            extract_bare(data, eth_type, port.0, &mut key.packet, &mut Layout::default());
+            Ok(())
+        }
+        _ => extract_packet(data, port.0, &mut key.packet).map(|_| ()),
+    }
 }
 
 impl Outgoing {
@@ -110,7 +122,7 @@ impl Outgoing {
             Some(tables) => pipeline.packet_out_by(tables, &out, &self.key, now),
             None => pipeline.packet_out(&out, &self.key, now),
         };
-        carry_out(verdict, self.message.data, self.port, datapath, now);
+        carry_out(verdict, self.message.data, &self.key, self.port, datapath, now);
     }
 }
 
@@ -118,15 +130,17 @@ impl Outgoing {
 pub(super) fn carry_out(
     verdict: Verdict,
     frame: Vec<u8>,
+    key: &FlowKey,
     in_port: DpPort,
     datapath: &dyn Datapath,
     now: u64,
 ) {
+    let bare = if key.packet.packet_type() == 0 { 0 } else { key.packet.eth_type };
     let length = frame.len() as u64;
     verdict.rules.iter().for_each(|rule| rule.stats.credit(1, length, now));
     verdict.counters.iter().for_each(|counter| counter.credit(1, length, now));
     if !verdict.actions.is_empty()
-        && let Err(e) = datapath.execute(Execute { frame, in_port, actions: verdict.actions })
+        && let Err(e) = datapath.execute(Execute { frame, bare, in_port, actions: verdict.actions })
     {
         tracing::warn!("packet-out: {e}");
     }

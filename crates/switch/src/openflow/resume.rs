@@ -4,7 +4,7 @@
 //! nothing.
 
 use weft_datapath::Datapath;
-use weft_flow::{Action, DpPort, EXTRA_CT, EXTRA_TUN_METADATA, Field, FlowKey, extract_packet};
+use weft_flow::{Action, DpPort, EXTRA_CT, EXTRA_TUN_METADATA, Field, FlowKey};
 use weft_openflow::msg::packet_in::{PacketIn, reason};
 use weft_openflow::msg::packet_in2::{Continuation, PausedActions};
 use weft_openflow::{ErrorCode, match_with_options};
@@ -77,7 +77,8 @@ pub(super) fn resume(
     let mut key =
         FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ct: given.ct, ..FlowKey::default() };
     let in_port = DpPort(rest.odp_port.unwrap_or(u32::MAX));
-    extract_packet(&packet.data, in_port.0, &mut key.packet).map_err(|_| ErrorCode::OFPBRC_BAD_PACKET)?;
+    super::packets::read_headers(&packet.data, in_port, &mut key)
+        .map_err(|_| ErrorCode::OFPBRC_BAD_PACKET)?;
     if given.tun_metadata.present != 0 {
         key.tun_metadata = given.tun_metadata;
         key.packet.extras |= EXTRA_TUN_METADATA;
@@ -108,6 +109,6 @@ pub(super) fn resume(
         ..Frozen::default()
     };
     let verdict = pipeline.resume(&frozen, &key, now);
-    super::packets::carry_out(verdict, packet.data.clone(), in_port, datapath, now);
+    super::packets::carry_out(verdict, packet.data.clone(), &key, in_port, datapath, now);
     Ok(())
 }
