@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use weft_flow::{DpAction, DpPort, DropReason, EncapHeader, Meter, MeterOutcome, ToController, TunnelOut};
+use weft_flow::{
+    DpAction, DpPort, DropReason, EncapHeader, Meter, MeterOutcome, PacketKey, ToController, TunnelOut,
+};
 use weft_wire::segment::Segmenter;
 use weft_wire::vnet;
 
@@ -24,6 +26,25 @@ impl Executor {
             [DpAction::Output(port)] => self.output(*port, slots, None),
             [DpAction::Recirc(recirc)] => self.recirculate(slots, recirc),
             _ => self.run_list(Hand::of(slots), actions, None),
+        }
+    }
+
+    /// Applies an action list to frames that the caller holds, and whose headers are these.
+    pub(crate) fn run_known<'k>(
+        &mut self,
+        slots: &[Slot],
+        known: impl Iterator<Item = &'k PacketKey>,
+        actions: &[DpAction],
+    ) {
+        let [DpAction::Ct(spec), rest @ ..] = actions else { return self.run(slots, actions) };
+        let mut hand = Hand::of(slots);
+        self.track(&mut hand, spec, known);
+        match rest {
+            [DpAction::Recirc(recirc)] => {
+                self.recirculate(&hand.slots, recirc);
+                self.put_down_all(hand);
+            }
+            _ => self.run_list(hand, rest, None),
         }
     }
 
@@ -59,7 +80,7 @@ impl Executor {
                         self.upcall(*slot, context);
                     }
                 }
-                DpAction::Ct(spec) => self.track(&mut hand, spec),
+                DpAction::Ct(spec) => self.track(&mut hand, spec, std::iter::empty()),
                 DpAction::CtClear => self.change(&mut hand, |packet| {
                     packet.meta.clear_ct();
                     Ok(())

@@ -40,6 +40,9 @@ pub(crate) struct Batch {
     pub(crate) resumed: u32,
     /// The walks that those resume.
     recirc_ids: [u32; BATCH],
+    /// Which reading of headers each key is of, and how many there were in all.
+    pub(crate) read: [u64; BATCH],
+    pub(crate) readings: u64,
     /// Keeps those walks alive.
     pub(crate) frozen: Vec<Recirc>,
     /// Packets that are done with: dropped, or acted on.
@@ -59,6 +62,8 @@ impl Batch {
             optioned: 0,
             resumed: 0,
             recirc_ids: [0; BATCH],
+            read: [0; BATCH],
+            readings: 0,
             frozen: Vec::new(),
             done: 0,
             groups: Box::new([Group { flow: 0, len: 0, members: [0; BATCH] }; BATCH]),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use weft_conntrack::{Conntrack, CtPacket, Edits, Reassembled};
-use weft_flow::{CtSpec, DpPort, DropReason, L3Kind, TunnelOut};
+use weft_flow::{CtSpec, DpPort, DropReason, L3Kind, PacketKey, TunnelOut};
 use weft_wire::checksum::{self, Sum};
 use weft_wire::fragment::Fragmenter;
 use weft_wire::ipv4;
@@ -20,14 +20,21 @@ use crate::packet::{BATCH, Packet, Slot};
 use crate::rewrite;
 
 impl Executor {
-    /// Has frames tracked: each has its own connection in its [`crate::meta::Meta`] after.
-    pub(crate) fn track(&mut self, hand: &mut Hand, spec: &CtSpec) {
+    /// Has frames tracked: each has its own connection in its [`crate::meta::Meta`] after. `known` are their headers, if
+    /// no action changed them since they were read.
+    pub(crate) fn track<'k>(
+        &mut self,
+        hand: &mut Hand,
+        spec: &CtSpec,
+        mut known: impl Iterator<Item = &'k PacketKey>,
+    ) {
         self.each(hand, |exec, hand, at| {
+            let known = known.next();
             if !exec.own(hand, at) {
                 return false;
             }
             let slot = hand.slots[at];
-            let passed = exec.track_one(slot, spec);
+            let passed = exec.track_one(slot, spec, known);
             if let Err(Some(reason)) = passed {
                 exec.drop_slot(slot, reason);
             }
@@ -37,7 +44,15 @@ impl Executor {
 
     /// Tracks one frame, which may be changed. The error says why it goes no further; `None`: its bytes are kept until
     /// the other fragments come.
-    fn track_one(&mut self, slot: Slot, spec: &CtSpec) -> Result<(), Option<DropReason>> {
+    fn track_one(
+        &mut self,
+        slot: Slot,
+        spec: &CtSpec,
+        known: Option<&PacketKey>,
+    ) -> Result<(), Option<DropReason>> {
+        if let Some(key) = known.filter(|key| key.ip_frag == 0) {
+            return pass(&self.shared.conntrack, self.pool.get_mut(slot), key, spec, self.now_ms);
+        }
         let now_ms = self.now_ms;
         let Executor { shared, pool, reassembled, .. } = self;
         let packet = pool.get_mut(slot);
@@ -63,24 +78,7 @@ impl Executor {
             key = packet.read_headers().map_err(Some)?;
             packet.flow_hash = key.flow_hash5(shared.seed);
         }
-        let mut ct = *packet.meta.ct_mut();
-        let tracked = CtPacket {
-            frame: packet.data(),
-            layout: &packet.layout,
-            key: &key,
-            checksums_good: packet.offload.csum != Csum::None,
-        };
-        match shared.conntrack.execute(&tracked, &mut ct, spec, now_ms) {
-            Err(reason) => Err(Some(reason)),
-            Ok(edits) => {
-                *packet.meta.ct_mut() = ct;
-                if edits.is_empty() {
-                    Ok(())
-                } else {
-                    edit(packet, &edits).map_err(|_| Some(DropReason::BadAction))
-                }
-            }
-        }
+        pass(&shared.conntrack, packet, &key, spec, now_ms)
     }
 
     /// Outputs a frame that was put together from fragments, in fragments no longer than those were.
@@ -130,6 +128,26 @@ impl Executor {
             part.iter().for_each(|slot| self.pool.release(*slot));
         }
     }
+}
+
+/// Has a frame with these headers tracked, and changes it as that says.
+fn pass(
+    conntrack: &Conntrack,
+    packet: &mut Packet,
+    key: &PacketKey,
+    spec: &CtSpec,
+    now_ms: u64,
+) -> Result<(), Option<DropReason>> {
+    let mut ct = *packet.meta.ct_mut();
+    let tracked = CtPacket {
+        frame: packet.data(),
+        layout: &packet.layout,
+        key,
+        checksums_good: packet.offload.csum != Csum::None,
+    };
+    let edits = conntrack.execute(&tracked, &mut ct, spec, now_ms).map_err(Some)?;
+    *packet.meta.ct_mut() = ct;
+    if edits.is_empty() { Ok(()) } else { edit(packet, &edits).map_err(|_| Some(DropReason::BadAction)) }
 }
 
 /// Clears "don't fragment" in an IPv4 header: it came in fragments all the same.

@@ -50,6 +50,8 @@ pub(crate) struct Packet {
     pub(crate) flow_hash: u32,
     /// What it carries along from pass to pass.
     pub(crate) meta: Meta,
+    /// Number of the reading of its headers that still tells what they are; 0: they were changed since.
+    pub(crate) read: u64,
     /// Queues and action lists that hold the frame.
     refs: u16,
 }
@@ -74,6 +76,7 @@ impl Packet {
             ip_proto: 0,
             flow_hash: 0,
             meta: Meta::default(),
+            read: 0,
             refs: 0,
         }
     }
@@ -87,6 +90,7 @@ impl Packet {
     /// The frame, to change.
     #[inline(always)]
     pub(crate) fn data_mut(&mut self) -> &mut [u8] {
+        self.read = 0;
         &mut self.buf[self.start as usize..(self.start + self.len) as usize]
     }
 
@@ -118,6 +122,7 @@ impl Packet {
     /// Room to receive into: `prefix` bytes of offload header, then the frame.
     #[inline]
     pub(crate) fn receive_into(&mut self, prefix: usize) -> &mut [u8] {
+        self.read = 0;
         self.start = self.home;
         &mut self.buf[self.home as usize - prefix..self.home as usize + FRAME_ROOM]
     }
@@ -125,6 +130,7 @@ impl Packet {
     /// Says that a frame of `len` bytes was received.
     #[inline]
     pub(crate) fn received(&mut self, len: usize, in_port: DpPort) {
+        self.read = 0;
         self.start = self.home;
         self.len = len.min(FRAME_ROOM) as u32;
         self.in_port = in_port;
@@ -177,6 +183,7 @@ impl Packet {
 
     /// The `n` bytes before the frame.
     pub(crate) fn before(&mut self, n: usize) -> &mut [u8] {
+        self.read = 0;
         let start = self.start as usize;
         &mut self.buf[start.saturating_sub(n)..start]
     }
@@ -190,6 +197,7 @@ impl Packet {
     /// Puts `n` bytes of room before the frame. False if there is none (and nothing changed). Leaves a prefix's
     /// room before.
     pub(crate) fn push_front(&mut self, n: usize) -> bool {
+        self.read = 0;
         let enough = self.start as usize >= n + 16;
         if enough {
             self.start -= n as u32;
@@ -200,6 +208,7 @@ impl Packet {
 
     /// Takes `n` bytes off the front.
     pub(crate) fn pull_front(&mut self, n: usize) {
+        self.read = 0;
         let n = n.min(self.len as usize) as u32;
         self.start += n;
         self.len -= n;
@@ -207,17 +216,20 @@ impl Packet {
 
     /// Cuts the frame to at most `len` bytes.
     pub(crate) fn truncate(&mut self, len: usize) {
+        self.read = 0;
         self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
     /// Sets the length, growing into the room behind; for builders that write the frame.
     pub(crate) fn set_len(&mut self, len: usize) {
+        self.read = 0;
         let room = self.buf.len() - self.start as usize;
         self.len = len.min(room) as u32;
     }
 
     /// Everything from the frame's start to the end of its buffer.
     pub(crate) fn room_mut(&mut self) -> &mut [u8] {
+        self.read = 0;
         &mut self.buf[self.start as usize..]
     }
 
@@ -249,6 +261,7 @@ impl Packet {
 
     /// A fragment becomes the whole that it completed. False: it is too long.
     pub(crate) fn become_whole(&mut self, frame: &[u8], mru: u16) -> bool {
+        self.read = 0;
         if frame.len() > FRAME_ROOM {
             return false;
         }
@@ -279,6 +292,7 @@ impl Packet {
     }
 
     fn copy_from(&mut self, other: &Packet) {
+        self.read = 0;
         self.start = self.home;
         self.len = other.len;
         self.data_mut().copy_from_slice(other.data());
