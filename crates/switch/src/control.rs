@@ -523,17 +523,15 @@ impl Control {
         if closed.is_empty() {
             return;
         }
-        let orphans: Vec<ConnId> =
-            self.talking.iter().filter(|(_, (_, e))| closed.contains(e)).map(|(id, _)| *id).collect();
-        for conn in orphans {
+        let orphans = self.talking.iter().filter(|(_, (_, e))| closed.contains(e)).map(|(id, _)| *id);
+        for conn in orphans.collect::<Vec<_>>() {
             self.on_closed(conn, "no longer configured");
         }
     }
 
     fn follow_devices(&mut self) {
         let names = std::mem::take(&mut self.todo.devices);
-        let ours = names.iter().any(|n| self.world.ifaces().any(|(_, i)| i.wanted.name == *n));
-        if !ours {
+        if !names.iter().any(|n| self.world.ifaces().any(|(_, i)| i.wanted.name == *n)) {
             return;
         }
         let mut host = Host { datapath: &*self.datapath, links: &mut self.links };

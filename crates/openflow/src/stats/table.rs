@@ -15,6 +15,8 @@ pub struct TableStats {
     pub name: String,
     /// Most rules it takes (up to OpenFlow 1.2).
     pub max_entries: u32,
+    /// What a miss does (OpenFlow 1.1 and 1.2): 0 to the controller, 1 on to the next table, 2 dropped.
+    pub config: u32,
     /// Rules in it.
     pub active: u32,
     /// Packets looked up.
@@ -25,12 +27,16 @@ pub struct TableStats {
 
 /// Every wildcard of OpenFlow 1.0.
 const WILDCARDS10: u32 = (1 << 22) - 1;
-/// Every field, action and wildcard of the fixed structure of OpenFlow 1.1.
-const FIELDS11: u32 = 0x3ff;
-/// Actions of OpenFlow 1.1 and 1.2 that rules may use, a bit per number.
-const ACTIONS: u32 = 0x03ff_ffff;
-/// Fields of OpenFlow 1.2: numbers 0 to 35.
-const FIELDS12: u64 = (1 << 36) - 1;
+/// Fields of OpenFlow 1.1 (`OFPFMF_*`): all but the type of service with its low bits.
+const FIELDS11: u32 = 0xfbff;
+/// Actions of OpenFlow 1.1 that rules may use, a bit per number: all but copying TTLs.
+const ACTIONS11: u32 = 0x01ff_e7ff;
+/// Actions of OpenFlow 1.2: output, copying TTLs, MPLS, VLAN, queue, group, TTLs, set-field.
+const ACTIONS12: u32 = 0x03ff_9801;
+/// Fields of OpenFlow 1.2: numbers 0 to 35 but the physical port.
+const FIELDS12: u64 = ((1 << 36) - 1) & !(1 << 1);
+/// Fields that rules may set: not those that say what a packet is.
+const SET_FIELDS12: u64 = FIELDS12 & !(1 << 5 | 1 << 10);
 /// Instructions: goto, metadata, write, apply, clear.
 const INSTRUCTIONS: u32 = 0b11_1110;
 
@@ -46,12 +52,16 @@ impl TableStats {
             Version::V11 => {
                 r.skip(7)?;
                 t.name = r.text(NAME_LEN)?;
-                24
+                r.skip(20)?;
+                t.config = r.u32()?;
+                0
             }
             Version::V12 => {
                 r.skip(7)?;
                 t.name = r.text(NAME_LEN)?;
-                64
+                r.skip(60)?;
+                t.config = r.u32()?;
+                0
             }
             _ => 3,
         };
@@ -74,18 +84,19 @@ impl TableStats {
             Version::V11 => {
                 out.zeros(7);
                 out.text(&self.name, NAME_LEN);
-                [FIELDS11, FIELDS11, INSTRUCTIONS, ACTIONS, ACTIONS, 0].into_iter().for_each(|n| out.u32(n));
+                let lists = [FIELDS11, FIELDS11, INSTRUCTIONS, ACTIONS11, ACTIONS11, self.config];
+                lists.into_iter().for_each(|n| out.u32(n));
             }
             Version::V12 => {
                 out.zeros(7);
                 out.text(&self.name, NAME_LEN);
                 out.u64(FIELDS12);
                 out.u64(FIELDS12);
-                out.u32(ACTIONS);
-                out.u32(ACTIONS);
-                [FIELDS12, FIELDS12, u64::MAX, u64::MAX].into_iter().for_each(|n| out.u64(n));
+                out.u32(ACTIONS12);
+                out.u32(ACTIONS12);
+                [SET_FIELDS12, SET_FIELDS12, u64::MAX, u64::MAX].into_iter().for_each(|n| out.u64(n));
                 out.u32(INSTRUCTIONS);
-                out.u32(0);
+                out.u32(self.config);
             }
             _ => out.zeros(3),
         }

@@ -82,6 +82,7 @@ pub(crate) fn reply(version: Version) -> impl Strategy<Value = MultipartReply> {
         table_id: 3,
         name: if named { "three".into() } else { String::new() },
         max_entries: if named { 77 } else { 0 },
+        config: if named && version != Version::V10 { 2 } else { 0 },
         active: n,
         lookups: w,
         matched: w / 2,

@@ -163,7 +163,6 @@ impl OpenFlow {
                 generation: None,
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
                 journal: None,
-                journal_read: false,
             });
             bridge.versions = versions(&live.wanted.protocols);
             let wanted: &[_] = if world.restoring { &[] } else { &live.wanted.controllers };

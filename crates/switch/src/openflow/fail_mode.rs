@@ -8,6 +8,7 @@ use weft_flow::{Action, Match, OfPort};
 use weft_openflow::Version;
 use weft_pipeline::{ALL_TABLES, FailMode, FlowMod, FlowModCommand, Snapshot};
 
+use super::journal::{self, Journal};
 use super::{DEFAULT_PROBE, OpenFlow};
 use crate::bridge::World;
 
@@ -61,7 +62,13 @@ impl OpenFlow {
                 }
                 let restored = self.restore(&live.name, live.id, snapshot, now);
                 if let Some(bridge) = self.bridges.get_mut(&live.id).filter(|_| restored) {
-                    bridge.journal_read = true;
+                    // From now on what changes is noted behind what was read.
+                    let path = journal::path(&self.journals, &live.name);
+                    bridge.journal = Journal::resume(path)
+                        .inspect_err(|e| {
+                            tracing::warn!("{}: the journal of flows is begun anew: {e}", live.name)
+                        })
+                        .ok();
                     (bridge.fail_mode.fresh, bridge.fail_mode.restored) = (false, true);
                     changed = true;
                 }

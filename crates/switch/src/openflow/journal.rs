@@ -12,7 +12,7 @@
 //! Until then the old one is whole, so that there is no moment at which a death loses anything.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -250,7 +250,12 @@ impl Journal {
     /// # Errors
     /// It cannot be written.
     pub(super) fn resume(path: PathBuf) -> io::Result<Journal> {
-        let mut file = OpenOptions::new().append(true).open(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).open(&path)?;
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact(&mut magic)?;
+        if magic != *MAGIC {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no journal of flows"));
+        }
         let bytes = file.seek(SeekFrom::End(0))?;
         let writer = Writer { file, codec: Codec::new(Version::V15), bytes, buffer: Vec::new() };
         Ok(Journal { path, writer, base: 0, rewrite: None })

@@ -87,8 +87,6 @@ struct Bridge {
     fail_mode: fail_mode::State,
     /// Where its flows are kept, if they are.
     journal: Option<journal::Journal>,
-    /// Its journal was read, and says what its tables are.
-    journal_read: bool,
 }
 
 impl OpenFlow {

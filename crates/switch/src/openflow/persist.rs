@@ -44,11 +44,7 @@ impl OpenFlow {
             match &mut bridge.journal {
                 None => {
                     let path = journal::path(&self.journals, &live.name);
-                    let begun = match std::mem::take(&mut bridge.journal_read) {
-                        true => Journal::resume(path).map(Some),
-                        false => flow().map(|flow| Journal::begin(path, flow)).transpose(),
-                    };
-                    match begun {
+                    match flow().map(|flow| Journal::begin(path, flow)).transpose() {
                         Ok(journal) => bridge.journal = journal,
                         Err(e) => tracing::error!("{}: flows are not kept: {e}", live.name),
                     }

@@ -213,6 +213,7 @@ impl Sources<'_> {
                 table_id,
                 name: names.get(&table_id).cloned().unwrap_or_default(),
                 max_entries: MAX_RULES,
+                config: tables::miss_bits(self.tables(), table_id),
                 active: u32::try_from(s.active).unwrap_or(u32::MAX),
                 lookups: s.lookups,
                 matched: s.matched,

@@ -89,6 +89,15 @@ pub(super) fn rename(
     Ok(())
 }
 
+/// What a miss in a table does, as OpenFlow 1.1 and 1.2 number it.
+pub(super) fn miss_bits(tables: &TableSet, table: u8) -> u32 {
+    match tables.table_config(table).miss {
+        TableMiss::Default | TableMiss::Controller => 0,
+        TableMiss::Continue => 1,
+        TableMiss::Drop => 2,
+    }
+}
+
 /// A table, as an answer describes it.
 pub(super) fn describe(tables: &TableSet, table_id: u8) -> TableDesc {
     let config = tables.table_config(table_id);
