@@ -8,6 +8,10 @@ const ABSENT: &[(&[&str], &str)] = &[
         &["dpctl/add-dp", "dpctl/del-dp", "dpctl/add-if", "dpctl/del-if", "dpctl/set-if"],
         "ports come from the database, use ovs-vsctl: there is one datapath, and it belongs to the switch",
     ),
+    (
+        &["dpif-netlink/dispatch-mode"],
+        "there is no datapath in the kernel: packets are decided about where they come in",
+    ),
     (&["dpctl/offload-stats-show"], "flows are not offloaded to hardware"),
     (&["dpctl/cache-set-size"], "the caches take the memory that their flows need"),
     (

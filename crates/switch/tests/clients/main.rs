@@ -2,8 +2,10 @@
 //! own and drives it with `ovs-vsctl`, `ovs-appctl`, `ovs-ofctl`, `ovsdb-client` and `ovsdb-tool`.
 
 mod appctl;
+mod commands;
 mod crash;
 mod devices;
+mod explain;
 mod features;
 mod harness;
 mod hostile;
