@@ -28,7 +28,7 @@ impl RuleDrops {
         let mut by_rule = lock(&self.by_rule);
         let key = (Arc::as_ptr(&rule.stats).addr(), reason);
         if by_rule.len() >= MOST && !by_rule.contains_key(&key) {
-            by_rule.retain(|_, drop| is_there(drop));
+            forget_gone(&mut by_rule);
             if by_rule.len() >= MOST {
                 return;
             }
@@ -42,14 +42,17 @@ impl RuleDrops {
     /// All of them, without rules that are gone.
     pub(crate) fn list(&self) -> Vec<RuleDrop> {
         let mut by_rule = lock(&self.by_rule);
-        by_rule.retain(|_, drop| is_there(drop));
+        forget_gone(&mut by_rule);
         by_rule.values().cloned().collect()
     }
 }
 
-/// Whether somebody else, its table or a flow, knows the rule.
-fn is_there(drop: &RuleDrop) -> bool {
-    Arc::strong_count(&drop.rule.stats) > 1
+/// Forgets rules that nobody else knows, neither their table nor a flow.
+fn forget_gone(by_rule: &mut HashMap<(usize, DropReason), RuleDrop>) {
+    // One rule may drop for several reasons.
+    let mut own: HashMap<usize, usize> = HashMap::new();
+    by_rule.keys().for_each(|(rule, _)| *own.entry(*rule).or_default() += 1);
+    by_rule.retain(|(rule, _), drop| Arc::strong_count(&drop.rule.stats) > own[rule]);
 }
 
 #[cfg(test)]
