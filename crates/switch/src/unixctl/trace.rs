@@ -1,8 +1,11 @@
 //! What would happen to a packet?
 
 use weft_flow::text::{Syntax, parse_actions, parse_key};
-use weft_flow::{CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, OfPort};
-use weft_pipeline::{PacketOut, TraceFrom};
+use weft_flow::{
+    Action, CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, FlowMask, Match,
+    OfPort, check_actions,
+};
+use weft_pipeline::{PacketOut, Trace, TraceFrom};
 
 use super::{Answer, Command, SWITCH};
 use crate::clock::now_ms;
@@ -12,14 +15,14 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "ofproto/trace",
-        usage: "bridge br_flow [packet] [--names] [--ct-next STATE]...",
+        usage: "[--generate] [--ct-next STATE]... [--names] bridge br_flow [packet]",
         arguments: (1, usize::MAX),
         run: trace,
     },
     Command {
         daemons: SWITCH,
         name: "ofproto/trace-packet-out",
-        usage: "bridge br_flow [packet] actions",
+        usage: "[--generate] [--consistent] [--ct-next STATE]... [--names] bridge br_flow [packet] actions",
         arguments: (3, usize::MAX),
         run: trace_packet_out,
     },
@@ -44,46 +47,77 @@ const STATES: [(&str, u16); 8] = [
     ("dnat", CT_DNAT),
 ];
 
-/// Takes `--ct-next STATE` and `--ct-next=STATE` out of the arguments. Returns the rest, and the states.
-fn ct_next(args: &[String]) -> Result<(Vec<String>, Vec<u16>), String> {
-    let (mut rest, mut states) = (Vec::new(), Vec::new());
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let list = match arg.strip_prefix("--ct-next") {
-            Some("") => args.next().ok_or("--ct-next: a state is needed, such as trk,est")?,
-            Some(list) if list.starts_with('=') => &list[1..],
-            _ => {
-                rest.push(arg.clone());
-                continue;
+/// What the options of a trace say.
+#[derive(Debug, Default)]
+struct Options {
+    /// Arguments that are no options.
+    positional: Vec<String>,
+    /// States of connections that copies have.
+    states: Vec<u16>,
+    /// A packet is there: what it teaches is learned.
+    generate: bool,
+    /// Actions have to fit the packet.
+    consistent: bool,
+    /// Ports are shown by name.
+    names: bool,
+}
+
+impl Options {
+    fn parse(args: &[String], packet_out: bool) -> Result<Options, String> {
+        let mut out = Options::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (arg.as_str(), None),
+            };
+            let mut value = |what: &str| {
+                let next = value.clone().or_else(|| args.next().cloned());
+                next.ok_or_else(|| format!("{name}: {what} is needed"))
+            };
+            match name {
+                "--ct-next" => out.states.push(ct_state(&value("a state, such as trk,est,")?)?),
+                "--generate" | "-generate" => out.generate = true,
+                // What a packet carries has no part in what becomes of it.
+                "--l7" => drop(value("a payload")?),
+                "--l7-len" => {
+                    let text = value("a length")?;
+                    text.parse::<u16>().map_err(|_| format!("{text}: a length is a number of bytes"))?;
+                }
+                "--consistent" | "-consistent" if packet_out => out.consistent = true,
+                "--names" | "--no-names" => out.names = name == "--names",
+                _ if name.starts_with('-') => return Err(format!("{name}: unknown option")),
+                _ => out.positional.push(arg.clone()),
             }
-        };
-        let bit = |name: &str| STATES.iter().find(|(n, _)| *n == name).map(|(_, bit)| *bit);
-        let mut state = 0;
-        for name in list.split([',', '|']).filter(|n| !n.is_empty()) {
-            state |= bit(name).ok_or_else(|| format!("{name}: unknown connection tracking state"))?;
         }
-        states.push(state | CT_TRK);
+        Ok(out)
     }
-    Ok((rest, states))
+}
+
+/// The state of a connection: names separated by commas.
+fn ct_state(list: &str) -> Result<u16, String> {
+    let bit = |name: &str| STATES.iter().find(|(n, _)| *n == name).map(|(_, bit)| *bit);
+    let mut state = CT_TRK;
+    for name in list.split([',', '|', ' ']).filter(|n| !n.is_empty()) {
+        state |= bit(name).ok_or_else(|| format!("{name}: unknown connection tracking state"))?;
+    }
+    Ok(state)
 }
 
 fn trace(control: &mut Control, args: &[String]) -> Answer {
-    let (args, states) = ct_next(args)?;
-    let mut positional = args.iter().filter(|a| !a.starts_with('-'));
-    let (Some(bridge), Some(flow)) = (positional.next(), positional.next()) else {
+    let options = Options::parse(args, false)?;
+    let [bridge, flow, rest @ ..] = &options.positional[..] else {
         return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
     };
-    let packet = positional.next().map(|hex| bytes(hex)).transpose()?;
-    let recorded = record(control, bridge, flow, packet.as_deref(), &states)?;
-    let named = args.iter().any(|a| a == "--names");
-    Ok(if named { format!("{recorded:#}") } else { recorded.to_string() })
+    let packet = rest.first().map(|hex| bytes(hex)).transpose()?;
+    let recorded = record(control, bridge, flow, packet.as_deref(), &options)?;
+    Ok(if options.names { format!("{recorded:#}") } else { recorded.to_string() })
 }
 
 /// What would become of a packet-out: the actions are the last argument.
 fn trace_packet_out(control: &mut Control, args: &[String]) -> Answer {
-    let (args, states) = ct_next(args)?;
-    let positional: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let [bridge, flow, rest @ .., actions] = &positional[..] else {
+    let options = Options::parse(args, true)?;
+    let [bridge, flow, rest @ .., actions] = &options.positional[..] else {
         return Err("a bridge, a flow and actions are needed".into());
     };
     let found =
@@ -99,8 +133,41 @@ fn trace_packet_out(control: &mut Control, args: &[String]) -> Answer {
         weft_flow::extract_packet(&bytes(hex)?, dp_port, &mut key.packet)
             .map_err(|reason| reason.describe().to_owned())?;
     }
+    let lenient = !options.consistent && !actions.iter().any(is_strict);
+    check_actions(&actions, &exactly(&key), lenient).map_err(|e| format!("Bad actions: {e}"))?;
     let out = PacketOut { bridge: found.id, in_port, actions: &actions };
-    Ok(control.pipeline.trace_through(TraceFrom::PacketOut(out), &key, &states, now_ms()).1.to_string())
+    let learns = options.generate || !rest.is_empty();
+    let recorded = run(control, TraceFrom::PacketOut(out), &key, &options.states, learns);
+    Ok(if options.names { format!("{recorded:#}") } else { recorded.to_string() })
+}
+
+/// Whether an action is of OpenFlow 1.1 and later only, where actions have to fit the packet.
+fn is_strict(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::SetField { load: false, .. }
+            | Action::PushVlan(_)
+            | Action::Group(_)
+            | Action::Meter(_)
+            | Action::Encap(_)
+            | Action::Decap(_)
+    )
+}
+
+/// A match of this packet alone.
+fn exactly(key: &FlowKey) -> Match {
+    let mut mask = FlowMask::empty();
+    mask.0.words_mut().fill(u64::MAX);
+    Match::new(key, mask)
+}
+
+fn run(control: &Control, from: TraceFrom<'_>, key: &FlowKey, states: &[u16], learns: bool) -> Trace {
+    let pipeline = &control.pipeline;
+    if learns {
+        pipeline.trace_and_learn(from, key, states, now_ms()).1
+    } else {
+        pipeline.trace_through(from, key, states, now_ms()).1
+    }
 }
 
 /// The bytes of a frame that is written in hexadecimal digits.
@@ -115,7 +182,7 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 }
 
 fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
-    let recorded = record(control, &args[0], &args[1], None, &[])?;
+    let recorded = record(control, &args[0], &args[1], None, &Options::default())?;
     match args.get(2).map(String::as_str) {
         None => Ok(recorded.to_string()),
         Some("--json") => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
@@ -128,8 +195,8 @@ fn record(
     bridge: &str,
     flow: &str,
     packet: Option<&[u8]>,
-    states: &[u16],
-) -> Result<weft_pipeline::Trace, String> {
+    options: &Options,
+) -> Result<Trace, String> {
     let found = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
     let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
     let syntax = Syntax::reading(&by_name);
@@ -147,5 +214,41 @@ fn record(
         weft_flow::extract_packet(frame, port.0, &mut key.packet)
             .map_err(|reason| reason.describe().to_owned())?;
     }
-    Ok(control.pipeline.trace_through(TraceFrom::DpPort, &key, states, now_ms()).1)
+    let learns = options.generate || packet.is_some();
+    Ok(run(control, TraceFrom::DpPort, &key, &options.states, learns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str, packet_out: bool) -> Result<Options, String> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Options::parse(&words, packet_out)
+    }
+
+    #[test]
+    fn options_stand_anywhere() {
+        let options =
+            parse("--names br0 --generate in_port=1,tcp --l7-len 10 --ct-next trk,est --ct-next=new", false);
+        let options = options.expect("options");
+        assert_eq!(options.positional, ["br0", "in_port=1,tcp"]);
+        assert_eq!(options.states, [CT_TRK | CT_EST, CT_TRK | CT_NEW]);
+        assert!(options.names && options.generate && !options.consistent);
+        assert!(parse("-generate br0 in_port=1", false).expect("options").generate);
+        assert!(parse("br0 in_port=1 --consistent output:1", true).expect("options").consistent);
+    }
+
+    #[test]
+    fn what_is_no_option_is_said() {
+        for (line, said) in [
+            ("br0 in_port=1 --bogus", "--bogus: unknown option"),
+            ("br0 in_port=1 --consistent", "--consistent: unknown option"),
+            ("br0 in_port=1 --l7-len x", "x: a length is a number of bytes"),
+            ("br0 in_port=1 --ct-next", "--ct-next: a state, such as trk,est, is needed"),
+            ("br0 in_port=1 --ct-next=old", "old: unknown connection tracking state"),
+        ] {
+            assert_eq!(parse(line, false).expect_err("an error"), said, "{line}");
+        }
+    }
 }
