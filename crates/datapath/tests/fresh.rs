@@ -16,6 +16,7 @@ use weft_pipeline::{
 };
 use weft_wire::Mac;
 use weft_wire::build::Frame;
+use weft_wire::nsh::{self, Metadata, NshRepr};
 
 const BRIDGE: u32 = 1;
 /// Two that receive, two that only send.
@@ -39,6 +40,8 @@ fn matching() -> impl Strategy<Value = String> {
         (0u16..4).prop_map(|port| format!("udp,tp_dst={}", 50 + port)),
         (0u16..4).prop_map(|port| format!("udp,tp_src={}/0xfffc", 1000 + port)),
         Just("ip,nw_tos=32".to_owned()),
+        (0u8..4).prop_map(|si| format!("dl_type=0x894f,nsh_si={si}")),
+        Just("dl_type=0x894f,nsh_mdtype=1,nsh_c1=1/3".to_owned()),
     ];
     prop::collection::vec(field, 1..4).prop_map(|fields| fields.join(","))
 }
@@ -52,6 +55,8 @@ fn later() -> impl Strategy<Value = String> {
         Just("ct_state=-trk".to_owned()),
         Just("ct_mark=1".to_owned()),
         Just("ip,nw_ttl=63".to_owned()),
+        Just("dl_type=0x894f,nsh_ttl=63".to_owned()),
+        Just("packet_type=(1,0x800)".to_owned()),
     ];
     (prop::collection::vec(field, 0..2), matching()).prop_map(|(a, b)| {
         let mut parts = a;
@@ -73,6 +78,11 @@ fn actions() -> impl Strategy<Value = String> {
         2 => (1u16..3).prop_map(|zone| format!("ct(table=2,zone={zone})")),
         1 => Just("ct(commit,zone=1,exec(load:1->NXM_NX_CT_MARK[])),output:3".to_owned()),
         1 => Just("clone(mod_nw_tos:32,resubmit(,1))".to_owned()),
+        1 => Just("encap(nsh),set_field:1->nsh_c1,encap(ethernet),resubmit(,1)".to_owned()),
+        1 => Just("decap(),resubmit(,1),encap(ethernet),output:3".to_owned()),
+        1 => Just("decap(),decap(),output:4".to_owned()),
+        1 => Just("encap(nsh),decap(),output:3".to_owned()),
+        1 => Just("move:NXOXM_NSH_SI[0..1]->NXOXM_NSH_C2[0..1],dec_nsh_ttl,output:4".to_owned()),
     ];
     let list = prop::collection::vec(one, 1..3).prop_map(|list| list.join(","));
     prop_oneof![6 => list, 1 => Just("drop".to_owned())]
@@ -108,7 +118,7 @@ fn flow_mod(line: &str) -> Option<FlowMod> {
 }
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    (0u8..4, any::<bool>(), 0u8..8, 0u8..8, 0u16..4, 0u16..4, 0u8..4).prop_map(
+    (0u8..4, any::<bool>(), 0u8..8, 0u8..8, 0u16..4, 0u16..4, 0u8..5).prop_map(
         |(mac, tag, src, dst, from, to, kind)| {
             let mut frame = Frame::eth(Mac([2, 0, 0, 0, 0, mac]), Mac([2, 0, 0, 0, 0, 8]));
             if tag {
@@ -116,6 +126,18 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
             }
             if kind == 0 {
                 return frame.ether_type(weft_wire::EtherType(0x88b5)).payload([0; 46]).build();
+            }
+            if kind == 4 {
+                let path = u32::from(src) << 8 | u32::from(dst & 3);
+                let metadata = Metadata::Fixed([mac; 16]);
+                let header =
+                    NshRepr { flags: 0, ttl: 60 + dst % 4, next: nsh::next::ETHERNET, path, metadata };
+                let inner = Frame::eth(Mac([2, 0, 0, 0, 0, mac]), Mac([2, 0, 0, 0, 0, 8]));
+                let inner = inner.ipv4([10, 0, 0, src], [10, 0, 1, dst]).udp(1000 + from, 50 + to).build();
+                let mut payload = vec![0; header.header_len()];
+                header.emit(&mut payload).unwrap();
+                payload.extend(inner);
+                return frame.ether_type(weft_wire::EtherType::NSH).payload(payload).build();
             }
             let frame = frame.ipv4([10, 0, 0, src], [10, 0, 1, dst]).tos(if kind == 1 { 32 } else { 0 });
             frame.udp(1000 + from, 50 + to).payload([0; 20]).build()
