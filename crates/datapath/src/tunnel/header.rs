@@ -252,4 +252,30 @@ mod tests {
         let bad = Header::build(&vxlan, &out(TUN_KEY, 1 << 24, &[]), EtherType::TEB);
         assert_eq!(bad.err(), Some(BadAction));
     }
+
+    #[test]
+    fn packets_without_ethernet_are_named_by_the_header() {
+        let gpe = TunnelSpec { gpe: true, ..TunnelSpec::new(TunnelKind::Vxlan) };
+        let cases = [
+            (TunnelSpec::new(TunnelKind::Gre), EtherType::IPV4, Ok(EtherType::IPV4.0)),
+            (TunnelSpec::new(TunnelKind::Gre), EtherType::NSH, Ok(EtherType::NSH.0)),
+            (gpe.clone(), EtherType::TEB, Ok(0)),
+            (gpe.clone(), EtherType::IPV6, Ok(EtherType::IPV6.0)),
+            (gpe.clone(), EtherType::NSH, Ok(EtherType::NSH.0)),
+            (gpe, EtherType::ARP, Err(DropReason::PacketType)),
+            (TunnelSpec::new(TunnelKind::Vxlan), EtherType::IPV4, Err(DropReason::PacketType)),
+            (TunnelSpec::new(TunnelKind::Geneve), EtherType::IPV4, Err(DropReason::PacketType)),
+        ];
+        for (spec, inner, wanted) in cases {
+            let read = Header::build(&spec, &out(TUN_KEY, 7, &[]), inner).and_then(|header| {
+                let packet = [header.bytes(), &FRAME].concat();
+                let mut key = TunnelKey::default();
+                parse(spec.kind, &packet, &mut key).map(|(_, bare)| {
+                    assert_eq!(key.flags & TUN_GPE != 0, spec.gpe);
+                    bare
+                })
+            });
+            assert_eq!(read, wanted, "{spec:?} {inner:?}");
+        }
+    }
 }
