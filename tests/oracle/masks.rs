@@ -32,7 +32,8 @@ pub(crate) fn compare(theirs: &str, ours: &str) -> Option<Width> {
 type Bits = BTreeMap<String, u128>;
 
 /// Bits that are looked at, by field. What both always match (port, EtherType, fragments) is left out, and so is what
-/// Open vSwitch writes although there is nothing to see (`eth`, marks of connections that were not tracked).
+/// Open vSwitch writes although there is nothing to see (`eth`, marks of connections that were not tracked), and what it
+/// always matches and does not write: that there is no tag.
 fn bits(text: &str) -> Bits {
     let mut out = Bits::new();
     for part in text.trim().split(',') {
@@ -51,6 +52,7 @@ fn bits(text: &str) -> Bits {
             "dl_vlan_pcp" => ("vlan_tci", 0xf000),
             "dl_vlan1" => ("vlan_tci1", 0x1fff),
             "dl_vlan_pcp1" => ("vlan_tci1", 0xf000),
+            "vlan_tci" | "vlan_tci1" if value.starts_with("0x0000") => continue,
             "vlan_tci" | "vlan_tci1" => (name, mask & 0xffff),
             "nw_proto" => (name, 0xff),
             _ => (name, mask),
@@ -96,6 +98,7 @@ mod tests {
             ("ip,dl_vlan=1", "ip,vlan_tci=0x1000/0x1000", Width::Wider),
             ("ip,dl_src=02:00:00:00:00:01", "ip,dl_dst=02:00:00:00:00:01", Width::Other),
             ("tcp", "ip,nw_proto=6", Width::Same),
+            ("ip", "ip,vlan_tci=0x0000/0x1fff", Width::Same),
             ("tcp,tcp_flags=+syn-ack", "tcp,tcp_flags=+syn", Width::Wider),
         ] {
             let [theirs, ours] = [theirs, ours].map(|m| format!("Megaflow: {m}\n"));
