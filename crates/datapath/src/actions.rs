@@ -100,23 +100,13 @@ impl Executor {
                 {
                     return self.run_cut(hand, &actions[at..], outer);
                 }
-                DpAction::AddMpls { lse, ethertype } => {
-                    self.change(&mut hand, |packet| rewrite::add_mpls(packet, *lse, *ethertype));
-                }
-                DpAction::PushEth { src, dst } => {
-                    self.change(&mut hand, |packet| rewrite::push_eth(packet, *src, *dst));
-                }
-                DpAction::PopEth => self.change(&mut hand, rewrite::pop_eth),
-                DpAction::PushNsh(header) => {
-                    self.change(&mut hand, |packet| rewrite::push_nsh(packet, header));
-                }
-                DpAction::PopNsh => self.change(&mut hand, rewrite::pop_nsh),
-                DpAction::PushMpls { lse, ethertype } => {
-                    self.change(&mut hand, |packet| rewrite::push_mpls(packet, *lse, *ethertype));
-                }
-                DpAction::PopMpls(ethertype) => {
-                    self.change(&mut hand, |packet| rewrite::pop_mpls(packet, *ethertype));
-                }
+                DpAction::AddMpls { .. }
+                | DpAction::PushEth { .. }
+                | DpAction::PopEth
+                | DpAction::PushNsh(_)
+                | DpAction::PopNsh
+                | DpAction::PushMpls { .. }
+                | DpAction::PopMpls(_) => self.change(&mut hand, |packet| header(packet, action)),
             }
             if hand.slots.is_empty() {
                 break;
@@ -268,6 +258,20 @@ impl Executor {
                 self.drop_received(in_port, DropReason::ControllerRateLimited, 1);
             }
         }
+    }
+}
+
+/// Puts a header in front, or takes one off.
+fn header(packet: &mut Packet, action: &DpAction) -> Result<(), rewrite::NotThere> {
+    match action {
+        DpAction::AddMpls { lse, ethertype } => rewrite::add_mpls(packet, *lse, *ethertype),
+        DpAction::PushEth { src, dst } => rewrite::push_eth(packet, *src, *dst),
+        DpAction::PopEth => rewrite::pop_eth(packet),
+        DpAction::PushNsh(header) => rewrite::push_nsh(packet, header),
+        DpAction::PopNsh => rewrite::pop_nsh(packet),
+        DpAction::PushMpls { lse, ethertype } => rewrite::push_mpls(packet, *lse, *ethertype),
+        DpAction::PopMpls(ethertype) => rewrite::pop_mpls(packet, *ethertype),
+        _ => Err(rewrite::NotThere),
     }
 }
 
