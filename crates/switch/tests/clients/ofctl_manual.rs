@@ -249,7 +249,7 @@ fn every_command_of_the_manual() {
     let (mut run, mut failed) = (0, Vec::new());
     for version in 0..=5u8 {
         let lines = SHOW.iter().chain(FLOWS).chain(OTHERS);
-        for &(of, line, code, part) in lines.filter(|l| versions(l.0).contains(&version)) {
+        for &(_, line, code, part) in lines.filter(|l| versions(l.0).contains(&version)) {
             let words: Vec<String> = line
                 .split(' ')
                 .map(|word| match word {
