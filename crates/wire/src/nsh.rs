@@ -294,7 +294,7 @@ impl NshRepr {
     /// too large.
     pub fn emit(&self, buf: &mut [u8]) -> Result<usize> {
         let len = self.header_len();
-        if len > MAX_LEN || len % 4 != 0 {
+        if len > MAX_LEN || !len.is_multiple_of(4) {
             return Err(Error::malformed(LAYER, "length"));
         }
         if self.flags > 3 || self.ttl > MAX_TTL {

@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
         let packet_type = self.packet.packet_type();
         match (packet_type, EtherType(packet_type as u16)) {
             (0, _) => {
-                if !self.to_bare() {
+                if !self.unframe() {
                     self.wrong_type(|| {
                         "Dropping packet, cannot decap Ethernet if VLAN is present.".to_owned()
                     });
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Makes a frame without tags a packet that begins with its EtherType. False: it has a tag.
-    pub(super) fn to_bare(&mut self) -> bool {
+    pub(super) fn unframe(&mut self) -> bool {
         self.look_field(Field::VlanTci, VLAN_PRESENT.into());
         if self.packet.key.packet.vlan[0].is_present() {
             return false;
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
     /// Sends a frame by a tunnel that carries what frames have behind the Ethernet header.
     pub(super) fn send_bare(&mut self, port: &'a PortConfig, config: &TunnelConfig) {
         let saved = self.save();
-        if self.to_bare() {
+        if self.unframe() {
             self.encapsulate(port, config);
         } else {
             self.blame(DropReason::PacketType);
