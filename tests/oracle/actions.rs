@@ -84,7 +84,8 @@ fn one(text: &str) -> Result<DpAction, String> {
             _ => return Err(unknown()),
         },
         "trunc" => DpAction::Trunc(number(inner)? as u64),
-        "ct" => DpAction::Ct(inner.to_owned()),
+        // Zero is written with or without `0x`.
+        "ct" => DpAction::Ct(inner.replace("=0x0/", "=0/")),
         "hash" => DpAction::Hash(inner.to_owned()),
         "meter" => DpAction::Meter(inner.to_owned()),
         "recirc" => DpAction::Recirc(inner.to_owned()),

@@ -15,6 +15,8 @@ use crate::run::{Event, HASHED, Headers, Machine, Passes};
 pub(crate) enum Rule {
     /// Open vSwitch loses the innermost of three VLAN tags when the third is pushed.
     ThirdTag,
+    /// Open vSwitch loses the tag beneath a priority tag that NORMAL takes off.
+    PriorityTag,
     /// Open vSwitch does only the rest of the rule for packets that are longer, and those that are not, than
     /// `check_pkt_larger` says. With the bit loaded in its place it agrees.
     LengthKnown,
@@ -123,14 +125,17 @@ pub(crate) fn same_extreme(
 struct Pair<'a> {
     passes: [Passes; 2],
     headers: &'a Headers,
-    /// Whether three tags were on the packet.
-    third_tag: bool,
+    /// Tags that were on the packet, at most.
+    tags: usize,
+    /// Whether NORMAL saw it.
+    normal: bool,
 }
 
 impl<'a> Pair<'a> {
     fn new(theirs: &str, ours: &str, headers: &'a Headers) -> Result<Pair<'a>, String> {
-        let third_tag = headers.tags() + theirs.matches("push_vlan:").count() > 2;
-        Ok(Pair { passes: [passes(theirs)?, passes(ours)?], headers, third_tag })
+        let tags = headers.tags() + theirs.matches("push_vlan:").count();
+        let normal = theirs.lines().any(|line| line.trim() == "NORMAL");
+        Ok(Pair { passes: [passes(theirs)?, passes(ours)?], headers, tags, normal })
     }
 
     /// Compares the outcomes for one length. Returns the limits of lengths that were met, and a rule that explains what
@@ -142,16 +147,16 @@ impl<'a> Pair<'a> {
         }
         let limits = runs.iter().flat_map(|run| run.thresholds.iter().copied()).collect();
         let [a, b] = runs.each_ref().map(|run| by_receiver(&run.events));
-        let alike = |a: &Vec<&Event>, b: &Vec<&Event>| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.agrees_but_for_lost_tags(b))
-        };
+        let pairs = || a.values().zip(b.values()).flat_map(|(a, b)| a.iter().zip(b));
+        let alike = a.keys().eq(b.keys())
+            && a.values().zip(b.values()).all(|(a, b)| a.len() == b.len())
+            && pairs().all(|(a, b)| a.agrees_but_for_lost_tags(b));
         if a == b {
             Ok((limits, None))
-        } else if self.third_tag
-            && a.keys().eq(b.keys())
-            && a.values().zip(b.values()).all(|(a, b)| alike(a, b))
-        {
+        } else if alike && self.tags > 2 {
             Ok((limits, Some(Rule::ThirdTag)))
+        } else if alike && self.tags == 2 && self.normal && pairs().all(|(a, b)| a == b || a.untagged()) {
+            Ok((limits, Some(Rule::PriorityTag)))
         } else {
             Err(format!("length {length}, {}", first_difference(&a, &b)))
         }

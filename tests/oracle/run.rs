@@ -56,6 +56,10 @@ impl Event {
         let headers = Headers { vlans: theirs.clone(), ..ours.headers.clone() };
         *self == Event { headers, ..ours.clone() }
     }
+    /// Whether the packet has no VLAN tag.
+    pub(crate) fn untagged(&self) -> bool {
+        self.headers.vlans.is_empty()
+    }
 }
 
 impl std::fmt::Display for Event {
