@@ -102,7 +102,8 @@ fn traces_and_counts() {
     let trace = place.ok("trace br0 in_port=LOCAL,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff");
     assert!(trace.contains("bridge(\"br0\")") && trace.contains("Datapath actions: drop"), "{trace}");
     let trace: serde_json::Value =
-        serde_json::from_str(&place.ok("trace -o json br0 in_port=LOCAL")).expect("JSON");
+        serde_json::from_str(&place.ok("trace -o json br0 in_port=LOCAL,dl_dst=ff:ff:ff:ff:ff:ff"))
+            .expect("JSON");
     assert_eq!(trace["drop"], "no-other-port");
     let said = place.weft("trace nobr in_port=1");
     assert!(String::from_utf8_lossy(&said.stderr).contains("nobr: unknown bridge"), "{said:?}");

@@ -1,0 +1,75 @@
+//! Does every command say what it does, with examples, and complain clearly?
+
+use std::process::{Command, Output};
+
+fn weft(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weft")).args(args).output().expect("run weft")
+}
+
+fn out(args: &[&str]) -> String {
+    let said = weft(args);
+    assert!(said.status.success(), "weft {args:?}: {said:?}");
+    String::from_utf8(said.stdout).expect("UTF-8")
+}
+
+/// The commands, as `weft --help` lists them.
+fn commands() -> Vec<String> {
+    let help = out(&["--help"]);
+    let list = help.split("Commands:\n").nth(1).expect("a list of commands");
+    let lines = list.lines().take_while(|line| line.starts_with("  "));
+    let names: Vec<String> = lines
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect();
+    assert!(names.len() >= 7 && names.iter().any(|n| n == "drops"), "{names:?}");
+    names.into_iter().filter(|name| name != "help").collect()
+}
+
+#[test]
+fn every_command_has_examples() {
+    for command in commands() {
+        let help = out(&[&command, "--help"]);
+        assert!(help.contains("Examples:\n  weft"), "weft {command} --help: {help}");
+        assert!(help.contains("--output"), "weft {command} --help: {help}");
+        for line in help.lines() {
+            assert!(line.chars().count() <= 120, "weft {command} --help: {line}");
+        }
+    }
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = out(&["completions", shell]);
+        for command in commands() {
+            assert!(script.contains(&command), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn complaints_are_clear() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let rundir = dir.path().to_str().expect("UTF-8");
+    // Arguments, exit code, and a piece of the complaint.
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["nonsense"], 2, "unrecognized subcommand 'nonsense'"),
+        (&["drops", "--rundir", rundir], 1, "no switch runs with run directory"),
+        (&["why", "icmp", "--rundir", rundir], 1, "no switch runs with run directory"),
+        (&["trace", "br0", "in_port=1", "--rundir", rundir], 1, "no switch runs with run directory"),
+        (&["metrics", "--rundir", rundir], 1, "no switch runs with run directory"),
+        (&["metrics", "-o", "json", "--listen", "127.0.0.1:0", "--rundir", rundir], 1, "leave -o json out"),
+        (&["metrics", "--listen", "nowhere"], 2, "invalid value 'nowhere'"),
+        (&["drops", "--interval", "1"], 2, "--watch"),
+        (&["why"], 2, "<FLOW>"),
+        (&["completions", "nosh"], 2, "possible values: bash"),
+        (&["drops", "-o", "xml"], 2, "possible values: table, json"),
+    ];
+    for (args, code, piece) in cases {
+        let said = weft(args);
+        assert_eq!(said.status.code(), Some(*code), "weft {args:?}: {said:?}");
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(text.contains(piece), "weft {args:?}: {piece:?} is not in {text}");
+    }
+}
