@@ -62,6 +62,10 @@ impl<'a> Walk<'a> {
         let reason = if self.packet_out { origin.reason } else { super::reason::GROUP };
         let set = super::set::ordered(bucket.actions.iter());
         self.run_frames(&mut vec![Frame::of(List::Set(set), Origin { reason, ..origin })], Root::Part);
+        // A packet that is of the wrong type for an action goes no further in this bucket only.
+        if let Some(reason) = self.fatal.take_if(|reason| *reason == DropReason::PacketType) {
+            self.blame.get_or_insert(reason);
+        }
         self.depth -= 1;
         self.restore(*saved);
         self.leave();
