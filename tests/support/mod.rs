@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports, reason = "each test target uses a part")]
 pub(crate) use dice::Dice;
 use serde_json::{Value, json};
 use weft_host::netns::NetNs;
