@@ -218,7 +218,7 @@ fn run(lane: Lane) {
 fn sweep_connections(conntrack: &Conntrack, stopped: &Receiver<()>) {
     let mut wait = Duration::from_secs(1);
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
-        // Every connection is looked at about once in six seconds.
+        // Were all of them over at once, they were gone in six seconds.
         let count = conntrack.count();
         conntrack.sweep(now_ms(), count / 32 + 256);
         wait = Duration::from_millis(if count > 0 { 200 } else { 1000 });

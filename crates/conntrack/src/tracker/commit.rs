@@ -129,11 +129,11 @@ impl Conntrack {
             return Some(Ok(Edits::default()));
         }
         let full = || self.count.load(Relaxed) >= limits.connections;
-        if full() && !(self.reap(now_ms) && !full()) && !self.give_way(now_ms) {
+        if full() && !(self.reap(now_ms, || !full()) && !full()) && !self.give_way(now_ms) {
             return Some(Err(DropReason::CtTableFull));
         }
         let zone_full = || limits.zone(spec.zone).is_some_and(|most| self.zone_count(spec.zone) >= most);
-        if zone_full() && !(self.reap(now_ms) && !zone_full()) {
+        if zone_full() && !(self.reap(now_ms, || !zone_full()) && !zone_full()) {
             return Some(Err(DropReason::CtZoneFull));
         }
         let expires = Tick::after(now_ms, limits.policy(spec.zone).lifetime_ms(&proto));
@@ -208,7 +208,7 @@ impl Conntrack {
             })
         };
         // Ports of connections that are over are free.
-        Some(choose().or_else(|| if self.reap(now_ms) { choose() } else { None }))
+        Some(choose().or_else(|| if self.reap(now_ms, || false) { choose() } else { None }))
     }
 
     /// Tells the maps of names that are free again.

@@ -180,9 +180,9 @@ impl Conntrack {
         swept
     }
 
-    /// Takes out all connections whose time is over, because there is no room or no port. Not more often than every so
-    /// many milliseconds: it takes time. Returns whether any went.
-    pub(super) fn reap(&self, now_ms: u64) -> bool {
+    /// Takes out connections whose time is over, because there is no room or no port, until there is `enough` of it.
+    /// When all were looked at, that takes time: it is not done again at once. Returns whether any went.
+    pub(super) fn reap(&self, now_ms: u64, enough: impl Fn() -> bool) -> bool {
         const PAUSE_MS: u64 = 50;
         let next = self.next_reap_ms.load(Relaxed);
         if now_ms < next
@@ -195,6 +195,10 @@ impl Conntrack {
             shard.lock().reap(now, |k| self.hash_of(k), &mut gone);
             any |= !gone.is_empty();
             gone.drain(..).for_each(|conn| self.departed(&conn));
+            if any && enough() {
+                self.next_reap_ms.store(now_ms, Relaxed);
+                break;
+            }
         }
         any
     }
