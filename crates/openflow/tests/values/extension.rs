@@ -195,6 +195,7 @@ fn option_value() -> impl Strategy<Value = OptionValue> + Clone {
 fn encap() -> impl Strategy<Value = Action> {
     let tlv = (any::<u16>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..20));
     prop_oneof![
+        Just(Action::DecNshTtl),
         Just(Action::Encap(Encap::Ethernet)),
         Just(Action::Encap(Encap::Mpls(EtherType(0x8848)))),
         (1u8..3, prop::collection::vec(tlv, 0..3))
