@@ -128,12 +128,12 @@ impl Conntrack {
         if !spec.commit {
             return Some(Ok(Edits::default()));
         }
-        let full = || self.count.load(Relaxed) >= limits.connections;
-        if full() && !(self.reap(now_ms, || !full()) && !full()) && !self.give_way(now_ms) {
+        let room = || self.count.load(Relaxed) < limits.connections;
+        if !self.has(room, now_ms) && !self.give_way(now_ms) {
             return Some(Err(DropReason::CtTableFull));
         }
-        let zone_full = || limits.zone(spec.zone).is_some_and(|most| self.zone_count(spec.zone) >= most);
-        if zone_full() && !(self.reap(now_ms, || !zone_full()) && !zone_full()) {
+        let most = limits.zone(spec.zone).unwrap_or(u32::MAX);
+        if !self.has(|| self.zone_count(spec.zone) < most, now_ms) {
             return Some(Err(DropReason::CtZoneFull));
         }
         let expires = Tick::after(now_ms, limits.policy(spec.zone).lifetime_ms(&proto));
@@ -209,6 +209,11 @@ impl Conntrack {
         };
         // Ports of connections that are over are free.
         Some(choose().or_else(|| if self.reap(now_ms, || false) { choose() } else { None }))
+    }
+
+    /// Whether there is room, if need be when what is over is gone.
+    fn has(&self, room: impl Fn() -> bool, now_ms: u64) -> bool {
+        room() || self.reap(now_ms, &room) && room()
     }
 
     /// Tells the maps of names that are free again.
