@@ -24,7 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms without effects: none of these crates may be linked into them.
-const PURE: &[&str] = &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model"];
+const PURE: &[&str] =
+    &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model"];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

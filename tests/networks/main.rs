@@ -1,5 +1,6 @@
 //! Do networks that are declared carry traffic, and only the traffic they should? On Weft and on Open vSwitch.
 
+mod agent;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod south;

@@ -3,5 +3,12 @@
 //!
 //! Killing it stops no packet: the switch keeps what it was told.
 
+pub mod ipam;
+pub mod links;
+pub mod nat;
+pub mod node;
 pub mod resolve;
+pub mod respond;
+pub mod serve;
 pub mod south;
+mod status;

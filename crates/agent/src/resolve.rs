@@ -111,18 +111,24 @@ fn ofport(view: &View, name: &str) -> Option<OfPort> {
 
 /// The name of the interface that a port resource is plugged in by.
 pub fn interface_of(port: &weft_model::Port, view: &View) -> Option<String> {
-    let plugged = |id: &str| {
-        let has = |(_, i): &(&String, &crate::south::Interface)| {
-            i.bridge.as_deref() == Some(BRIDGE) && i.ids.get("iface-id").map(String::as_str) == Some(id)
-        };
-        view.interfaces.iter().find(has).map(|(name, _)| name.clone())
-    };
+    let plugged = |id: &str| view.plugged.get(id).cloned();
     match port.spec.attachment.as_ref().and_then(|a| a.get()) {
         Some(AttachmentRef::IfaceId(id)) => plugged(id),
         Some(AttachmentRef::Device(device)) => Some(device.to_owned()),
         Some(AttachmentRef::Tap(tap)) => Some(tap.name.clone()),
         Some(AttachmentRef::Netns(_) | AttachmentRef::VhostUser(_)) => Some(port_device(port.name())),
         None => plugged(port.name()).or_else(|| plugged(&port.metadata.uid)),
+    }
+}
+
+/// What a port resource may be plugged in by: `iface-id`s and names of interfaces.
+pub fn anchors(port: &weft_model::Port) -> Vec<String> {
+    match port.spec.attachment.as_ref().and_then(|a| a.get()) {
+        Some(AttachmentRef::IfaceId(id)) => vec![id.to_owned()],
+        Some(AttachmentRef::Device(device)) => vec![device.to_owned()],
+        Some(AttachmentRef::Tap(tap)) => vec![tap.name.clone()],
+        Some(AttachmentRef::Netns(_) | AttachmentRef::VhostUser(_)) => vec![port_device(port.name())],
+        None => vec![port.name().to_owned(), port.metadata.uid.clone()],
     }
 }
 

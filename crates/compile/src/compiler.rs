@@ -90,6 +90,16 @@ impl Compiler {
         &self.plan
     }
 
+    /// How many flows there are.
+    pub fn len(&self) -> usize {
+        self.flows.values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// All that the bridge must hold: for a bridge of which nothing is known.
     pub fn whole(&self) -> Delta {
         let mut flows = BTreeMap::new();

@@ -31,6 +31,26 @@ pub(crate) enum Command {
     Why(commands::why::Args),
     /// Counters for Prometheus, printed or served.
     Metrics(commands::metrics::Args),
+    /// A node's control plane: networks and ports that are declared come true on the switch.
+    Agent(commands::agent::Args),
+    /// Say what is wanted: create and change resources.
+    Apply(commands::resource::ApplyArgs),
+    /// What `weft apply` would change.
+    Diff(commands::resource::ApplyArgs),
+    /// Resources, in lines.
+    Get(commands::resource::GetArgs),
+    /// One resource and how it fares.
+    Describe(commands::resource::DescribeArgs),
+    /// Delete resources.
+    Delete(commands::resource::DeleteArgs),
+    /// Resources as they change.
+    Watch(commands::resource::WatchArgs),
+    /// Addresses that DHCP gave.
+    Leases(commands::resource::LeasesArgs),
+    /// How the node fares.
+    Status(commands::resource::StatusArgs),
+    /// The stages that packets pass on the integration bridge.
+    Pipeline(commands::resource::PipelineArgs),
     /// Completions for a shell.
     Completions(commands::completions::Args),
 }

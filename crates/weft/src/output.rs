@@ -16,6 +16,10 @@ pub(crate) enum Format {
     Table,
     /// For programs; fields are kept from version to version.
     Json,
+    /// The same, for people and files.
+    Yaml,
+    /// Kind and name of resources, a line each.
+    Name,
 }
 
 impl Format {
@@ -33,7 +37,7 @@ impl Format {
                     serde_json::from_str(&call(rundir, Daemon::Vswitchd, method, &params)?)?;
                 self.print(&value, |_| String::new())?;
             }
-            Self::Table => self.print(&call(rundir, Daemon::Vswitchd, method, &params)?, String::clone)?,
+            _ => self.print(&call(rundir, Daemon::Vswitchd, method, &params)?, String::clone)?,
         }
         Ok(())
     }
@@ -42,12 +46,32 @@ impl Format {
     pub(crate) fn print<T: Serialize>(self, value: &T, human: impl FnOnce(&T) -> String) -> io::Result<()> {
         let text = match self {
             Self::Json => serde_json::to_string_pretty(value)?,
-            Self::Table => human(value),
+            Self::Yaml => serde_yaml_ng::to_string(value).map_err(io::Error::other)?,
+            Self::Table | Self::Name => human(value),
         };
         match writeln!(io::stdout(), "{}", text.trim_end()) {
             // Who reads us has read enough.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
+        }
+    }
+}
+
+impl Format {
+    /// Prints one of many values on a line of its own.
+    pub(crate) fn print_line<T: Serialize>(
+        self,
+        value: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        match self {
+            Self::Json => writeln!(io::stdout(), "{}", serde_json::to_string(value)?),
+            Self::Yaml => writeln!(
+                io::stdout(),
+                "---\n{}",
+                serde_yaml_ng::to_string(value).map_err(io::Error::other)?.trim_end()
+            ),
+            Self::Table | Self::Name => writeln!(io::stdout(), "{}", human(value)),
         }
     }
 }

@@ -260,13 +260,7 @@ impl NshRepr {
             Some(words) => Metadata::Fixed(words),
             None => Metadata::Tlvs(view.metadata().to_vec()),
         };
-        Self {
-            flags: view.flags(),
-            ttl: view.ttl(),
-            next: view.next_protocol(),
-            path: view.path(),
-            metadata,
-        }
+        Self { flags: view.flags(), ttl: view.ttl(), next: view.next_protocol(), path: view.path(), metadata }
     }
 
     /// Metadata type.

@@ -24,8 +24,12 @@ fn seeds() -> Vec<Vec<u8>> {
         inner(v6().gre(Some(1), Some(2), true)).build(),
         eth().mpls(16).mpls(17).ipv4([1; 4], [2; 4]).udp(1, 2).build(),
         // A network service header with a TLV, and one with four words inside it, before an Ethernet frame.
-        [&[0x0f, 0xc4, 2, 4, 0, 0, 1, 255, 1, 2, 3, 4, 9, 9, 9, 9][..], &[0x0f, 0xc6, 1, 3, 0, 0, 1, 255], &[7; 30]]
-            .concat(),
+        [
+            &[0x0f, 0xc4, 2, 4, 0, 0, 1, 255, 1, 2, 3, 4, 9, 9, 9, 9][..],
+            &[0x0f, 0xc6, 1, 3, 0, 0, 1, 255],
+            &[7; 30],
+        ]
+        .concat(),
     ]
 }
 

@@ -60,6 +60,8 @@ pub struct View {
     pub bridge: Option<Uuid>,
     /// Interfaces of all bridges, by name.
     pub interfaces: BTreeMap<String, Interface>,
+    /// Names of interfaces of the integration bridge by their `iface-id`.
+    pub plugged: BTreeMap<String, String>,
 }
 
 type Request = (Vec<Value>, oneshot::Sender<Result<Value, SouthError>>);
@@ -263,7 +265,11 @@ impl Link {
                         ofport: row.opt_int("ofport").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
                         error: text("error"),
                     };
-                    view.interfaces.insert(row.str("name").to_owned(), interface);
+                    let own = row.str("name").to_owned();
+                    if let Some(id) = interface.ids.get("iface-id").filter(|_| name == BRIDGE) {
+                        view.plugged.insert(id.clone(), own.clone());
+                    }
+                    view.interfaces.insert(own, interface);
                 }
             }
         }

@@ -3,8 +3,8 @@
 use weft_flow::{DropReason, FdbRef, Field, OfPort, VLAN_PRESENT, Vlan};
 use weft_wire::{EtherType, Mac};
 
-use super::packet::Tags;
 use super::Walk;
+use super::packet::Tags;
 use crate::config::{PortConfig, PriorityTags, VlanMode};
 
 /// Multicast addresses besides 01:80:c2:00:00:0x that bridges keep, with the bits that count: Extreme's EDP and EAPS,

@@ -115,7 +115,7 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
         match format {
             Format::Json => println!("{}", serde_json::to_string(&new)?),
             Format::Table if new.total.is_empty() => {}
-            Format::Table => println!("{}\n", human(&new)),
+            _ => println!("{}\n", human(&new)),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! One file for each verb, each with one `exec`.
 
+pub(crate) mod agent;
 pub(crate) mod completions;
 pub(crate) mod drops;
 pub(crate) mod lab;
 pub(crate) mod metrics;
+pub(crate) mod resource;
 pub(crate) mod switch;
 pub(crate) mod trace;
 pub(crate) mod why;
@@ -25,6 +27,16 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Drops(args) => drops::exec(&args, cli.output),
         Command::Why(args) => why::exec(&args, cli.output),
         Command::Metrics(args) => metrics::exec(&args, cli.output),
+        Command::Agent(args) => agent::exec(args),
+        Command::Apply(args) => resource::apply(&args, cli.output),
+        Command::Diff(args) => resource::diff(&args, cli.output),
+        Command::Get(args) => resource::get(&args, cli.output),
+        Command::Describe(args) => resource::describe_one(&args, cli.output),
+        Command::Delete(args) => resource::delete(&args, cli.output),
+        Command::Watch(args) => resource::watch(&args, cli.output),
+        Command::Leases(args) => resource::leases(&args, cli.output),
+        Command::Status(args) => resource::status(&args, cli.output),
+        Command::Pipeline(_) => resource::pipeline(cli.output),
         Command::Completions(args) => completions::exec(&args),
     }
 }

@@ -1,0 +1,278 @@
+//! What do the responders of a network say? From the resources, in the words of the `services` room.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weft_model::{Catalog, DhcpOptions, IpNet, Network, Port, Subnet};
+use weft_services::{dhcp4, dhcp6, ra};
+use weft_wire::Mac;
+
+use super::Routers;
+use crate::resolve::gateway_mac;
+
+/// The services of one network.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// DHCPv4, if it is served.
+    pub dhcp4: Option<dhcp4::Config>,
+    /// DHCPv6, if it is served.
+    pub dhcp6: Option<dhcp6::Config>,
+    /// Router advertisements, if they are sent.
+    pub router: Option<ra::Config>,
+    /// Who speaks for the gateway.
+    pub routers: Routers,
+    /// The subnets, whose names leases are stored under.
+    pub subnets: Vec<(String, IpNet)>,
+}
+
+fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+    addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect()
+}
+
+fn v6(addresses: &[IpAddr]) -> Vec<Ipv6Addr> {
+    addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect()
+}
+
+/// The services of a network of ours; `None`: there is no such network.
+pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Services> {
+    let network = catalog.network(name)?;
+    let mac = gateway_mac(network);
+    let subnets: Vec<&Subnet> = catalog.subnets_of(name).collect();
+    let addresses = subnets.iter().filter_map(|s| s.spec.service_address(network.spec.mode)).collect();
+    let served = subnets.iter().filter(|s| s.spec.serves_dhcp(&network.spec));
+    let (mut four, mut six) = (dhcp4::Config::new(mac), dhcp6::Config::new(mac));
+    for subnet in served {
+        match subnet.spec.cidr {
+            IpNet::V4(cidr) => {
+                let Some(IpAddr::V4(server)) = subnet.spec.service_address(network.spec.mode) else {
+                    continue;
+                };
+                let base = dhcp4::Subnet::new(cidr.network(), cidr.prefix_len(), server);
+                four.subnets.push(subnet4(catalog, network, subnet, base, underlay_mtu));
+            }
+            IpNet::V6(cidr) => {
+                let base = dhcp6::Subnet::new(cidr.network(), cidr.prefix_len());
+                six.subnets.push(subnet6(catalog, network, subnet, base));
+            }
+        }
+    }
+    Some(Services {
+        dhcp4: (!four.subnets.is_empty()).then_some(four),
+        dhcp6: (!six.subnets.is_empty()).then_some(six),
+        router: router(network, &subnets, mac, underlay_mtu),
+        routers: Routers { mac, addresses },
+        subnets: subnets.iter().map(|s| (s.name().to_owned(), s.spec.cidr)).collect(),
+    })
+}
+
+/// The domain of a network.
+fn domain(network: &Network) -> Option<String> {
+    network.spec.domain.as_ref().map(|d| d.name.clone())
+}
+
+fn options4(o: &DhcpOptions) -> dhcp4::Options {
+    let routes = o.routes.iter().filter_map(|r| match (r.to, r.via) {
+        (IpNet::V4(to), IpAddr::V4(via)) => {
+            Some(dhcp4::option::Route { network: to.network(), prefix_len: to.prefix_len(), via })
+        }
+        _ => None,
+    });
+    let raw = o.raw.iter().filter_map(|r| Some((u8::try_from(r.code).ok()?, r.bytes()?)));
+    dhcp4::Options {
+        dns: v4(&o.dns),
+        domain: o.domain.clone(),
+        search: o.search.clone(),
+        mtu: o.mtu,
+        ntp: v4(&o.ntp),
+        routes: routes.collect(),
+        tftp_server: o.tftp_server.clone(),
+        raw: raw.collect(),
+        ..dhcp4::Options::default()
+    }
+}
+
+fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
+    let server_name = o.tftp_server.clone();
+    let ipxe = o.ipxe.iter().map(|b| dhcp4::Boot {
+        ipxe: Some(true),
+        file: b.boot_file.clone(),
+        next_server: o.next_server,
+        ..dhcp4::Boot::default()
+    });
+    let by_architecture = o.pxe.iter().map(|b| dhcp4::Boot {
+        architectures: vec![b.arch],
+        file: b.boot_file.clone(),
+        next_server: b.next_server.or(o.next_server),
+        server_name: server_name.clone(),
+        ..dhcp4::Boot::default()
+    });
+    let plain = o.boot_file.iter().map(|file| dhcp4::Boot {
+        file: file.clone(),
+        next_server: o.next_server,
+        server_name: server_name.clone(),
+        ..dhcp4::Boot::default()
+    });
+    ipxe.chain(by_architecture).chain(plain).collect()
+}
+
+fn subnet4(
+    catalog: &Catalog,
+    network: &Network,
+    subnet: &Subnet,
+    base: dhcp4::Subnet,
+    underlay_mtu: u16,
+) -> dhcp4::Subnet {
+    let (dhcp, mode) = (&subnet.spec.dhcp, network.spec.mode);
+    let mut options = options4(&dhcp.options);
+    options.routers = v4(&subnet.spec.gateway_address(mode).into_iter().collect::<Vec<_>>());
+    if options.dns.is_empty() && network.spec.dns.enabled {
+        options.dns = vec![base.server];
+    }
+    options.domain = options.domain.or_else(|| domain(network));
+    options.mtu = options.mtu.or(Some(network.mtu(underlay_mtu)));
+    let written = dhcp.hosts.iter().filter_map(|h| {
+        let id = match (&h.client_id, h.mac) {
+            (Some(id), _) => dhcp4::HostId::ClientId(hex(id)?),
+            (None, Some(mac)) => dhcp4::HostId::Mac(mac.0),
+            (None, None) => return None,
+        };
+        let address = v4(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
+        let none = dhcp4::Options::default();
+        let boot = Vec::new();
+        let lease_seconds = h.lease_seconds;
+        Some(dhcp4::Host { id, address, name: h.name.clone(), lease_seconds, options: none, boot })
+    });
+    let ports = catalog.ports_of(network.name()).filter_map(|port| port4(port, subnet));
+    dhcp4::Subnet {
+        ranges: dhcp
+            .ranges
+            .iter()
+            .filter_map(|r| Some((v4(&[r.start]).pop()?, v4(&[r.end]).pop()?)))
+            .collect(),
+        lease_seconds: dhcp.lease_seconds,
+        renew_seconds: dhcp.renew_seconds,
+        rebind_seconds: dhcp.rebind_seconds,
+        // A port has one address in every state of its machine, firmware to operating system.
+        ignore_client_id: true,
+        rapid_commit: dhcp.rapid_commit,
+        hosts: written.chain(ports).collect(),
+        boot: boot4(&dhcp.options),
+        options,
+        ..base
+    }
+}
+
+/// A port is a fixed host: its address was allocated to it.
+fn port4(port: &Port, subnet: &Subnet) -> Option<dhcp4::Host> {
+    let own = port.spec.addresses.iter().chain(&port.status.addresses);
+    let address = own.filter(|ip| subnet.spec.cidr.contains(*ip)).find_map(|ip| v4(&[*ip]).pop())?;
+    let mut host = dhcp4::Host::fixed(port.mac().0, address);
+    host.name = Some(port.hostname().to_owned());
+    if let Some(options) = &port.spec.dhcp_options {
+        (host.options, host.boot) = (options4(options), boot4(options));
+    }
+    Some(host)
+}
+
+fn subnet6(catalog: &Catalog, network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Subnet {
+    let dhcp = &subnet.spec.dhcp;
+    let o = &dhcp.options;
+    let raw = o.raw.iter().filter_map(|r| Some((r.code, r.bytes()?)));
+    let mut options = dhcp6::Options {
+        dns: v6(&o.dns),
+        search: o.search.clone(),
+        ntp: v6(&o.ntp),
+        boot_url: o.boot_file.clone(),
+        domain: o.domain.clone().or_else(|| domain(network)),
+        raw: raw.collect(),
+    };
+    if let (true, true, Some(IpAddr::V6(server))) =
+        (options.dns.is_empty(), network.spec.dns.enabled, subnet.spec.service_address(network.spec.mode))
+    {
+        options.dns = vec![server];
+    }
+    if options.search.is_empty() {
+        options.search = domain(network).into_iter().collect();
+    }
+    let written = dhcp.hosts.iter().filter_map(|h| {
+        let id = match (&h.duid, h.mac) {
+            (Some(duid), _) => dhcp6::HostId::Duid(hex(duid)?),
+            (None, Some(mac)) => dhcp6::HostId::Mac(mac.0),
+            (None, None) => return None,
+        };
+        let address = v6(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
+        Some(dhcp6::Host { id, address, name: h.name.clone() })
+    });
+    let ports = catalog.ports_of(network.name()).filter_map(|port| {
+        let own = port.spec.addresses.iter().chain(&port.status.addresses);
+        let address = own.filter(|ip| subnet.spec.cidr.contains(*ip)).find_map(|ip| v6(&[*ip]).pop())?;
+        let id = dhcp6::HostId::Mac(port.mac().0);
+        Some(dhcp6::Host { id, address: Some(address), name: Some(port.hostname().to_owned()) })
+    });
+    dhcp6::Subnet {
+        ranges: dhcp
+            .ranges
+            .iter()
+            .filter_map(|r| Some((v6(&[r.start]).pop()?, v6(&[r.end]).pop()?)))
+            .collect(),
+        valid_seconds: dhcp.lease_seconds,
+        preferred_seconds: dhcp.lease_seconds,
+        renew_seconds: dhcp.renew_seconds,
+        rebind_seconds: dhcp.rebind_seconds,
+        rapid_commit: dhcp.rapid_commit,
+        hosts: written.chain(ports).collect(),
+        options,
+        ..base
+    }
+}
+
+/// The advertisement of a network's IPv6 subnets.
+fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -> Option<ra::Config> {
+    let said: Vec<_> = subnets.iter().filter(|s| s.spec.advertises(&network.spec)).collect();
+    let first = said.first()?;
+    let base = first.spec.ra.clone().unwrap_or_default();
+    let serves = said.iter().any(|s| s.spec.serves_dhcp(&network.spec));
+    let mode = network.spec.mode;
+    let is_router = said.iter().any(|s| s.spec.gateway_address(mode).is_some());
+    let managed = base.managed.unwrap_or(serves);
+    let prefixes = said.iter().filter_map(|s| match s.spec.cidr {
+        IpNet::V6(cidr) => {
+            let ra = s.spec.ra.clone().unwrap_or_default();
+            Some(ra::Prefix {
+                prefix: cidr.network(),
+                len: cidr.prefix_len(),
+                on_link: true,
+                autonomous: ra.autonomous.unwrap_or(!managed) && cidr.prefix_len() == 64,
+                valid: ra.valid_seconds,
+                preferred: ra.preferred_seconds,
+            })
+        }
+        IpNet::V4(_) => None,
+    });
+    let own = said.iter().filter_map(|s| s.spec.service_address(mode));
+    let rdnss = match base.rdnss.as_slice() {
+        [] if network.spec.dns.enabled => v6(&own.collect::<Vec<_>>()),
+        written => written.to_vec(),
+    };
+    let interval = u32::from(base.interval_seconds);
+    Some(ra::Config {
+        managed,
+        other: base.other.unwrap_or(serves),
+        lifetime: if is_router { base.router_lifetime_seconds } else { 0 },
+        mtu: base.mtu.or(Some(network.mtu(underlay_mtu).into())),
+        prefixes: prefixes.collect(),
+        rdnss,
+        dnssl: if base.dnssl.is_empty() { domain(network).into_iter().collect() } else { base.dnssl },
+        interval: (interval / 3, interval),
+        ..ra::Config::new(mac)
+    })
+}
+
+/// Bytes of hexadecimal digits, with or without colons.
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    digits.chunks(2).map(pair).collect()
+}

@@ -1,0 +1,148 @@
+//! How does a node's agent start, serve its API, and stop?
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use weft_api::{
+    App, LeaseView, Limits, NodeInfo, NodeStatus, TcpOptions, bind_unix, router, serve_tcp, serve_unix,
+};
+use weft_store::{Embedded, Store, StoreError};
+
+use crate::node::{Config, Node, NodeError, Progress};
+
+/// Who may talk to the API's socket: its owner.
+const SOCKET_MODE: u32 = 0o600;
+
+/// What an agent is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node.
+    pub node: Config,
+    /// File of the embedded store.
+    pub store: PathBuf,
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+    /// TCP address of the API, with what TLS needs and the token that clients show.
+    pub tcp: Option<(String, TcpOptions, Option<String>)>,
+}
+
+/// Why an agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The store.
+    #[error("the store {path}: {why}")]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// What it says.
+        why: StoreError,
+    },
+    /// A socket.
+    #[error("{what}: {why}")]
+    Listen {
+        /// Which.
+        what: String,
+        /// Why.
+        why: io::Error,
+    },
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// Runs an agent until `stop` becomes true. What it programmed stays.
+///
+/// # Errors
+/// Why it could not start, or could not go on.
+pub async fn run(options: Options, stop: watch::Receiver<bool>) -> Result<(), AgentError> {
+    let path = options.store.clone();
+    let store = Embedded::open(&options.store, &weft_store::Options::default())
+        .map_err(|why| AgentError::Store { path, why })?;
+    let (told, progress) = watch::channel(Progress::default());
+    let info =
+        Info { name: options.node.node.clone(), store: store.clone(), started: Instant::now(), progress };
+    let info: Arc<dyn NodeInfo> = Arc::new(info);
+    let limits = Limits::default();
+    let app = || App::new(store.clone()).with_node(Arc::clone(&info));
+    let listen = |what: String| move |why| AgentError::Listen { what, why };
+    let socket = options.socket.display().to_string();
+    let listener = bind_unix(&options.socket, SOCKET_MODE).map_err(listen(socket))?;
+    let local = router(app().with_guard(limits.clone(), None));
+    tokio::spawn(serve_unix(listener, local, limits.clone(), stop.clone()));
+    if let Some((address, tls, token)) = options.tcp {
+        let listener = TcpListener::bind(&address).await.map_err(listen(address.clone()))?;
+        let remote = router(app().with_guard(limits.clone(), token));
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            if let Err(why) = serve_tcp(listener, &tls, remote, limits, stop).await {
+                tracing::error!(%address, %why, "the API is not served on TCP");
+            }
+        });
+    }
+    let node = Node::new(Arc::new(store.clone()), options.node).await?.telling(told);
+    let mut stop = stop;
+    tokio::select! {
+        ended = node.run() => ended?,
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    store.close().await;
+    // What is left behind answers nobody.
+    let _ = std::fs::remove_file(&options.socket);
+    Ok(())
+}
+
+/// What the API says of this node.
+struct Info {
+    name: String,
+    store: Embedded,
+    started: Instant,
+    progress: watch::Receiver<Progress>,
+}
+
+impl NodeInfo for Info {
+    fn leases<'a>(
+        &'a self,
+        network: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Vec<LeaseView>> + Send + 'a>> {
+        Box::pin(async move {
+            let leases = self.store.leases(None).await.unwrap_or_default();
+            self.store.with_catalog(|catalog| {
+                let view = |lease: &weft_store::Lease| {
+                    let subnet = catalog.subnet(&lease.subnet)?;
+                    let of = &subnet.spec.network;
+                    if network.is_some_and(|n| n != of) {
+                        return None;
+                    }
+                    let mut view =
+                        crate::respond::lease_view(&lease.subnet, of, lease.address, &lease.value)?;
+                    view.port = catalog.port_by_ip(of, lease.address).map(|p| p.name().to_owned());
+                    Some(view)
+                };
+                leases.iter().filter_map(view).collect()
+            })
+        })
+    }
+
+    fn status(&self) -> Pin<Box<dyn Future<Output = NodeStatus> + Send + '_>> {
+        Box::pin(async move {
+            let progress = self.progress.borrow().clone();
+            NodeStatus {
+                node: self.name.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime_seconds: self.started.elapsed().as_secs(),
+                programmed_version: progress.version,
+                resource_version: self.store.version().await.unwrap_or_default(),
+                switch_connected: progress.connected,
+                switch: progress.switch,
+                flows: progress.flows,
+                ..NodeStatus::default()
+            }
+        })
+    }
+}
