@@ -113,6 +113,11 @@ impl Connection {
                 self.conn.tell_when_drained();
                 break;
             }
+            if self.session.closed().is_some() {
+                // What is left of answers would never be taken.
+                self.dump = None;
+                self.waiting.clear();
+            }
             let Some(dump) = &mut self.dump else { break };
             if dump.next_part(&mut self.session) {
                 // Its last part goes now: nothing else may come to send it.

@@ -42,7 +42,7 @@ impl Pattern {
             rest = &rest[at + 1..];
             let digits = rest.len() - rest.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()).len();
             let (format, behind) = rest.split_at(digits);
-            let Some(letter) = behind.chars().next() else { break };
+            let Some(letter) = behind.chars().next() else { return out };
             rest = &behind[letter.len_utf8()..];
             let mut argument = None;
             if let Some((inside, behind)) = rest.strip_prefix('{').and_then(|r| r.split_once('}')) {
