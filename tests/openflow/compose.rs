@@ -109,7 +109,7 @@ fn service(m: &Match, payload: &[u8]) -> Result<Vec<u8>, String> {
         nsh::next::IPV6 => frame.ipv6([0xfd; 16], [0xfe; 16]).udp(1000, 2000),
         _ => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000),
     };
-    let inner = inner.payload(payload.to_vec()).build();
+    let inner = inner.payload(payload).build();
     bytes.extend_from_slice(if next == nsh::next::ETHERNET { &inner } else { &inner[14..] });
     Ok(bytes)
 }
