@@ -1,6 +1,7 @@
 //! Do networks that are declared carry traffic, and only the traffic they should? On Weft and on Open vSwitch.
 
 mod agent;
+mod command;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod south;

@@ -96,6 +96,8 @@ pub struct Node<S> {
     whole: Option<Vec<u32>>,
     faults: BTreeMap<String, (&'static str, String)>,
     installed: nat::Installed,
+    /// What the kernel refused when it was last looked at.
+    wrong: Vec<String>,
     /// The store's version that was taken in last.
     version: u64,
     progress: Option<watch::Sender<Progress>>,
@@ -132,6 +134,7 @@ impl<S: Store> Node<S> {
             whole: None,
             faults: BTreeMap::new(),
             installed: nat::Installed::default(),
+            wrong: Vec::new(),
             version,
             progress: None,
             in_line: false,
@@ -183,7 +186,12 @@ impl<S: Store> Node<S> {
                         continue;
                     }
                 }
-                () = sleep_until(wake) => self.again = None,
+                () = sleep_until(wake) => {
+                    if self.again.take().is_none() {
+                        self.host().await;
+                        continue;
+                    }
+                }
             }
             self.settle().await?;
         }
@@ -478,7 +486,10 @@ impl<S: Store> Node<S> {
             Ok((done, installed)) => {
                 self.installed = installed;
                 done.mended.iter().for_each(|what| tracing::info!(what, "put right"));
-                done.wrong.iter().for_each(|why| tracing::warn!(why, "the host's part of the networks"));
+                // Said once, however long it stays so.
+                let new = done.wrong.iter().filter(|why| !self.wrong.contains(why));
+                new.for_each(|why| tracing::warn!(why, "the host's part of the networks"));
+                self.wrong = done.wrong;
             }
             Err(why) => tracing::error!(%why, "looking at the kernel failed"),
         }

@@ -169,7 +169,8 @@ impl Resolver {
             uplink,
             routed: self.routed(catalog, name),
             isolated: spec.port_isolation,
-            dns: spec.dns.enabled && has_host(spec),
+            // Questions go to the host's own name server, if it has one, until the agent answers them.
+            dns: false,
         };
         Some((key, net))
     }

@@ -254,8 +254,9 @@ impl Default for RouterAdvertisement {
     }
 }
 
-/// Hexadecimal digits, two a byte, with or without colons.
-pub(crate) fn parse_hex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of hexadecimal digits, two a byte, with or without colons; `None` for anything else.
+#[must_use]
+pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|c| *c != b':').collect();
     if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;

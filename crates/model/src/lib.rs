@@ -32,7 +32,9 @@ mod subnet;
 pub use alloc::{AllocError, Allocator};
 pub use catalog::Catalog;
 pub use derive::{DEFAULT_UNDERLAY_MTU, stable_mac};
-pub use dhcp::{Dhcp, DhcpHost, DhcpOptions, DhcpRange, IpxeBoot, PxeBoot, RawOption, RouterAdvertisement};
+pub use dhcp::{
+    Dhcp, DhcpHost, DhcpOptions, DhcpRange, IpxeBoot, PxeBoot, RawOption, RouterAdvertisement, parse_hex,
+};
 pub use dns::{Dns, DnsHost, Domain, Forwarder, SrvProtocol, SrvRecord, TxtRecord};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use kind::{Kind, UnknownKind};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weft_model::{Catalog, DhcpOptions, IpNet, Network, Port, Subnet};
+use weft_model::{Catalog, DhcpOptions, IpNet, Network, Port, Subnet, parse_hex};
 use weft_services::{dhcp4, dhcp6, ra};
 use weft_wire::Mac;
 
@@ -124,14 +124,11 @@ fn subnet4(
     let (dhcp, mode) = (&subnet.spec.dhcp, network.spec.mode);
     let mut options = options4(&dhcp.options);
     options.routers = v4(&subnet.spec.gateway_address(mode).into_iter().collect::<Vec<_>>());
-    if options.dns.is_empty() && network.spec.dns.enabled {
-        options.dns = vec![base.server];
-    }
     options.domain = options.domain.or_else(|| domain(network));
     options.mtu = options.mtu.or(Some(network.mtu(underlay_mtu)));
     let written = dhcp.hosts.iter().filter_map(|h| {
         let id = match (&h.client_id, h.mac) {
-            (Some(id), _) => dhcp4::HostId::ClientId(hex(id)?),
+            (Some(id), _) => dhcp4::HostId::ClientId(parse_hex(id)?),
             (None, Some(mac)) => dhcp4::HostId::Mac(mac.0),
             (None, None) => return None,
         };
@@ -185,17 +182,12 @@ fn subnet6(catalog: &Catalog, network: &Network, subnet: &Subnet, base: dhcp6::S
         domain: o.domain.clone().or_else(|| domain(network)),
         raw: raw.collect(),
     };
-    if let (true, true, Some(IpAddr::V6(server))) =
-        (options.dns.is_empty(), network.spec.dns.enabled, subnet.spec.service_address(network.spec.mode))
-    {
-        options.dns = vec![server];
-    }
     if options.search.is_empty() {
         options.search = domain(network).into_iter().collect();
     }
     let written = dhcp.hosts.iter().filter_map(|h| {
         let id = match (&h.duid, h.mac) {
-            (Some(duid), _) => dhcp6::HostId::Duid(hex(duid)?),
+            (Some(duid), _) => dhcp6::HostId::Duid(parse_hex(duid)?),
             (None, Some(mac)) => dhcp6::HostId::Mac(mac.0),
             (None, None) => return None,
         };
@@ -248,11 +240,6 @@ fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -
         }
         IpNet::V4(_) => None,
     });
-    let own = said.iter().filter_map(|s| s.spec.service_address(mode));
-    let rdnss = match base.rdnss.as_slice() {
-        [] if network.spec.dns.enabled => v6(&own.collect::<Vec<_>>()),
-        written => written.to_vec(),
-    };
     let interval = u32::from(base.interval_seconds);
     Some(ra::Config {
         managed,
@@ -260,19 +247,9 @@ fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -
         lifetime: if is_router { base.router_lifetime_seconds } else { 0 },
         mtu: base.mtu.or(Some(network.mtu(underlay_mtu).into())),
         prefixes: prefixes.collect(),
-        rdnss,
+        rdnss: base.rdnss.clone(),
         dnssl: if base.dnssl.is_empty() { domain(network).into_iter().collect() } else { base.dnssl },
         interval: (interval / 3, interval),
         ..ra::Config::new(mac)
     })
-}
-
-/// Bytes of hexadecimal digits, with or without colons.
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    digits.chunks(2).map(pair).collect()
 }

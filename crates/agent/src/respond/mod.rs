@@ -53,6 +53,12 @@ struct Answer {
     frame: Vec<u8>,
 }
 
+/// A change of a lease, and the network whose book has it.
+enum Kept {
+    V4(u64, LeaseChange<Ipv4Addr>),
+    V6(u64, LeaseChange<Ipv6Addr>),
+}
+
 /// All responders.
 struct Responders<S> {
     store: Arc<S>,
@@ -92,7 +98,7 @@ impl<S: Store> Responders<S> {
                 n = told.recv_many(&mut batch, BATCH) => if n == 0 { return },
                 () = sleep_until(next.into()) => {}
             }
-            let (mut answers, mut writes) = (Vec::new(), Vec::new());
+            let (mut answers, mut writes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
             for tell in batch {
                 match tell {
                     Tell::Configure(key, services) => self.configure(key, services, &mut writes).await,
@@ -101,20 +107,35 @@ impl<S: Store> Responders<S> {
                             network.ports = ports;
                         }
                     }
-                    Tell::Punt(punt) => answers.extend(self.punt(&punt, &mut writes)),
+                    Tell::Punt(punt) => answers.extend(self.punt(&punt, &mut writes, &mut kept)),
                 }
             }
             // What a client is told must be true after a crash.
             if !writes.is_empty()
                 && let Err(why) = self.store.write_leases(writes).await
             {
-                tracing::error!(%why, "leases could not be stored: nobody is told of them");
-                continue;
+                tracing::error!(%why, "leases could not be stored: they are taken back, and nobody is told of them");
+                kept.iter().rev().for_each(|change| self.undo(change));
+                answers.clear();
             }
             for Answer { port, frame } in answers {
                 self.flows.send(OfPort::CONTROLLER, vec![Action::Output { port, max_len: 0 }], frame);
             }
             self.advertise();
+        }
+    }
+
+    /// Takes back what could not be stored.
+    fn undo(&mut self, kept: &Kept) {
+        match kept {
+            Kept::V4(key, change) => {
+                let server = self.networks.get_mut(key).and_then(|n| n.dhcp4.as_mut());
+                server.map(|s| s.book_mut().revert(change)).unwrap_or_default();
+            }
+            Kept::V6(key, change) => {
+                let server = self.networks.get_mut(key).and_then(|n| n.dhcp6.as_mut());
+                server.map(|s| s.book_mut().revert(change)).unwrap_or_default();
+            }
         }
     }
 
@@ -180,7 +201,7 @@ impl<S: Store> Responders<S> {
     }
 
     /// Answers a packet.
-    fn punt(&mut self, punt: &Punt, writes: &mut Vec<LeaseWrite>) -> Option<Answer> {
+    fn punt(&mut self, punt: &Punt, writes: &mut Vec<LeaseWrite>, kept: &mut Vec<Kept>) -> Option<Answer> {
         let cookie = Cookie::from_u64(punt.cookie)?;
         let network = self.networks.get_mut(&punt.metadata)?;
         let frame = match cookie.purpose {
@@ -189,11 +210,13 @@ impl<S: Store> Responders<S> {
                 if let Some(outcome) = v4.filter(|o| o.reply.is_some() || !o.changes.is_empty()) {
                     writes.extend(written(&network.services, &outcome.changes));
                     tracing::debug!(event = ?outcome.event, "DHCPv4");
+                    kept.extend(outcome.changes.into_iter().map(|c| Kept::V4(punt.metadata, c)));
                     outcome.reply
                 } else {
                     let outcome = network.dhcp6.as_mut()?.handle_frame(&punt.frame, wall());
                     writes.extend(written(&network.services, &outcome.changes));
                     tracing::debug!(event = ?outcome.event, "DHCPv6");
+                    kept.extend(outcome.changes.into_iter().map(|c| Kept::V6(punt.metadata, c)));
                     outcome.reply
                 }
             }
@@ -287,9 +310,7 @@ fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) -> Option<Lea
         let value: serde_json::Value = serde_json::from_slice(value).ok()?;
         let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
         let number = |key: &str| value.get(key).and_then(serde_json::Value::as_u64);
-        let digits = text("client")?.as_bytes();
-        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-        let client: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
+        let client = weft_model::parse_hex(text("client")?)?;
         let state = match text("state")? {
             "bound" => LeaseState::Bound,
             "released" => LeaseState::Released,
@@ -298,7 +319,7 @@ fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) -> Option<Lea
         };
         Some(Lease {
             address,
-            client: Client::from_bytes(&client?),
+            client: Client::from_bytes(&client),
             mac: text("mac").and_then(|m| m.parse().ok()),
             hostname: text("hostname").map(Into::into),
             state,

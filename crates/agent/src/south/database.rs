@@ -8,13 +8,13 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use weft_ovsdb::Uuid;
 use weft_ovsdb::client::{ClientEvent, ClientSession, Replica, RequestId};
 use weft_ovsdb::rpc::FrameLimits;
 use weft_ovsdb::schema::DatabaseSchema;
 
-use super::{BACKOFF, BRIDGE, PATIENCE, SouthError, Wanted};
+use super::{BACKOFF, BRIDGE, PATIENCE, SouthError, Wanted, idle};
 
 const DATABASE: &str = "Open_vSwitch";
 /// What is watched.
@@ -126,18 +126,11 @@ async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, views: watch
             }
             Err(why) => tracing::debug!(database = %path.display(), %why, "no connection to the database"),
         }
-        let pause = sleep(wait);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                request = requests.recv() => match request {
-                    None => return,
-                    Some((_, done)) => {
-                        let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
-                    }
-                },
-            }
+        let refuse = |(_, done): Request| {
+            let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
+        };
+        if !idle(wait, &mut requests, refuse).await {
+            return;
         }
         wait = (wait * 2).min(BACKOFF.1);
     }

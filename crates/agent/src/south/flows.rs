@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use weft_flow::{Action, Field, OfPort};
 use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_ORDERED};
 use weft_openflow::msg::control::AsyncConfig;
@@ -22,7 +22,7 @@ use weft_openflow::session::{ControllerEvent, ControllerSession, Options};
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest};
 use weft_openflow::{Message, Version, VersionSet};
 
-use super::{BACKOFF, PATIENCE, SouthError};
+use super::{BACKOFF, PATIENCE, SouthError, idle};
 
 /// Packets for services that may wait; more are dropped, as on any busy cable.
 const PUNTS: usize = 4096;
@@ -122,20 +122,13 @@ async fn keep(path: PathBuf, mut commands: mpsc::Receiver<Command>, events: mpsc
                 tracing::debug!(bridge = %path.display(), %why, "no connection to the integration bridge")
             }
         }
-        // What is asked meanwhile is answered: there is no connection.
-        let pause = sleep(wait);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                command = commands.recv() => match command {
-                    None => return,
-                    Some(Command::Commit(_, done)) => {
-                        let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
-                    }
-                    Some(Command::Send(..)) => {}
-                },
+        let refuse = |command| {
+            if let Command::Commit(_, done) = command {
+                let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
             }
+        };
+        if !idle(wait, &mut commands, refuse).await {
+            return;
         }
         wait = (wait * 2).min(BACKOFF.1);
     }

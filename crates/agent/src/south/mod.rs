@@ -18,6 +18,9 @@ pub use wanted::{BRIDGE, Device, OWNER, Wanted};
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
 /// Longest wait for an answer of the switch.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Waits between attempts to connect: the first, and the longest.
@@ -43,4 +46,19 @@ pub enum SouthError {
     /// It cannot be written in OpenFlow 1.5.
     #[error("{0}")]
     Encode(String),
+}
+
+/// Waits before the next attempt to connect; what is asked meanwhile is refused. False: nobody asks any more.
+async fn idle<T>(wait: Duration, asked: &mut mpsc::Receiver<T>, mut refuse: impl FnMut(T)) -> bool {
+    let pause = sleep(wait);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            () = &mut pause => return true,
+            question = asked.recv() => match question {
+                Some(question) => refuse(question),
+                None => return false,
+            },
+        }
+    }
 }

@@ -22,8 +22,8 @@ Examples:
   weft agent --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --token-file token
 
 The agent programs bridge br-int of the switch, in OpenFlow and OVSDB as any controller would. When it
-ends, traffic goes on; `weft agent --cleanup` takes away what it put into the kernel. WEFT_LOG sets
-what is logged, as in WEFT_LOG=debug.";
+ends, traffic goes on; `weft agent --cleanup` takes its nftables away, `ovs-vsctl del-br br-int` the rest.
+WEFT_LOG sets what is logged, as in WEFT_LOG=debug.";
 
 /// Arguments of `weft agent`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// File with the token that clients show.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Take away what agents put into the kernel of this machine, and end.
+    /// Take the agent's table away from the kernel's nftables, and end.
     #[arg(long)]
     cleanup: bool,
 }

@@ -1,0 +1,74 @@
+//! What people type: `weft agent` beside a switch, resources applied, shown, changed and deleted.
+
+use crate::hosts::Site;
+use crate::support::Kind;
+
+const NETWORK: &str = "apiVersion: weft.dev/v1
+kind: Network
+metadata: {name: blue, labels: {team: one}}
+spec: {mode: isolated}
+---
+apiVersion: weft.dev/v1
+kind: Subnet
+metadata: {name: blue4}
+spec: {network: blue, cidr: 10.7.0.0/24}
+---
+apiVersion: weft.dev/v1
+kind: Port
+metadata: {name: vm1}
+spec: {network: blue}
+";
+
+#[test]
+fn resources_come_and_go() {
+    let mut site = Site::unplugged(Kind::Weft, 1);
+    let weft = env!("CARGO_BIN_EXE_weft");
+    let (dir, socket) = (site.switch.path(""), site.switch.path("api.sock"));
+    site.switch.daemon(&[
+        weft,
+        "agent",
+        &format!("--rundir={}", dir.display()),
+        &format!("--store={}", dir.join("agent.redb").display()),
+        &format!("--socket={}", socket.display()),
+    ]);
+    let call = |words: &str| site.switch.run(&format!("{weft} {words} --socket {}", socket.display()));
+    site.switch.wait_for("the agent answers", |_| call("status").code == 0);
+    let file = site.switch.path("networks.yaml");
+    std::fs::write(&file, NETWORK).expect("a file");
+    let apply = format!("apply -f {}", file.display());
+
+    let first = call(&apply);
+    assert_eq!(first.code, 0, "{}", first.err);
+    for name in ["Network/blue", "Subnet/blue4", "Port/vm1"] {
+        assert!(first.out.contains(&format!("{name} created")), "{}", first.out);
+    }
+    assert!(call(&apply).out.contains("Network/blue unchanged"));
+    site.switch.ok("ovs-vsctl add-port br-int p1 -- set Interface p1 external-ids:iface-id=vm1");
+    site.switch.wait_for("the port is ready", |_| call("get port vm1").out.contains("Ready"));
+    assert!(call("get ports").out.contains("10.7.0."));
+    assert_eq!(call("get networks -l team=one -o name").out.trim(), "Network/blue");
+    assert_eq!(call("get networks -l team=two -o name").out.trim(), "");
+    let json: serde_json::Value = serde_json::from_str(&call("get port vm1 -o json").out).expect("JSON");
+    assert_eq!(json[0]["spec"]["network"], "blue");
+    assert!(call("describe port vm1").out.contains("Phase: Ready"));
+    assert!(call("status").out.contains("in line with what is wanted"));
+
+    // What would change is told, and nothing changed by it.
+    std::fs::write(&file, NETWORK.replace("mode: isolated", "mode: nat")).expect("a file");
+    let diff = call(&format!("diff -f {}", file.display()));
+    assert!(
+        diff.code == 1 && diff.out.contains("- mode: isolated") && diff.out.contains("+ mode: nat"),
+        "{diff:?}"
+    );
+    assert!(call("get network blue -o yaml").out.contains("mode: isolated"));
+    // What is wrong is named, and nothing of the file is taken.
+    std::fs::write(&file, NETWORK.replace("10.7.0.0/24", "10.7.0.0/99")).expect("a file");
+    let wrong = call(&apply);
+    assert!(wrong.code == 1 && wrong.err.contains("cidr"), "{wrong:?}");
+
+    // In use is said; then everything goes.
+    let used = call("delete network blue");
+    assert!(used.code == 1 && used.err.contains("Subnet/blue4"), "{used:?}");
+    assert!(call("delete port vm1").out.contains("Port/vm1 deleted"));
+    assert!(call("get port vm1").err.contains("there is no"));
+}
