@@ -5,6 +5,7 @@
 
 mod config;
 mod icmp;
+mod lease;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,12 +16,14 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use weft_compile::{Cookie, Purpose};
 use weft_flow::{Action, OfPort};
-use weft_services::lease::{Address, LeaseState};
-use weft_services::{Client, Lease, LeaseChange, dhcp4, dhcp6, ra};
+use weft_services::{LeaseChange, dhcp4, dhcp6, ra};
 use weft_store::{LeaseWrite, Store};
 
 pub use config::{Services, services};
 pub use icmp::Routers;
+pub use lease::lease_view;
+
+use lease::{read_lease, written};
 
 use crate::south::{Flows, Punt};
 
@@ -246,136 +249,6 @@ impl<S: Store> Responders<S> {
             }
             let out = network.ports.iter().map(|port| Action::Output { port: *port, max_len: 0 });
             self.flows.send(OfPort::CONTROLLER, out.collect(), frame);
-        }
-    }
-}
-
-/// An address family whose leases are kept.
-trait Family: Address {
-    fn ip(self) -> IpAddr;
-}
-
-impl Family for Ipv4Addr {
-    fn ip(self) -> IpAddr {
-        self.into()
-    }
-}
-
-impl Family for Ipv6Addr {
-    fn ip(self) -> IpAddr {
-        self.into()
-    }
-}
-
-/// What changes of leases mean for the store.
-fn written<'a, A: Family + 'a>(
-    services: &Services,
-    changes: impl IntoIterator<Item = &'a LeaseChange<A>>,
-) -> Vec<LeaseWrite> {
-    let write = |change: &LeaseChange<A>| {
-        let address = change.address.ip();
-        let subnet = services.subnets.iter().find(|(_, cidr)| cidr.contains(&address))?.0.clone();
-        Some(match &change.after {
-            Some(lease) if lease.state == LeaseState::Offered => return None,
-            Some(lease) => LeaseWrite::Put(weft_store::Lease { subnet, address, value: write_lease(lease) }),
-            None => LeaseWrite::Remove { subnet, address },
-        })
-    };
-    changes.into_iter().filter_map(write).collect()
-}
-
-/// A lease as the store keeps it: JSON, for people who look.
-fn write_lease<A>(lease: &Lease<A>) -> Vec<u8> {
-    let state = match lease.state {
-        LeaseState::Offered => "offered",
-        LeaseState::Bound => "bound",
-        LeaseState::Released => "released",
-        LeaseState::Declined => "declined",
-    };
-    let client: String = lease.client.bytes().iter().map(|b| format!("{b:02x}")).collect();
-    let value = serde_json::json!({
-        "client": client,
-        "mac": lease.mac.map(|m| m.to_string()),
-        "hostname": lease.hostname.as_deref(),
-        "state": state,
-        "since": lease.since,
-        "expires": lease.expires,
-    });
-    value.to_string().into_bytes()
-}
-
-/// A stored lease; `None`: it cannot be read, which is said.
-fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) -> Option<Lease<A>> {
-    let read = || {
-        let value: serde_json::Value = serde_json::from_slice(value).ok()?;
-        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
-        let number = |key: &str| value.get(key).and_then(serde_json::Value::as_u64);
-        let client = weft_model::parse_hex(text("client")?)?;
-        let state = match text("state")? {
-            "bound" => LeaseState::Bound,
-            "released" => LeaseState::Released,
-            "declined" => LeaseState::Declined,
-            _ => return None,
-        };
-        Some(Lease {
-            address,
-            client: Client::from_bytes(&client),
-            mac: text("mac").and_then(|m| m.parse().ok()),
-            hostname: text("hostname").map(Into::into),
-            state,
-            since: number("since")?,
-            expires: number("expires")?,
-        })
-    };
-    let lease = read();
-    if lease.is_none() {
-        tracing::warn!(?address, "a stored lease cannot be read; it is passed over");
-    }
-    lease
-}
-
-/// A stored lease as people see it; `None`: it cannot be read.
-pub fn lease_view(subnet: &str, network: &str, address: IpAddr, value: &[u8]) -> Option<weft_api::LeaseView> {
-    let lease = read_lease(address, value)?;
-    let state = match lease.state {
-        LeaseState::Bound if !lease.is_bound(wall()) => "expired",
-        LeaseState::Bound => "bound",
-        LeaseState::Released => "released",
-        LeaseState::Declined => "declined",
-        LeaseState::Offered => "offered",
-    };
-    Some(weft_api::LeaseView {
-        network: network.to_owned(),
-        subnet: subnet.to_owned(),
-        address,
-        mac: lease.mac.map(weft_model::MacAddr),
-        client_id: Some(lease.client.to_string()),
-        hostname: lease.hostname.as_deref().map(str::to_owned),
-        port: None,
-        state: state.to_owned(),
-        expires: if lease.expires == u64::MAX { 0 } else { lease.expires },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leases_read_back() {
-        let address = Ipv4Addr::new(10, 0, 0, 5);
-        let lease = Lease {
-            address,
-            client: Client::id(&[1, 2, 0xfe]),
-            mac: Some("02:00:00:00:00:05".parse().unwrap()),
-            hostname: Some("five".into()),
-            state: LeaseState::Bound,
-            since: 17,
-            expires: u64::MAX,
-        };
-        assert_eq!(read_lease(address, &write_lease(&lease)), Some(lease));
-        for wrong in ["", "{}", "[1]", r#"{"client":"zz","state":"bound","since":1,"expires":2}"#] {
-            assert_eq!(read_lease(address, wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

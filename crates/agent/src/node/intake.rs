@@ -1,0 +1,140 @@
+//! What happened: what does a change of a resource, of the database or of the bridge touch?
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weft_model::{Kind, Port, Resource};
+use weft_store::{Change, Event as StoreEvent, Store};
+
+use super::Node;
+use crate::resolve;
+use crate::respond::Tell;
+use crate::south::{Event, OWNER};
+
+impl<S: Store> Node<S> {
+    /// What the switch says. True: nothing is to be settled.
+    pub(super) async fn take_event(&mut self, event: Event) -> bool {
+        match event {
+            Event::Punt(punt) => {
+                // A full queue is a busy cable.
+                let _ = self.responders.try_send(Tell::Punt(punt));
+                return true;
+            }
+            Event::Connected(groups) => (self.connected, self.whole) = (true, Some(groups)),
+            Event::Disconnected => self.connected = false,
+        }
+        false
+    }
+
+    /// What somebody wants.
+    pub(super) fn take_resource(&mut self, event: StoreEvent) {
+        let reference = event.resource.reference();
+        self.version = event.version;
+        let old = match event.change {
+            Change::Put => self.catalog.insert(Arc::clone(&event.resource)),
+            Change::Delete => self.catalog.remove(&reference),
+        };
+        let new = (event.change == Change::Put).then_some(&event.resource);
+        let both: Vec<&Resource> = old.iter().chain(new).map(Arc::as_ref).collect();
+        match reference.kind {
+            Kind::Network => {
+                let spec = |r: Option<&Arc<Resource>>| r.and_then(|r| r.as_network().map(|n| n.spec.clone()));
+                if spec(old.as_ref()) != spec(new) {
+                    let ports = self.catalog.ports_of(&reference.name).map(|p| p.name().to_owned());
+                    self.ports.extend(ports);
+                    let subnets: Vec<String> =
+                        self.catalog.subnets_of(&reference.name).map(|s| s.name().to_owned()).collect();
+                    subnets.iter().for_each(|s| self.ipam.subnet_changed(s));
+                }
+                self.nets.insert(reference.name);
+            }
+            Kind::Subnet => {
+                self.ipam.subnet_changed(&reference.name);
+                for subnet in both.iter().filter_map(|r| r.as_subnet()) {
+                    let network = &subnet.spec.network;
+                    self.nets.insert(network.clone());
+                    self.ports.extend(self.catalog.ports_of(network).map(|p| p.name().to_owned()));
+                    let routers =
+                        self.catalog.routers_of(subnet).flat_map(|r| self.catalog.subnets_of_router(r));
+                    let joined: Vec<String> = routers.map(|s| s.spec.network.clone()).collect();
+                    self.nets.extend(joined);
+                }
+            }
+            Kind::Port => {
+                let (old, new) = (old.as_ref().and_then(|r| r.as_port()), new.and_then(|r| r.as_port()));
+                self.ipam.port_changed(&self.catalog, old, new);
+                if let Some(old) = old {
+                    self.anchor(&old.clone(), false);
+                }
+                if let Some(new) = new {
+                    self.anchor(&new.clone(), true);
+                }
+                let networks = both.iter().filter_map(|r| r.as_port()).map(|p| p.spec.network.clone());
+                if old.map(|p| (&p.spec, &p.status.addresses)) != new.map(|p| (&p.spec, &p.status.addresses))
+                {
+                    self.nets.extend(networks);
+                }
+                self.ports.insert(reference.name);
+            }
+            Kind::Router => {
+                for router in both.iter().filter_map(|r| r.as_router()) {
+                    let subnets = self.catalog.subnets_of_router(router).into_iter();
+                    let joined: Vec<String> = subnets.map(|s| s.spec.network.clone()).collect();
+                    self.nets.extend(joined);
+                }
+            }
+            Kind::AddressPool => {
+                let users = self.catalog.users(&reference);
+                for user in users.iter().filter(|u| u.kind == Kind::Subnet) {
+                    self.ipam.subnet_changed(&user.name);
+                }
+            }
+        }
+    }
+
+    /// Remembers what a port is plugged in by, or forgets it.
+    pub(super) fn anchor(&mut self, port: &Port, add: bool) {
+        for anchor in resolve::anchors(port) {
+            let names = self.anchors.entry(anchor.clone()).or_default();
+            if add {
+                names.insert(port.name().to_owned());
+            } else {
+                names.remove(port.name());
+            }
+            if names.is_empty() {
+                self.anchors.remove(&anchor);
+            }
+        }
+    }
+
+    /// What the switch's database holds.
+    pub(super) fn take_view(&mut self) {
+        let Some(view) = self.views.borrow_and_update().clone() else { return };
+        let old = std::mem::replace(&mut self.view, view);
+        let view = Arc::clone(&self.view);
+        if old.bridge != view.bridge {
+            self.everything();
+            return;
+        }
+        let names: BTreeSet<&String> = old.interfaces.keys().chain(view.interfaces.keys()).collect();
+        for name in names {
+            let (before, after) = (old.interfaces.get(name), view.interfaces.get(name));
+            if before == after {
+                continue;
+            }
+            let ids = before.into_iter().chain(after).filter_map(|i| i.ids.get("iface-id"));
+            for anchor in ids.chain([name]) {
+                self.ports.extend(self.anchors.get(anchor).into_iter().flatten().cloned());
+            }
+            let ours = before.into_iter().chain(after).any(|i| i.ids.contains_key(OWNER.0));
+            if ours || !self.anchors.contains_key(name) {
+                self.nets.extend(self.catalog.networks().map(|n| n.name().to_owned()));
+            }
+        }
+    }
+
+    pub(super) fn everything(&mut self) {
+        self.nets.extend(self.catalog.networks().map(|n| n.name().to_owned()));
+        self.ports.extend(self.catalog.ports().map(|p| p.name().to_owned()));
+    }
+}

@@ -1,0 +1,203 @@
+//! What does the agent do all day? It brings the node in line with what is wanted, a change at a time.
+//!
+//! ```text
+//!  store ──watch──▶ ┐                          ┌──▶ database: bridge and ports
+//!  database ─view─▶ ├─▶ dirty names ─▶ settle ─┼──▶ flows: one bundle
+//!  flows ──events─▶ ┘                          ├──▶ links: addresses of the host's ends
+//!      │                                       ├──▶ responders: DHCP, router advertisements
+//!      └──punts──▶ responders                  └──▶ store: status
+//! ```
+//! One task owns all of it but connections and responders. What fails is tried again.
+
+mod host;
+mod intake;
+mod report;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use weft_compile::Compiler;
+use weft_model::{Catalog, Port};
+use weft_store::{Store, StoreError, Watch};
+
+use crate::ipam::Ipam;
+use crate::nat;
+use crate::resolve::Resolver;
+use crate::respond::{self, Tell};
+use crate::south::{BRIDGE, Database, Event, Flows, View};
+
+/// Wait before what failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often the kernel is looked at for what others changed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Changes taken in before the node is brought in line.
+const BATCH: usize = 4096;
+
+/// What a node's agent is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name, which ports name.
+    pub node: String,
+    /// Run directory of the switch: its database's socket and the integration bridge's are there.
+    pub rundir: PathBuf,
+    /// Datapath of the integration bridge; see [`Wanted::datapath`].
+    pub datapath: String,
+    /// Largest IP packet between nodes, in bytes.
+    pub underlay_mtu: u16,
+}
+
+/// How far a node has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The store's version that the switch is programmed for.
+    pub version: u64,
+    /// The integration bridge is connected and has its flows.
+    pub connected: bool,
+    /// Where the switch is.
+    pub switch: String,
+    /// Flows of ours.
+    pub flows: u64,
+}
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store fails.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// A task of ours ended.
+    #[error("{0} ended")]
+    Ended(&'static str),
+}
+
+/// A node's agent.
+pub struct Node<S> {
+    config: Config,
+    store: Arc<S>,
+    watch: Watch,
+    catalog: Catalog,
+    resolver: Resolver,
+    ipam: Ipam,
+    compiler: Compiler,
+    database: Database,
+    views: watch::Receiver<Option<Arc<View>>>,
+    view: Arc<View>,
+    flows: Flows,
+    events: mpsc::Receiver<Event>,
+    responders: mpsc::Sender<Tell>,
+    /// Networks and ports to be looked at.
+    nets: BTreeSet<String>,
+    ports: BTreeSet<String>,
+    /// Ports by what they are plugged in by.
+    anchors: BTreeMap<String, BTreeSet<String>>,
+    connected: bool,
+    /// The groups that the bridge had, when it has to be told everything.
+    whole: Option<Vec<u32>>,
+    faults: BTreeMap<String, (&'static str, String)>,
+    installed: nat::Installed,
+    /// What the kernel refused when it was last looked at.
+    wrong: Vec<String>,
+    /// The store's version that was taken in last.
+    version: u64,
+    progress: Option<watch::Sender<Progress>>,
+    /// The bridge holds what is compiled, as was told last.
+    in_line: bool,
+    again: Option<Instant>,
+    look: Instant,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+impl<S: Store> Node<S> {
+    /// Starts the connections and reads what is wanted.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
+        let (database, views) = Database::start(config.rundir.join("db.sock"));
+        let (flows, events) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
+        let responders = respond::start(Arc::clone(&store), flows.clone());
+        let (catalog, version) = store.catalog().await?;
+        let watch = store.watch(version).await?;
+        let mut node = Node {
+            resolver: Resolver { node: config.node.clone(), ..Resolver::default() },
+            ipam: Ipam::default(),
+            compiler: Compiler::new().0,
+            view: Arc::default(),
+            nets: catalog.networks().map(|n| n.name().to_owned()).collect(),
+            ports: catalog.ports().map(|p| p.name().to_owned()).collect(),
+            anchors: BTreeMap::new(),
+            connected: false,
+            whole: None,
+            faults: BTreeMap::new(),
+            installed: nat::Installed::default(),
+            wrong: Vec::new(),
+            version,
+            progress: None,
+            in_line: false,
+            again: None,
+            look: Instant::now(),
+            config,
+            store,
+            watch,
+            catalog,
+            database,
+            views,
+            flows,
+            events,
+            responders,
+        };
+        let ports: Vec<Port> = node.catalog.ports().cloned().collect();
+        ports.iter().for_each(|port| node.anchor(port, true));
+        Ok(node)
+    }
+
+    /// The same node, that tells how far it has come.
+    #[must_use]
+    pub fn telling(self, progress: watch::Sender<Progress>) -> Node<S> {
+        Node { progress: Some(progress), ..self }
+    }
+
+    /// Works until the store or a task of ours ends.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn run(mut self) -> Result<(), NodeError> {
+        loop {
+            let wake = self.again.unwrap_or(self.look).min(self.look);
+            tokio::select! {
+                event = self.watch.next() => {
+                    self.take_resource(event?);
+                    for _ in 0..BATCH {
+                        let Some(event) = self.watch.try_next()? else { break };
+                        self.take_resource(event);
+                    }
+                }
+                changed = self.views.changed() => {
+                    changed.map_err(|_| NodeError::Ended("the connection to the database"))?;
+                    self.take_view();
+                }
+                event = self.events.recv() => {
+                    let event = event.ok_or(NodeError::Ended("the connection to the bridge"))?;
+                    if self.take_event(event).await {
+                        continue;
+                    }
+                }
+                () = sleep_until(wake) => {
+                    if self.again.take().is_none() {
+                        self.host().await;
+                        continue;
+                    }
+                }
+            }
+            self.settle().await?;
+        }
+    }
+}

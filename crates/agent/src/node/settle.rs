@@ -1,0 +1,181 @@
+//! How is the node brought in line with what is wanted?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+use weft_compile::{Change as PlanChange, NetKey, PortKey};
+use weft_model::{Network, ObjectRef, Resource};
+use weft_store::Store;
+
+use super::{AGAIN, Node, NodeError, Progress};
+use crate::resolve;
+use crate::respond::{self, Tell};
+use crate::south::{Wanted, program, replace};
+
+impl<S: Store> Node<S> {
+    /// Brings the node in line.
+    pub(super) async fn settle(&mut self) -> Result<(), NodeError> {
+        let mut written = BTreeMap::new();
+        self.addresses(&mut written);
+        self.numbers(&mut written);
+        let mut nets = std::mem::take(&mut self.nets);
+        let mut ports = std::mem::take(&mut self.ports);
+        if !self.devices().await {
+            self.again = Some(Instant::now() + AGAIN);
+        }
+        let told = self.program(&nets, &ports).await;
+        if !told {
+            self.again = Some(Instant::now() + AGAIN);
+        }
+        let in_line = self.connected && self.whole.is_none();
+        if in_line != self.in_line {
+            // Every resource fares otherwise than before.
+            self.in_line = in_line;
+            self.everything();
+            nets.append(&mut self.nets);
+            ports.append(&mut self.ports);
+        }
+        self.host().await;
+        self.configure(&nets, &ports).await;
+        if let Some(progress) = &self.progress {
+            let switch = self.config.rundir.display().to_string();
+            let flows = self.compiler.len() as u64;
+            let version = if in_line { self.version } else { progress.borrow().version };
+            progress.send_replace(Progress { version, connected: in_line, switch, flows });
+        }
+        self.report(&nets, &ports, written).await
+    }
+
+    /// Gives ports the addresses they lack.
+    pub(super) fn addresses(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) {
+        for name in self.ports.clone() {
+            let Some(port) = self.catalog.port(&name).cloned() else { continue };
+            match self.ipam.assign(&self.catalog, &port) {
+                Ok(addresses) => {
+                    self.faults.remove(&name);
+                    let mac = Some(port.mac());
+                    if port.status.addresses == addresses && port.status.mac == mac {
+                        continue;
+                    }
+                    let mut new = port.clone();
+                    (new.status.addresses, new.status.mac) = (addresses, mac);
+                    let resource = Resource::from(new.clone());
+                    self.catalog.insert(resource.clone());
+                    self.ipam.port_changed(&self.catalog, Some(&port), Some(&new));
+                    self.nets.insert(port.spec.network.clone());
+                    written.insert(port.reference(), resource);
+                }
+                Err(why) => {
+                    self.faults.insert(name, ("NoAddress", why));
+                }
+            }
+        }
+    }
+
+    /// Gives overlays the numbers they lack.
+    pub(super) fn numbers(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) {
+        for name in self.nets.clone() {
+            let Some(network) = self.catalog.network(&name).cloned() else { continue };
+            let overlaid = network.spec.overlay.as_ref();
+            let needs = overlaid.is_some_and(|o| resolve::tunnel_device(o.kind).is_some());
+            if !needs || network.key().is_some() {
+                continue;
+            }
+            let taken: BTreeSet<u32> = self.catalog.networks().filter_map(Network::key).collect();
+            let mut new = network;
+            new.status.key = (1..1 << 24).find(|key| !taken.contains(key));
+            let resource = Resource::from(new);
+            self.catalog.insert(resource.clone());
+            written.insert(resource.reference(), resource);
+        }
+    }
+
+    /// Bridge and ports of ours. False: it did not work.
+    pub(super) async fn devices(&mut self) -> bool {
+        if self.views.borrow().is_none() {
+            return true;
+        }
+        let ports = resolve::devices(&self.catalog, self.config.underlay_mtu);
+        let wanted = Wanted { datapath: self.config.datapath.clone(), ports };
+        match self.database.ensure(&wanted, &self.view).await {
+            Ok(_) => true,
+            Err(why) => {
+                tracing::warn!(%why, "the switch's database was not changed");
+                false
+            }
+        }
+    }
+
+    /// Flows. False: the bridge did not take them.
+    pub(super) async fn program(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> bool {
+        let mut changes = Vec::new();
+        for name in nets {
+            match self.resolver.network(&self.catalog, &self.view, name) {
+                Some((key, net)) => changes.push(PlanChange::Net(key, Some(net))),
+                None => {
+                    changes.extend(self.resolver.nets.get(name).map(|k| PlanChange::Net(NetKey(k), None)))
+                }
+            }
+        }
+        for name in ports {
+            match self.resolver.port(&self.catalog, &self.view, name) {
+                Some((key, port)) => changes.push(PlanChange::Port(key, Some(port))),
+                None => {
+                    changes.extend(self.resolver.ports.get(name).map(|k| PlanChange::Port(PortKey(k), None)))
+                }
+            }
+        }
+        let delta = self.compiler.apply(changes);
+        for name in nets.iter().filter(|n| self.catalog.network(n).is_none()) {
+            self.tell(name, |key| Tell::Configure(key, None)).await;
+            self.resolver.nets.forget(name);
+        }
+        for name in ports.iter().filter(|n| self.catalog.port(n).is_none()) {
+            self.resolver.ports.forget(name);
+            self.faults.remove(name);
+        }
+        // Before it is known which ports there are, the bridge keeps what it has.
+        if !self.connected || self.view.bridge.is_none() {
+            return true;
+        }
+        let messages = match &self.whole {
+            Some(groups) => replace(&self.compiler.whole(), groups),
+            None => program(&delta),
+        };
+        match self.flows.commit(messages).await {
+            Ok(()) => {
+                self.whole = None;
+                true
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the integration bridge did not take its flows");
+                // Which groups it has now is known: it took none of them.
+                let groups = self.compiler.plan().nets.keys().map(|k| k.group());
+                self.whole.get_or_insert_with(|| groups.collect());
+                false
+            }
+        }
+    }
+
+    pub(super) async fn tell(&self, network: &str, message: impl FnOnce(u64) -> Tell) {
+        if let Some(key) = self.resolver.nets.get(network) {
+            let _ = self.responders.send(message(key.into())).await;
+        }
+    }
+
+    /// What the responders say.
+    pub(super) async fn configure(&self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) {
+        let of_ports = ports.iter().filter_map(|p| self.catalog.port(p)).map(|p| &p.spec.network);
+        let all: BTreeSet<&String> = nets.iter().chain(of_ports).collect();
+        for name in all {
+            let Some(services) = respond::services(&self.catalog, name, self.config.underlay_mtu) else {
+                continue;
+            };
+            self.tell(name, |key| Tell::Configure(key, Some(Box::new(services)))).await;
+            let Some(key) = self.resolver.nets.get(name) else { continue };
+            let plan = self.compiler.plan();
+            let out = plan.ports.values().filter(|p| p.net.0 == key).map(|p| p.port).collect();
+            self.tell(name, |key| Tell::Ports(key, out)).await;
+        }
+    }
+}
