@@ -208,9 +208,9 @@ impl Resolver {
     }
 }
 
-/// A network's gateway has the same MAC address on every node: machines that move find it again.
+/// A network's gateway has the same MAC address on every node, written or not: machines that move find it again.
 pub fn gateway_mac(network: &weft_model::Network) -> weft_wire::Mac {
-    stable_mac(&format!("gateway of {}", network.name())).0
+    network.spec.gateway_mac.unwrap_or_else(|| stable_mac(&format!("gateway of {}", network.name()))).0
 }
 
 /// The ports that the agent makes on the integration bridge.

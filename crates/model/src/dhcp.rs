@@ -254,15 +254,24 @@ impl Default for RouterAdvertisement {
     }
 }
 
-/// The bytes of hexadecimal digits, two a byte, with or without colons; `None` for anything else.
+/// The bytes of hexadecimal digits, two a byte, with or without colons; between colons one digit is a byte as well
+/// (`0:3:0:1:52:…`). `None` for anything else.
 #[must_use]
 pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|c| *c != b':').collect();
-    if digits.is_empty() || !digits.len().is_multiple_of(2) {
-        return None;
-    }
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    digits.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+    let mut bytes = Vec::new();
+    for part in text.split(':') {
+        match part.as_bytes() {
+            [one] if text.contains(':') => bytes.push(digit(*one)?),
+            pairs if !pairs.is_empty() && pairs.len().is_multiple_of(2) => {
+                for pair in pairs.chunks_exact(2) {
+                    bytes.push(digit(pair[0])? << 4 | digit(pair[1])?);
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
 }
 
 impl Dhcp {
@@ -279,6 +288,9 @@ impl Dhcp {
         c.each("ranges", 256, &self.ranges, |c, i, range| {
             for (field, ip) in [("start", range.start), ("end", range.end)] {
                 check_inside(c, field, ip, cidr);
+            }
+            if let Some(seconds) = range.lease_seconds {
+                c.within("leaseSeconds", seconds, 60, u32::MAX);
             }
             if range.start.is_ipv4() == range.end.is_ipv4() && range.end < range.start {
                 c.add("end", format!("{} is below start {}", range.end, range.start), "swap the two");
@@ -337,6 +349,9 @@ impl DhcpHost {
         }
         if let Some(ip) = self.ip {
             check_inside(c, "ip", ip, cidr);
+        }
+        if let Some(seconds) = self.lease_seconds {
+            c.within("leaseSeconds", seconds, 60, u32::MAX);
         }
     }
 }
@@ -437,4 +452,26 @@ pub(crate) fn check_route(c: &mut Checker, route: &Route) {
 /// Notes a host name that is no DNS label.
 pub(crate) fn check_hostname(c: &mut Checker, field: &str, name: &str) {
     c.text(field, name, check_label(name), "write one label of a-z, 0-9 and hyphen, such as web-1");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal() {
+        for (text, bytes) in [
+            ("00:03:00:01:52", Some(vec![0, 3, 0, 1, 0x52])),
+            ("0:3:0:1:52", Some(vec![0, 3, 0, 1, 0x52])),
+            ("0003:00:01", Some(vec![0, 3, 0, 1])),
+            ("0aFf", Some(vec![0x0a, 0xff])),
+            ("", None),
+            ("1", None),
+            ("00:", None),
+            ("000:1", None),
+            ("0g", None),
+        ] {
+            assert_eq!(parse_hex(text), bytes, "{text:?}");
+        }
+    }
 }

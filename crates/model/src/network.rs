@@ -10,7 +10,7 @@ use crate::dns::{Dns, Domain};
 use crate::kind::Kind;
 use crate::object::{Object, Spec};
 use crate::problem::Checker;
-use crate::scalar::{AddressRange, PortRange, check_label};
+use crate::scalar::{AddressRange, MacAddr, PortRange, check_label};
 use crate::status::{Condition, Phase};
 
 /// One L2 segment.
@@ -68,7 +68,11 @@ pub struct NetworkSpec {
     /// Limits of every port that has none of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
-    /// What libvirt's document said and has no meaning here; kept for the way back.
+    /// Hardware address of the gateway; absent: one that follows from the network's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_mac: Option<MacAddr>,
+    /// What libvirt's document said and has no meaning here, by its place in `<network>` (`bridge/@stp`, `portgroup[2]`);
+    /// kept for the way back.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub libvirt: BTreeMap<String, String>,
 }
@@ -87,6 +91,7 @@ impl Default for NetworkSpec {
             spoof_guard: true,
             port_isolation: false,
             bandwidth: None,
+            gateway_mac: None,
             libvirt: BTreeMap::new(),
         }
     }
@@ -348,9 +353,21 @@ impl Spec for NetworkSpec {
         if let Some(bandwidth) = &self.bandwidth {
             c.field("bandwidth", |c| bandwidth.check(c));
         }
-        if self.libvirt.len() > 256 {
-            c.add("libvirt", format!("has {} elements", self.libvirt.len()), "keep to 256 at most");
+        if self.gateway_mac.is_some_and(|mac| !mac.0.is_unicast()) {
+            c.add("gatewayMac", "is not the address of one machine", "use a unicast address");
         }
+        check_kept(c, &self.libvirt);
+    }
+}
+
+/// Notes more of libvirt's words than are kept.
+pub(crate) fn check_kept(c: &mut Checker, kept: &BTreeMap<String, String>) {
+    if kept.len() > 256 {
+        c.add("libvirt", format!("has {} elements", kept.len()), "keep to 256 at most");
+    }
+    let size: usize = kept.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if size > 256 * 1024 {
+        c.add("libvirt", format!("is {size} bytes"), "keep to 256 KiB at most");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is a subnet: which addresses does a network have, and who gets them?
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::dhcp::{Dhcp, RouterAdvertisement, check_inside, check_route};
 use crate::kind::Kind;
-use crate::network::{NetworkMode, NetworkSpec};
+use crate::network::{NetworkMode, NetworkSpec, check_kept};
 use crate::object::{Object, Spec};
 use crate::problem::Checker;
 use crate::scalar::{AddressRange, Route, check_label};
@@ -99,6 +100,10 @@ pub struct SubnetSpec {
     /// Routes of the gateway beside the subnet's own prefix, and told to the machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// What libvirt's document said and has no meaning here, by its place in `<ip>` (`tftp`, `@localPtr`); kept for the
+    /// way back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub libvirt: BTreeMap<String, String>,
 }
 
 impl SubnetSpec {
@@ -115,6 +120,7 @@ impl SubnetSpec {
             dhcp: Dhcp::default(),
             ra: None,
             routes: Vec::new(),
+            libvirt: BTreeMap::new(),
         }
     }
 
@@ -262,6 +268,7 @@ impl Spec for SubnetSpec {
             check_route(c, route);
             check_inside(c, "via", route.via, cidr);
         });
+        check_kept(c, &self.libvirt);
     }
 }
 

@@ -46,6 +46,15 @@ fn yaml_and_json_round_trip() {
 /// Text, then what the message must say.
 const BAD: &[(&str, &[&str])] = &[
     (
+        "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: a}\nspec: {gatewayMac: \"01:00:5e:00:00:01\"}",
+        &["spec.gatewayMac", "use a unicast address"],
+    ),
+    (
+        "apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: a}\nspec: {network: a, cidr: 10.0.0.0/24, dhcp: \
+         {ranges: [{start: 10.0.0.9, end: 10.0.0.12, leaseSeconds: 5}], hosts: [{name: h, leaseSeconds: 0}]}}",
+        &["spec.dhcp.ranges[0].leaseSeconds", "5 is out of range", "spec.dhcp.hosts[0].leaseSeconds"],
+    ),
+    (
         "kind: Network\nmetadata: {name: a}\nspec: {}",
         &["line 1", "apiVersion", "add `apiVersion: weft.dev/v1`"],
     ),
