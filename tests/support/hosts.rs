@@ -51,6 +51,15 @@ impl Site {
         site
     }
 
+    /// One more host, whose only device is one of the switch's namespace, moved.
+    pub(crate) fn add_host_with_device(&mut self, device: &str) {
+        let ns = format!("{}-h{}", self.switch.ns, self.hosts.len() + 1);
+        NetNs::create(&ns).expect("a namespace");
+        self.switch.ok(&format!("ip link set {device} netns {ns}"));
+        self.hosts.push(ns);
+        self.on(self.hosts.len(), "ip link set lo up");
+    }
+
     /// The MAC address of host `n`.
     pub(crate) fn mac(n: usize) -> String {
         format!("02:00:00:00:01:{n:02x}")

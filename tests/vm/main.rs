@@ -1,0 +1,8 @@
+//! Do virtual machines that nobody here wrote talk through the switch? QEMU's, on TAPs and on vhost-user sockets.
+
+#[path = "../support/hosts.rs"]
+mod hosts;
+mod machine;
+#[path = "../support/mod.rs"]
+mod support;
+mod taps;
