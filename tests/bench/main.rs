@@ -6,6 +6,8 @@
 mod cycles;
 mod flood;
 mod lab;
+#[path = "../vm/machine.rs"]
+mod machine;
 mod measure;
 mod misses;
 mod ns;
@@ -18,6 +20,7 @@ mod setups;
 mod sheet;
 mod tools;
 mod tracking;
+mod vms;
 mod weft;
 
 use std::process::ExitCode;
@@ -33,7 +36,7 @@ struct Args {
     /// Seconds of each throughput measurement.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, idle.
+    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, vm, idle.
     #[arg(long)]
     only: Option<String>,
     /// Only set-ups whose name contains this.
@@ -102,6 +105,9 @@ fn run(args: &Args) -> Result<(), String> {
     if wanted("tracking") {
         done(tracking::table(args.rounds, &scale));
         done(tracking::known(args.rounds, args.seconds));
+    }
+    if wanted("vm") {
+        done(vms::table(args.setup.as_deref(), args.rounds, args.seconds));
     }
     if wanted("idle") {
         done(measure::idle()?);

@@ -156,7 +156,7 @@ pub(crate) fn overlay() -> Vec<Setup> {
 }
 
 /// DPDK without hugepages and without PCI, segmentation offload on.
-const DPDK: &str = "other_config:userspace-tso-enable=true other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
+pub(crate) const DPDK: &str = "other_config:userspace-tso-enable=true other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
 
 fn workloads(w: &mut World) -> Result<(), String> {
     w.add("c1")?;

@@ -81,10 +81,13 @@ pub(crate) struct Guest {
 /// The kernel and the initramfs, made when first asked for.
 pub(crate) fn guest() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
-    GUEST.get_or_init(|| make_guest().unwrap_or_else(|e| panic!("a guest to boot: {e}; see scripts/guest")))
+    GUEST.get_or_init(|| {
+        make_guest("plain", &[]).unwrap_or_else(|e| panic!("a guest to boot: {e}; see scripts/guest"))
+    })
 }
 
-fn make_guest() -> io::Result<Guest> {
+/// `programs` are put beside busybox.
+fn make_guest(name: &str, programs: &[PathBuf]) -> io::Result<Guest> {
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory").join("guest");
     let missing = |what: &str| io::Error::new(io::ErrorKind::NotFound, format!("no {what}"));
     let (kernel, modules) = [Path::new("/"), own.as_path()]
@@ -121,13 +124,33 @@ fn make_guest() -> io::Result<Guest> {
         order += &format!("{name}\n");
     }
     archive.add("modules/order", 0o100_644, order.as_bytes());
+    for program in programs {
+        add_program(&mut archive, program)?;
+    }
     // Other processes may be making the same: each puts a whole file in place.
-    let initramfs = own.join("initramfs.cpio");
+    let initramfs = own.join(format!("initramfs-{name}.cpio"));
     fs::create_dir_all(&own)?;
-    let mine = own.join(format!("initramfs.{}", std::process::id()));
+    let mine = own.join(format!("initramfs-{name}.{}", std::process::id()));
     fs::write(&mine, archive.finish())?;
     fs::rename(&mine, &initramfs)?;
     Ok(Guest { kernel, initramfs })
+}
+
+/// A program of this machine, and the libraries that ldd(1) finds, where they are here.
+fn add_program(archive: &mut Cpio, program: &Path) -> io::Result<()> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    archive.add(&format!("bin/{name}"), 0o100_755, &fs::read(program)?);
+    let said = Command::new("ldd").arg(program).output()?.stdout;
+    for library in String::from_utf8_lossy(&said).split_whitespace().filter(|word| word.starts_with('/')) {
+        let parents: Vec<&Path> = Path::new(library).ancestors().skip(1).collect();
+        for dir in parents.iter().rev().filter_map(|dir| dir.strip_prefix("/").ok()?.to_str()) {
+            if !dir.is_empty() {
+                archive.add(dir, 0o040_755, &[]);
+            }
+        }
+        archive.add(&library[1..], 0o100_755, &fs::read(library)?);
+    }
+    Ok(())
 }
 
 /// An archive in the kernel's format, "newc" (Documentation/driver-api/early-userspace/buffer-format.rst).
@@ -222,6 +245,22 @@ impl Vm {
         Vm::start_with(dir, name, 1, words, command)
     }
 
+    /// [`Vm::start`] with these programs of this machine on it, and the libraries they need.
+    pub(crate) fn start_equipped(
+        dir: &Path,
+        name: &str,
+        programs: &[PathBuf],
+        words: &[String],
+        command: impl FnOnce(&[&str]) -> Command,
+    ) -> Vm {
+        let made = make_guest(&format!("{name}-{}", std::process::id()), programs);
+        let guest = made.unwrap_or_else(|e| panic!("a guest to boot: {e}; see scripts/guest"));
+        let vm = Vm::boot(&guest, dir, name, 1, words, command);
+        // QEMU has read it.
+        let _ = fs::remove_file(&guest.initramfs);
+        vm
+    }
+
     /// [`Vm::start`] with that many processors.
     pub(crate) fn start_with(
         dir: &Path,
@@ -230,7 +269,17 @@ impl Vm {
         words: &[String],
         command: impl FnOnce(&[&str]) -> Command,
     ) -> Vm {
-        let guest = guest();
+        Vm::boot(guest(), dir, name, cpus, words, command)
+    }
+
+    fn boot(
+        guest: &Guest,
+        dir: &Path,
+        name: &str,
+        cpus: usize,
+        words: &[String],
+        command: impl FnOnce(&[&str]) -> Command,
+    ) -> Vm {
         let dir = dir.join(name);
         fs::create_dir_all(&dir).expect("a directory of the machine's own");
         let socket = dir.join("console");

@@ -6,3 +6,4 @@ mod machine;
 #[path = "../support/mod.rs"]
 mod support;
 mod taps;
+mod vhost;

@@ -97,6 +97,8 @@ pub enum PortKind {
     Tap,
     /// A tunnel over the host's own IP stack; the outer header comes with each output.
     Tunnel(TunnelSpec),
+    /// The memory of a virtual machine, shared by vhost-user.
+    Vhost(VhostSpec),
     /// Frames replayed from memory, for rigs and tests.
     Pcap(PcapSpec),
     /// Takes everything and counts it, for rigs and tests.
@@ -115,6 +117,8 @@ impl PortKind {
                 TunnelKind::Geneve => "geneve",
                 TunnelKind::Gre => "gre",
             },
+            PortKind::Vhost(VhostSpec { mode: VhostMode::Client, .. }) => "dpdkvhostuserclient",
+            PortKind::Vhost(VhostSpec { mode: VhostMode::Server, .. }) => "dpdkvhostuser",
             PortKind::Pcap(_) => "pcap",
             PortKind::Null => "null",
         }
@@ -165,6 +169,29 @@ impl TunnelSpec {
     }
 }
 
+/// Who of the two connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VhostMode {
+    /// This side, again and again: it may be started anew while the machine runs.
+    Client,
+    /// The machine's process.
+    Server,
+}
+
+/// A vhost-user port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VhostSpec {
+    /// Who connects.
+    pub mode: VhostMode,
+    /// The socket.
+    pub path: std::path::PathBuf,
+    /// Largest layer-3 packet that is not to be cut, in bytes.
+    pub mtu: u32,
+}
+
+/// Told by a thread of the datapath that a port is no longer what [`Datapath::port_info`] said; must not block.
+pub type PortChanged = Arc<dyn Fn(DpPort) + Send + Sync>;
+
 /// Frames to replay.
 #[derive(Clone, Debug)]
 pub struct PcapSpec {
@@ -207,6 +234,8 @@ pub struct PortInfo {
     pub offloads: bool,
     /// The kernel driver of the device, if known.
     pub driver: Option<String>,
+    /// What else there is to tell, in the words of the Interface table's `status`.
+    pub status: Vec<(String, String)>,
 }
 
 /// Traffic of a port since it was added.
@@ -365,6 +394,9 @@ pub trait Datapath: Send + Sync {
     fn ports(&self) -> Vec<PortInfo>;
     /// What is known of a port now; asks the kernel anew.
     fn port_info(&self, port: DpPort) -> Result<PortInfo>;
+    /// Has a function told of ports that changed by themselves, of those that are added from now on. The kernel tells
+    /// of devices; this is about ports that it does not know.
+    fn on_port_change(&self, changed: PortChanged);
     /// Traffic of a port.
     fn port_stats(&self, port: DpPort) -> Result<PortStats>;
     /// Drops of frames that came in by a port, or were to leave by it.

@@ -446,6 +446,6 @@ mod tests {
         assert_eq!(packet.data(), [2, 3]);
         assert!(!packet.push_front(HEADROOM + 60));
         packet.pull_front(9);
-        assert_eq!(packet.data(), []);
+        assert!(packet.data().is_empty());
     }
 }

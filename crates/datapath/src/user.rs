@@ -13,12 +13,12 @@ use weft_pipeline::Pipeline;
 
 use crate::clock::now_ms;
 use crate::contract::{
-    Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry, PortInfo,
-    PortKind, PortSpec, PortStats, Result, RuleDrop, Tuning,
+    Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry,
+    PortChanged, PortInfo, PortKind, PortSpec, PortStats, Result, RuleDrop, Tuning,
 };
 use crate::lane::Lane;
 use crate::packet::FRAME_ROOM;
-use crate::ports::{Io, MAX_PORTS, Port, Source};
+use crate::ports::{Io, MAX_PORTS, Port, Source, VhostDevice};
 use crate::shared::{Command, LaneHandle, Shared, lock};
 use crate::sweep::merge_entries;
 use crate::tunnel::{ListenKey, Listener, TunnelPort};
@@ -52,6 +52,7 @@ pub struct UserDatapath {
     shared: Arc<Shared>,
     ports: Mutex<Ports>,
     tuning: Mutex<Tuning>,
+    port_changed: Mutex<Option<PortChanged>>,
     threads: Vec<JoinHandle<()>>,
     /// Ends the thread that lets connections expire, when it is dropped.
     sweeper: Option<(Sender<()>, JoinHandle<()>)>,
@@ -96,8 +97,14 @@ impl UserDatapath {
         });
         let flow_limit = options.flow_limit.saturating_mul(count);
         let tuning = Mutex::new(Tuning { flow_limit, megaflows: true, sweep: true, egress_ports: None });
-        let mut this =
-            UserDatapath { shared, ports: Mutex::default(), tuning, threads: Vec::new(), sweeper: None };
+        let mut this = UserDatapath {
+            shared,
+            ports: Mutex::default(),
+            tuning,
+            port_changed: Mutex::default(),
+            threads: Vec::new(),
+            sweeper: None,
+        };
         for number in 0..count {
             let lane = Lane::new(&this.shared, number, options.flow_limit)
                 .map_err(|e| Error::os("set up a lane", e))?;
@@ -164,6 +171,19 @@ impl UserDatapath {
                 self.listen(ports, key, &mut listens)?;
             }
             return Ok(Entry { port, listens });
+        }
+        if let PortKind::Vhost(vhost) = &spec.kind {
+            let changed = lock(&self.port_changed).clone();
+            let io = Io::Vhost(VhostDevice::open(number, vhost, lanes, lane, changed)?);
+            let mut port = Port::new(number, spec, io, vhost.mtu, lanes);
+            port.lane = lane;
+            let port = Arc::new(port);
+            self.announce(&port);
+            // Its queues are spread over the lanes.
+            for (shard, handle) in self.shared.lanes.iter().enumerate() {
+                handle.send(Command::AddSource(Source::Vhost { port: port.clone(), shard }));
+            }
+            return Ok(Entry { port, listens: Vec::new() });
         }
         let (mut port, replay) = Port::open(number, spec, lanes)?;
         port.lane = lane;
@@ -302,6 +322,10 @@ impl Datapath for UserDatapath {
 
     fn port_info(&self, port: DpPort) -> Result<PortInfo> {
         Ok(self.port(port)?.info())
+    }
+
+    fn on_port_change(&self, changed: PortChanged) {
+        *lock(&self.port_changed) = Some(changed);
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats> {

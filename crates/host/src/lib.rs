@@ -17,9 +17,13 @@
 //! | [`ethtool`] | Which offloads and what speed has a device?                           |
 //! | [`netns`]   | How are network namespaces made, entered and removed?                 |
 //! | [`mountns`] | How is a mount namespace made, kept and entered?                      |
+//! | [`sharedmap`] | How is memory of another process used?                              |
+//! | [`busguard`]  | What if a file shrinks while it is mapped?                          |
+//! | [`unix`]        | How is a socket file reached, or made, without waiting?             |
 //! | [`procfs`]  | Which processes are there, and who holds a pid file?                  |
 #![allow(unsafe_code)]
 
+pub mod busguard;
 pub mod error;
 pub mod ethtool;
 pub mod inet;
@@ -31,9 +35,11 @@ pub mod packet;
 pub mod poll;
 pub mod procfs;
 pub mod raw;
+pub mod sharedmap;
 pub mod thread;
 pub mod tun;
 pub mod udp;
+pub mod unix;
 
 mod cmsg;
 mod mmsg;

@@ -121,6 +121,20 @@ impl EventFd {
         }
     }
 
+    /// A doorbell that another process gave. It is made nonblocking, for both.
+    ///
+    /// # Errors
+    /// EINVAL when it is no eventfd.
+    pub fn from_peer(fd: OwnedFd) -> io::Result<Self> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        if link.as_os_str() != "anon_inode:[eventfd]" {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: no pointers.
+        cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_RDWR | libc::O_NONBLOCK) })?;
+        Ok(Self(fd))
+    }
+
     /// Makes it readable. Never blocks; ringing a ringing bell changes nothing.
     pub fn ring(&self) {
         let one = 1u64;

@@ -1,18 +1,19 @@
 //! What does the switch do about each thing that happens? The owner of all control state, and its handlers by cause.
 
+mod network;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use weft_datapath::{Datapath, PacketIn};
-use weft_host::netlink::Event;
 use weft_ovsdb::Commit;
 use weft_pipeline::Pipeline;
 
 use crate::bridge::{Host, Static, World, report};
 use crate::clock::now_ms;
 use crate::db::{Db, Written};
-use crate::net::{Links, Native, Noticed};
+use crate::net::{Links, Native};
 use crate::openflow::{OpenFlow, Target};
 use crate::process::paths::{Daemon, Paths};
 use crate::process::vlog::Vlog;
@@ -197,6 +198,7 @@ impl Control {
                 parts.paths.rundir.clone(),
                 parts.paths.db.parent().unwrap_or(&parts.paths.rundir).to_owned(),
             ),
+            world: World::new(parts.paths.rundir.clone()),
             paths: parts.paths,
             vlog: parts.vlog,
             streams: parts.streams,
@@ -204,7 +206,6 @@ impl Control {
             db: parts.db,
             remotes: parts.remotes,
             wanted: Wanted::default(),
-            world: World::default(),
             links: parts.links,
             native: Native::default(),
             pipeline: parts.pipeline,
@@ -340,34 +341,6 @@ impl Control {
     /// A packet for controllers.
     pub(crate) fn on_packet_in(&mut self, packet: PacketIn) {
         self.openflow.on_packet_in(&self.world, &self.pipeline, packet, now_ms());
-    }
-
-    /// The kernel told of a change.
-    pub(crate) fn on_network(&mut self, event: Event) {
-        let names: Vec<String> = match &event {
-            Event::Link(link) | Event::LinkGone(link) => {
-                // A device that was renamed is gone under its old name.
-                let before = self.links.by_index(link.index).map(|l| l.name.clone());
-                before.into_iter().chain([link.name.clone()]).collect()
-            }
-            _ => Vec::new(),
-        };
-        match self.links.notice(event) {
-            Noticed::Device => {
-                self.todo.devices.extend(names);
-                self.todo.routes = true;
-            }
-            Noticed::Addresses | Noticed::Routes => self.todo.routes = true,
-            Noticed::Neighbour(index, ip, mac) => self.native.neighbour(index, ip, mac, &self.pipeline),
-            Noticed::All => {
-                if let Err(e) = self.links.relist() {
-                    tracing::warn!(target: "netlink", "{e}");
-                }
-                let all = self.world.ifaces().map(|(_, i)| i.wanted.name.clone());
-                self.todo.devices.extend(all);
-                self.todo.routes = true;
-            }
-        }
     }
 
     /// Time passed.
@@ -527,31 +500,6 @@ impl Control {
         for conn in orphans.collect::<Vec<_>>() {
             self.on_closed(conn, "no longer configured");
         }
-    }
-
-    fn follow_devices(&mut self) {
-        let names = std::mem::take(&mut self.todo.devices);
-        if !names.iter().any(|n| self.world.ifaces().any(|(_, i)| i.wanted.name == *n)) {
-            return;
-        }
-        let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
-        for (bridge, port) in self.world.follow_devices(&names, &mut host) {
-            self.pipeline.fdb_flush_port(bridge, port);
-        }
-        self.todo.world = true;
-    }
-
-    fn follow_routes(&mut self) {
-        let routes = self.native.refresh(&mut self.world, &mut self.links);
-        if self.pipeline.snapshot().underlay().routes() != routes {
-            let _ = self.pipeline.update(|snapshot| {
-                snapshot.underlay_mut().set_routes(routes);
-                Ok::<_, std::convert::Infallible>(())
-            });
-            self.native.load_neighbours(&mut self.links, &self.pipeline);
-        }
-        // Addresses of internal ports are where native tunnels end.
-        self.todo.world = true;
     }
 
     /// Publishes the world if that changes anything, and tells controllers of ports that changed.

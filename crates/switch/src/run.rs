@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use weft_datapath::{ControllerSink, PacketIn, UserDatapath, UserOptions};
+use weft_datapath::{ControllerSink, Datapath, PacketIn, UserDatapath, UserOptions};
 use weft_host::netlink::Event;
 use weft_host::procfs::Pidfile;
 use weft_pipeline::Pipeline;
@@ -134,6 +134,7 @@ struct Events {
     written: mpsc::UnboundedReceiver<Written>,
     packets: mpsc::Receiver<PacketIn>,
     network: mpsc::Receiver<Event>,
+    ports: mpsc::Receiver<()>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -180,6 +181,8 @@ fn start(options: &Options, vlog: Vlog) -> Result<(Control, Events), StartError>
     let (stream_sender, streams_receiver) = mpsc::channel(STREAM_EVENTS);
     let (written_sender, written) = mpsc::unbounded_channel();
     let (packet_sender, packets) = mpsc::channel(PACKET_INS);
+    // That something changed is enough to know: all are asked anew.
+    let (ports_sender, ports) = mpsc::channel(1);
     let io = |what: &str| {
         let what = what.to_owned();
         move |e| StartError::Io(what, e)
@@ -191,6 +194,7 @@ fn start(options: &Options, vlog: Vlog) -> Result<(Control, Events), StartError>
         written,
         packets,
         network,
+        ports,
         terminate: signal(SignalKind::terminate()).map_err(io("wait for signals"))?,
         interrupt: signal(SignalKind::interrupt()).map_err(io("wait for signals"))?,
     };
@@ -199,6 +203,10 @@ fn start(options: &Options, vlog: Vlog) -> Result<(Control, Events), StartError>
     let sink: ControllerSink = Arc::new(move |packet| packet_sender.try_send(packet).is_ok());
     let user = UserOptions { lanes: options.lanes, ..UserOptions::default() };
     let datapath = Arc::new(UserDatapath::new(Arc::clone(&pipeline), sink, &user)?);
+    datapath.on_port_change(Arc::new(move |_| {
+        // A full channel says the same.
+        let _ = ports_sender.try_send(());
+    }));
     let tls = Arc::new(Tls::default());
     let socket = format!("punix:{}", paths.db_sock().display());
     let remotes = [socket, MANAGERS.to_owned()].into_iter().chain(options.remotes.iter().cloned());
@@ -226,6 +234,7 @@ impl Events {
             Some(written) = self.written.recv() => control.on_written(written),
             Some(packet) = self.packets.recv() => control.on_packet_in(packet),
             Some(event) = self.network.recv() => control.on_network(event),
+            Some(()) = self.ports.recv() => control.on_ports_changed(),
             _ = self.terminate.recv() => control.exit = Some(Exit::Keep),
             _ = self.interrupt.recv() => control.exit = Some(Exit::Keep),
             () = tokio::time::sleep(sleep) => {}
@@ -250,6 +259,10 @@ impl Events {
             }
             if let Ok(event) = self.network.try_recv() {
                 control.on_network(event);
+                idle = false;
+            }
+            if let Ok(()) = self.ports.try_recv() {
+                control.on_ports_changed();
                 idle = false;
             }
             if idle {

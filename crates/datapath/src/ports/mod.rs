@@ -6,6 +6,7 @@
 mod device;
 mod pcap;
 mod tap;
+mod vhost;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +23,7 @@ pub(crate) use device::Device;
 pub(crate) use pcap::Replay;
 pub use pcap::{PcapError, parse_pcap};
 pub(crate) use tap::TapDevice;
+pub(crate) use vhost::VhostDevice;
 
 use crate::batch::Batch;
 use crate::contract::{DropCounts, Error, PortInfo, PortKind, PortSpec, PortStats, Result};
@@ -55,6 +57,8 @@ pub(crate) enum Io {
     Device(Device),
     /// TAP, `internal` or not.
     Tap(TapDevice),
+    /// A virtual machine's memory.
+    Vhost(VhostDevice),
     /// Over the host's IP stack; see [`crate::tunnel`].
     Tunnel(TunnelPort),
 }
@@ -86,7 +90,7 @@ impl Tools {
 }
 
 impl Port {
-    /// Opens a port that is no tunnel.
+    /// Opens a port that is neither tunnel nor vhost-user.
     pub(crate) fn open(number: DpPort, spec: &PortSpec, lanes: usize) -> Result<(Port, Option<Replay>)> {
         let (mut mtu, mut replay) = (0, None);
         let io = match &spec.kind {
@@ -110,7 +114,7 @@ impl Port {
                 mtu = actual;
                 Io::Tap(tap)
             }
-            PortKind::Tunnel(_) => return Err(Error::Unsupported("tunnel")),
+            PortKind::Tunnel(_) | PortKind::Vhost(_) => return Err(Error::Unsupported(spec.kind.name())),
         };
         Ok((Port::new(number, spec, io, mtu, lanes), replay))
     }
@@ -135,6 +139,7 @@ impl Port {
             Io::Null => Takes { prefix: weft_host::tun::VNET_HDR_LEN, uso: true },
             Io::Device(device) => device.takes(),
             Io::Tap(tap) => tap.takes(),
+            Io::Vhost(vhost) => vhost.takes(),
             Io::Tunnel(_) => Takes { prefix: 0, uso: false },
         }
     }
@@ -155,6 +160,10 @@ impl Port {
                         Err(e) => on_error(&e),
                     }
                 }
+            }
+            Io::Vhost(vhost) => {
+                let on_drop = |reason| counters.tx_drops.add(reason, 1);
+                vhost.send(pool, slots, on_sent, on_drop);
             }
             Io::Tunnel(_) => {}
         }
@@ -206,7 +215,13 @@ impl Port {
             link_up: true,
             offloads: self.takes().prefix != 0,
             driver: None,
+            status: Vec::new(),
         };
+        if let Io::Vhost(vhost) = &self.io {
+            info.mtu = Some(self.mtu.load(Relaxed));
+            info.link_up = vhost.link_up();
+            info.status = vhost.status();
+        }
         if let Io::Device(_) | Io::Tap(_) = self.io {
             self.ask_kernel(&mut info);
         }
@@ -287,6 +302,13 @@ pub(crate) enum Source {
     },
     /// A device or TAP.
     Port(Arc<Port>),
+    /// A lane's part of a vhost-user port's queues.
+    Vhost {
+        /// The port.
+        port: Arc<Port>,
+        /// Which part.
+        shard: usize,
+    },
     /// A socket on which tunnel ports listen.
     Underlay(Listener),
 }
@@ -307,7 +329,14 @@ impl Source {
                 let received = match &port.io {
                     Io::Device(device) => device.receive(&mut exec.tools.packet_rx, slots, port.number),
                     Io::Tap(tap) => tap.receive(slots, port.number),
-                    Io::Null | Io::Tunnel(_) => Received::GONE,
+                    Io::Null | Io::Tunnel(_) | Io::Vhost(_) => Received::GONE,
+                };
+                (port, received)
+            }
+            Source::Vhost { port, shard } => {
+                let received = match &port.io {
+                    Io::Vhost(vhost) => vhost.receive(*shard, slots, port.number),
+                    _ => Received::GONE,
                 };
                 (port, received)
             }
@@ -327,7 +356,11 @@ impl Source {
             Source::Port(port) => match &port.io {
                 Io::Device(device) => Some(device.socket.as_fd()),
                 Io::Tap(tap) => Some(tap.tap.as_fd()),
-                Io::Null | Io::Tunnel(_) => None,
+                Io::Null | Io::Tunnel(_) | Io::Vhost(_) => None,
+            },
+            Source::Vhost { port, shard } => match &port.io {
+                Io::Vhost(vhost) => Some(vhost.epoll(*shard).as_fd()),
+                _ => None,
             },
             Source::Underlay(listener) => Some(listener.as_fd()),
         }
@@ -341,7 +374,9 @@ impl Source {
     /// Whether these are the frames of that port.
     pub(crate) fn is_of(&self, number: DpPort) -> bool {
         match self {
-            Source::Replay { port, .. } | Source::Port(port) => port.number == number,
+            Source::Replay { port, .. } | Source::Port(port) | Source::Vhost { port, .. } => {
+                port.number == number
+            }
             Source::Underlay(_) => false,
         }
     }

@@ -1,9 +1,10 @@
 //! How is reality made to match what is wanted?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use nix::errno::Errno;
-use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec};
+use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec, VhostSpec};
 use weft_flow::OfPort;
 use weft_host::tun::{Tap, TapOptions};
 
@@ -25,6 +26,7 @@ impl World {
         for want in &wanted.bridges {
             let elsewhere = self.names_elsewhere(&want.name);
             if let Some(bridge) = self.bridges.get_mut(&want.name) {
+                bridge.sockets = self.rundir.join(&wanted.vhost_sock_dir);
                 bridge.apply(want, &elsewhere, host);
             }
         }
@@ -50,7 +52,7 @@ impl World {
         for bridge in self.bridges.values_mut() {
             let mut concerned = false;
             for iface in bridge.ifaces.values_mut() {
-                if iface.has_device() && names.contains(&iface.wanted.name) {
+                if (iface.has_device() || iface.is_vhost()) && names.contains(&iface.wanted.name) {
                     concerned = true;
                     let was = iface.ofport.filter(|_| iface.state.link_up);
                     iface.follow_device(host);
@@ -142,6 +144,7 @@ impl Bridge {
             controller_connected: false,
             miss_to_controller: false,
             numbers: Numbers::default(),
+            sockets: std::path::PathBuf::new(),
         }
     }
 
@@ -176,7 +179,7 @@ impl Bridge {
                 iface.opened_ms = if iface.opened_ms == 0 { crate::clock::now_ms() } else { iface.opened_ms };
             } else if iface.dp_port.is_none() && !iface.taken {
                 let had = iface.error.take();
-                if let Err(why) = iface.open(host) {
+                if let Err(why) = iface.open(host, &self.sockets) {
                     if had.as_ref() != Some(&why) {
                         tracing::warn!(target: "bridge", "{why}");
                     }
@@ -249,7 +252,8 @@ fn tunnel_spec(kind: &IfaceKind) -> Option<TunnelSpec> {
 }
 
 impl Iface {
-    fn open(&mut self, host: &mut Host<'_>) -> Result<(), String> {
+    /// Opens the port. `sockets`: the directory of vhost-user sockets that are made here.
+    fn open(&mut self, host: &mut Host<'_>, sockets: &Path) -> Result<(), String> {
         let name = self.wanted.name.clone();
         let kind = match self.wanted.kind.clone()? {
             IfaceKind::Patch { .. } => return Ok(()),
@@ -273,6 +277,9 @@ impl Iface {
             },
             IfaceKind::Pcap { file, loops } => {
                 PortKind::Pcap(PcapSpec::open(&file, loops).map_err(|e| format!("{name}: {e}"))?)
+            }
+            IfaceKind::Vhost { mode, path, mtu } => {
+                PortKind::Vhost(VhostSpec { mode, path: sockets.join(path), mtu })
             }
             IfaceKind::Null => PortKind::Null,
         };
@@ -318,6 +325,9 @@ impl Iface {
         if self.dp_port.is_none() {
             return;
         }
+        if self.is_vhost() {
+            return self.refresh(host);
+        }
         match host.links.get(&self.wanted.name).map(|l| l.index) {
             Some(index) if index == self.state.ifindex || self.state.ifindex == 0 => self.refresh(host),
             Some(_) => self.close(host),
@@ -329,6 +339,9 @@ impl Iface {
 
     /// Reads anew what the device is like.
     pub(super) fn refresh(&mut self, host: &mut Host<'_>) {
+        if self.is_vhost() {
+            return self.refresh_vhost(host);
+        }
         if !self.has_device() {
             return;
         }
@@ -346,10 +359,26 @@ impl Iface {
             driver: link.kind.clone(),
             speed_mbps: self.state.speed_mbps,
             full_duplex: self.state.full_duplex,
+            status: Vec::new(),
         };
         if let Ok(speed) = weft_host::ethtool::speed(&self.wanted.name) {
             (self.state.speed_mbps, self.state.full_duplex) = (speed.mbps, speed.full_duplex);
         }
+    }
+}
+
+impl Iface {
+    /// Reads anew whether a virtual machine is there.
+    fn refresh_vhost(&mut self, host: &Host<'_>) {
+        let Some(info) = self.dp_port.and_then(|port| host.datapath.port_info(port).ok()) else { return };
+        // A port that was just opened has no link to lose.
+        if self.state.mtu.is_some() && self.state.link_up != info.link_up {
+            self.link_resets += 1;
+            let word = if info.link_up { "up" } else { "down" };
+            tracing::info!(target: "bridge", "{}: virtual machine's link is {word}", self.wanted.name);
+        }
+        let (link_up, mtu, status) = (info.link_up, info.mtu, info.status);
+        self.state = State { link_up, mtu, status, ..State::default() };
     }
 }
 

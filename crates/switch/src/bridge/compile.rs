@@ -44,7 +44,11 @@ impl World {
 
     fn compile_port(&self, bridge: &Bridge, iface: &Iface, links: &Links) -> Option<PortConfig> {
         let kind = match iface.wanted.kind.as_ref().ok()? {
-            IfaceKind::Device | IfaceKind::Tap | IfaceKind::Pcap { .. } | IfaceKind::Null => PortKind::Device,
+            IfaceKind::Device
+            | IfaceKind::Tap
+            | IfaceKind::Vhost { .. }
+            | IfaceKind::Pcap { .. }
+            | IfaceKind::Null => PortKind::Device,
             IfaceKind::Internal => {
                 PortKind::Internal { addrs: links.addresses(iface.state.ifindex).to_vec() }
             }

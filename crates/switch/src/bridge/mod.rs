@@ -16,6 +16,7 @@ mod report;
 mod statistics;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
@@ -38,12 +39,7 @@ pub(crate) struct World {
     /// Bridges, by name.
     pub bridges: BTreeMap<String, Bridge>,
     next_id: u32,
-}
-
-impl Default for World {
-    fn default() -> World {
-        World { restoring: true, bridges: BTreeMap::new(), next_id: 0 }
-    }
+    rundir: PathBuf,
 }
 
 /// A bridge.
@@ -67,6 +63,8 @@ pub(crate) struct Bridge {
     /// Whether one of them expects packets that match no rule.
     pub miss_to_controller: bool,
     numbers: Numbers,
+    /// Where vhost-user sockets are made.
+    sockets: PathBuf,
 }
 
 /// An interface.
@@ -124,6 +122,8 @@ pub(crate) struct State {
     pub speed_mbps: Option<u32>,
     /// Whether it is full duplex.
     pub full_duplex: Option<bool>,
+    /// What the datapath tells of it besides.
+    pub status: Vec<(String, String)>,
 }
 
 impl Default for State {
@@ -138,6 +138,7 @@ impl Default for State {
             driver: None,
             speed_mbps: None,
             full_duplex: None,
+            status: Vec::new(),
         }
     }
 }
@@ -162,6 +163,11 @@ pub(crate) struct Host<'a> {
 }
 
 impl World {
+    /// Nothing yet. `rundir` is where sockets are made.
+    pub(crate) fn new(rundir: PathBuf) -> World {
+        World { restoring: true, bridges: BTreeMap::new(), next_id: 0, rundir }
+    }
+
     /// The bridge with this number.
     pub(crate) fn by_id(&self, id: u32) -> Option<&Bridge> {
         self.bridges.values().find(|b| b.id == id)
@@ -235,6 +241,11 @@ impl Iface {
     pub(crate) fn is_ours(&self) -> bool {
         use wanted::IfaceKind::{Internal, Tap};
         matches!(self.wanted.kind, Ok(Internal | Tap)) && self.state.ifindex != 0
+    }
+
+    /// Whether a virtual machine's memory is behind it.
+    pub(crate) fn is_vhost(&self) -> bool {
+        matches!(self.wanted.kind, Ok(wanted::IfaceKind::Vhost { .. }))
     }
 
     /// Whether there is a device of the kernel behind it.

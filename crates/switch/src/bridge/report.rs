@@ -142,7 +142,7 @@ pub(super) struct Told {
     /// Absent when the interface could not be opened.
     state: Option<State>,
     link_resets: i64,
-    status: BTreeMap<&'static str, String>,
+    status: BTreeMap<String, String>,
 }
 
 impl Told {
@@ -179,7 +179,7 @@ impl Told {
         set("link_speed", optional(bits))?;
         let duplex = state.and_then(|s| s.full_duplex).map(|full| if full { "full" } else { "half" });
         set("duplex", optional(duplex))?;
-        set("status", Datum::map(self.status.iter().map(|(k, v)| (*k, v.as_str()))))
+        set("status", Datum::map(self.status.iter().map(|(k, v)| (k.as_str(), v.as_str()))))
     }
 }
 
@@ -187,17 +187,17 @@ fn optional(value: Option<impl Into<weft_ovsdb::Atom>>) -> Datum {
     value.map_or_else(Datum::empty, Datum::scalar)
 }
 
-fn status(iface: &Iface) -> BTreeMap<&'static str, String> {
-    let mut status = BTreeMap::new();
+fn status(iface: &Iface) -> BTreeMap<String, String> {
+    let mut status: BTreeMap<String, String> = iface.state.status.iter().cloned().collect();
     if iface.has_device() {
-        status.insert("driver_name", iface.state.driver.clone().unwrap_or_else(|| "unknown".into()));
+        status.insert("driver_name".into(), iface.state.driver.clone().unwrap_or_else(|| "unknown".into()));
     }
     if let Some(egress) = &iface.egress {
         let carrier = if egress.carrier { "up" } else { "down" };
-        status.insert("tunnel_egress_iface", egress.device.clone());
-        status.insert("tunnel_egress_iface_carrier", carrier.into());
+        status.insert("tunnel_egress_iface".into(), egress.device.clone());
+        status.insert("tunnel_egress_iface_carrier".into(), carrier.into());
         if let Some(source) = egress.source {
-            status.insert("source_ip", source.to_string());
+            status.insert("source_ip".into(), source.to_string());
         }
     }
     status

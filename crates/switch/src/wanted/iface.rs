@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use weft_datapath::VhostMode;
 use weft_ovsdb::Uuid;
 use weft_ovsdb::db::RowView;
 use weft_pipeline::TunnelConfig;
@@ -57,6 +58,15 @@ pub(crate) enum IfaceKind {
         /// `egress_pkt_mark`.
         mark: Option<u32>,
     },
+    /// A virtual machine's memory.
+    Vhost {
+        /// Who connects.
+        mode: VhostMode,
+        /// The socket; one that is made here is relative to where such sockets are.
+        path: PathBuf,
+        /// `mtu_request`, or the usual.
+        mtu: u32,
+    },
     /// Frames from a file.
     Pcap {
         /// The file.
@@ -68,9 +78,23 @@ pub(crate) enum IfaceKind {
     Null,
 }
 
+/// MTU of ports without a device.
+const DEFAULT_MTU: u32 = 1500;
+
 /// Every interface type, for `iface_types`.
-pub(crate) const TYPES: &[&str] =
-    &["geneve", "gre", "internal", "null", "patch", "pcap", "system", "tap", "vxlan"];
+pub(crate) const TYPES: &[&str] = &[
+    "dpdkvhostuser",
+    "dpdkvhostuserclient",
+    "geneve",
+    "gre",
+    "internal",
+    "null",
+    "patch",
+    "pcap",
+    "system",
+    "tap",
+    "vxlan",
+];
 
 impl Iface {
     pub(super) fn read(row: &RowView<'_>, bridge: &str) -> Iface {
@@ -82,15 +106,16 @@ impl Iface {
             other => other,
         };
         let options = row.map("options");
+        let mtu_request = row.opt_int("mtu_request").and_then(|n| u32::try_from(n).ok());
         let printed: Vec<String> = options.iter().map(|(k, v)| format!("{k}={v}")).collect();
         Iface {
             uuid: Some(row.uuid()),
             name: name.to_owned(),
             type_name: type_name.to_owned(),
-            kind: kind(name, type_name, &options),
+            kind: kind(name, type_name, &options).map(|kind| with_mtu(kind, mtu_request)),
             is_local,
             mac: row.opt_str("mac").and_then(|t| t.parse().ok()).filter(usable_mac),
-            mtu_request: row.opt_int("mtu_request").and_then(|n| u32::try_from(n).ok()),
+            mtu_request,
             ofport_request: row.opt_int("ofport_request").and_then(|n| u16::try_from(n).ok()),
             last_ofport: row.opt_int("ofport").and_then(|n| u16::try_from(n).ok()),
             options: printed.join(", "),
@@ -114,6 +139,14 @@ impl Iface {
     }
 }
 
+/// The kind with the MTU that is asked for, where the port has no device to give it to.
+fn with_mtu(kind: IfaceKind, request: Option<u32>) -> IfaceKind {
+    match kind {
+        IfaceKind::Vhost { mode, path, mtu } => IfaceKind::Vhost { mode, path, mtu: request.unwrap_or(mtu) },
+        other => other,
+    }
+}
+
 fn kind(name: &str, type_name: &str, options: &BTreeMap<&str, &str>) -> Result<IfaceKind, String> {
     let configuration = |why: String| format!("{name}: {why}");
     match type_name {
@@ -126,6 +159,20 @@ fn kind(name: &str, type_name: &str, options: &BTreeMap<&str, &str>) -> Result<I
             _ => Err(configuration("patch type requires valid 'peer' argument".into())),
         },
         "null" => Ok(IfaceKind::Null),
+        "dpdkvhostuserclient" => match options.get("vhost-server-path") {
+            Some(path) if !path.is_empty() => {
+                let (mode, path) = (VhostMode::Client, PathBuf::from(path));
+                Ok(IfaceKind::Vhost { mode, path, mtu: DEFAULT_MTU })
+            }
+            _ => Err(configuration(format!("{type_name} type requires valid 'vhost-server-path' argument"))),
+        },
+        // The socket is named after the port.
+        "dpdkvhostuser" if name.contains(['/', '\\']) => {
+            Err(configuration("the name of a vhost-user port must not contain slashes".into()))
+        }
+        "dpdkvhostuser" => {
+            Ok(IfaceKind::Vhost { mode: VhostMode::Server, path: PathBuf::from(name), mtu: DEFAULT_MTU })
+        }
         "pcap" => {
             let file = options.get("file").or_else(|| options.get("rx_pcap"));
             let file = file.ok_or_else(|| configuration("pcap type requires 'file' argument".into()))?;

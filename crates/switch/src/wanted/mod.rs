@@ -42,6 +42,8 @@ pub(crate) struct Wanted {
     pub stats_interval: Duration,
     /// What is asked of the datapath itself.
     pub datapath: Datapath,
+    /// `other_config:vhost-sock-dir`: where vhost-user sockets are made, relative to the run directory.
+    pub vhost_sock_dir: PathBuf,
     /// `other_config:flow-restore-wait`: packets wait until flows are restored.
     pub flow_restore_wait: bool,
 }
@@ -78,6 +80,7 @@ impl Wanted {
             tls: rows(db, "SSL", &root, "ssl").next().map(|row| tls(&row)),
             stats_interval: stats_interval(number(&root, "stats-update-interval")),
             datapath: Datapath::read(db, &root),
+            vhost_sock_dir: sock_dir(&root),
             flow_restore_wait: flag(&root, "flow-restore-wait"),
         }
     }
@@ -125,6 +128,13 @@ fn tls(row: &RowView<'_>) -> TlsFiles {
         ca_cert: PathBuf::from(row.str("ca_cert")),
         bootstrap: row.bool("bootstrap_ca_cert"),
     }
+}
+
+/// A directory within the run directory: what would lead out of it is not taken.
+fn sock_dir(root: &RowView<'_>) -> PathBuf {
+    let asked = root.get("other_config", "vhost-sock-dir").map(PathBuf::from).unwrap_or_default();
+    let inside = asked.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    if inside { asked } else { PathBuf::new() }
 }
 
 /// The rows of `table` that a column of `row` refers to.
