@@ -53,6 +53,20 @@ fn resources_come_and_go() {
     assert!(call("describe port vm1").out.contains("Phase: Ready"));
     assert!(call("status").out.contains("in line with what is wanted"));
 
+    // A packet that dies names the resource whose rule it was.
+    site.on(1, "ip addr add 10.7.0.77/24 dev eth0");
+    assert!(!site.pings(1, "10.7.0.9"), "the port's addresses are others");
+    let ask = |words: &str| {
+        let place = format!("--rundir {}", dir.display());
+        site.switch.ok(&format!("env WEFT_SOCKET={} {weft} {words} {place}", socket.display()))
+    };
+    site.switch
+        .wait_for("the drop is counted", |_| ask("drops").contains("Port/vm1: drops: sent from a MAC"));
+    let why = ask("why arp");
+    assert!(why.contains("Port/vm1: drops: sent from a MAC address that is not the port's"), "{why}");
+    let why: serde_json::Value = serde_json::from_str(&ask("why -o json arp")).expect("JSON");
+    assert_eq!(why[0]["owners"][0]["object"]["name"], "vm1", "{why}");
+
     // What would change is told, and nothing changed by it.
     std::fs::write(&file, NETWORK.replace("mode: isolated", "mode: nat")).expect("a file");
     let diff = call(&format!("diff -f {}", file.display()));

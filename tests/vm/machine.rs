@@ -226,7 +226,8 @@ pub(crate) struct Answer {
 
 /// A running machine. It is killed when dropped.
 pub(crate) struct Vm {
-    child: Child,
+    /// QEMU, if it is ours.
+    child: Option<Child>,
     dir: PathBuf,
     console: UnixStream,
     unread: Vec<u8>,
@@ -314,7 +315,13 @@ impl Vm {
             assert!(ended.is_none() && Instant::now() < until, "{name} did not start: {ended:?}\n{said}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        Vm { child, dir, console, unread: Vec::new(), number: 0 }
+        Vm { child: Some(child), dir, console, unread: Vec::new(), number: 0 }
+    }
+
+    /// A machine that somebody else started, whose second serial line is the socket `console` in `dir`.
+    pub(crate) fn on_console(dir: &Path) -> Vm {
+        let console = UnixStream::connect(dir.join("console")).expect("the machine's console");
+        Vm { child: None, dir: dir.to_owned(), console, unread: Vec::new(), number: 0 }
     }
 
     /// Waits until the machine takes commands: after it was started, or began to reboot.
@@ -362,7 +369,8 @@ impl Vm {
     pub(crate) fn power_off(mut self) {
         self.send("poweroff -f");
         let until = Instant::now() + COMMAND;
-        while self.child.try_wait().expect("ask for the process").is_none() {
+        let child = self.child.as_mut().expect("QEMU is ours");
+        while child.try_wait().expect("ask for the process").is_none() {
             assert!(Instant::now() < until, "{} did not power off", self.dir.display());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -422,7 +430,9 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 #[path = "../support/hosts.rs"]
 mod hosts;
+mod libvirtd;
 mod machine;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use weft_api::{
-    App, LeaseView, Limits, NodeInfo, NodeStatus, TcpOptions, bind_unix, router, serve_tcp, serve_unix,
+    App, FlowOwner, LeaseView, Limits, NodeInfo, NodeStatus, TcpOptions, bind_unix, router, serve_tcp,
+    serve_unix,
 };
+use weft_compile::Cookie;
+use weft_model::{Kind, ObjectRef};
 use weft_store::{Embedded, Store, StoreError};
 
-use crate::node::{Config, Node, NodeError, Progress};
+use crate::node::{Config, Node, NodeError, Progress, Question};
 
 /// Who may talk to the API's socket: its owner.
 const SOCKET_MODE: u32 = 0o600;
@@ -65,8 +68,14 @@ pub async fn run(options: Options, stop: watch::Receiver<bool>) -> Result<(), Ag
     let store = Embedded::open(&options.store, &weft_store::Options::default())
         .map_err(|why| AgentError::Store { path, why })?;
     let (told, progress) = watch::channel(Progress::default());
-    let info =
-        Info { name: options.node.node.clone(), store: store.clone(), started: Instant::now(), progress };
+    let (questions, asked) = mpsc::channel(64);
+    let info = Info {
+        name: options.node.node.clone(),
+        store: store.clone(),
+        started: Instant::now(),
+        progress,
+        questions,
+    };
     let info: Arc<dyn NodeInfo> = Arc::new(info);
     let limits = Limits::default();
     let app = || App::new(store.clone()).with_node(Arc::clone(&info));
@@ -85,7 +94,7 @@ pub async fn run(options: Options, stop: watch::Receiver<bool>) -> Result<(), Ag
             }
         });
     }
-    let node = Node::new(Arc::new(store.clone()), options.node).await?.telling(told);
+    let node = Node::new(Arc::new(store.clone()), options.node).await?.telling(told).answering(asked);
     let mut stop = stop;
     tokio::select! {
         ended = node.run() => ended?,
@@ -103,6 +112,7 @@ struct Info {
     store: Embedded,
     started: Instant,
     progress: watch::Receiver<Progress>,
+    questions: mpsc::Sender<Question>,
 }
 
 impl NodeInfo for Info {
@@ -144,5 +154,34 @@ impl NodeInfo for Info {
                 ..NodeStatus::default()
             }
         })
+    }
+
+    fn flows(&self, cookies: Vec<u64>) -> Pin<Box<dyn Future<Output = Vec<FlowOwner>> + Send + '_>> {
+        Box::pin(async move {
+            let mut owners = Vec::new();
+            for cookie in cookies.into_iter().filter_map(Cookie::from_u64) {
+                owners.push(FlowOwner {
+                    cookie: format!("{:#x}", cookie.to_u64()),
+                    object: self.owner(cookie).await,
+                    purpose: cookie.purpose.about().to_owned(),
+                    drops: cookie.purpose.drops(),
+                });
+            }
+            owners
+        })
+    }
+}
+
+impl Info {
+    /// The resource that a cookie is of; `None`: of none, or of one that is gone.
+    async fn owner(&self, cookie: Cookie) -> Option<ObjectRef> {
+        let kind = match cookie.kind {
+            weft_compile::Kind::Node => return None,
+            weft_compile::Kind::Network => Kind::Network,
+            weft_compile::Kind::Port => Kind::Port,
+        };
+        let (answer, told) = oneshot::channel();
+        self.questions.send(Question { kind, key: cookie.key, answer }).await.ok()?;
+        Some(ObjectRef::new(kind, told.await.ok()??))
     }
 }

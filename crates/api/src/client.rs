@@ -21,8 +21,8 @@ use weft_model::{ObjectRef, Resource};
 use crate::error::ApiError;
 use crate::routes::PREFIX;
 use crate::types::{
-    ApplyAnswer, ApplyQuery, Deleted, ErrorAnswer, Health, LeaseView, ListAnswer, ListQuery, NodeStatus,
-    WatchEvent, WatchQuery, WriteQuery,
+    ApplyAnswer, ApplyQuery, Deleted, ErrorAnswer, FlowOwner, Health, LeaseView, ListAnswer, ListQuery,
+    NodeStatus, WatchEvent, WatchQuery, WriteQuery,
 };
 
 /// How long a request may take.
@@ -214,6 +214,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn node(&self) -> Result<NodeStatus, ClientError> {
         self.ask(Method::GET, &format!("{PREFIX}/node"), String::new()).await
+    }
+
+    /// What the flows with these cookies are for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn flows(&self, cookies: &[u64]) -> Result<Vec<FlowOwner>, ClientError> {
+        let cookies: Vec<String> = cookies.iter().map(|c| format!("{c:#x}")).collect();
+        let query = serde_json::json!({ "cookies": cookies.join(",") });
+        self.ask(Method::GET, &format!("{PREFIX}/node/flows{}", encode(&query)), String::new()).await
     }
 
     /// The OpenAPI document.

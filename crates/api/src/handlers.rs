@@ -16,8 +16,8 @@ use crate::error::{ApiError, json};
 use crate::merge::{Merged, merge, replace};
 use crate::routes::{Action, App, Endpoint};
 use crate::types::{
-    Applied, ApplyAnswer, ApplyQuery, Deleted, FieldConflict, Health, LeaseView, ListAnswer, ListQuery,
-    NodeStatus, WatchQuery, WriteQuery,
+    Applied, ApplyAnswer, ApplyQuery, Deleted, FieldConflict, FlowOwner, Health, LeaseView, ListAnswer,
+    ListQuery, NodeStatus, WatchQuery, WriteQuery,
 };
 
 /// How often a merge is repeated when somebody else changed the resource in between.
@@ -36,6 +36,9 @@ pub trait NodeInfo: Send + Sync + 'static {
 
     /// How the node fares.
     fn status(&self) -> Pin<Box<dyn Future<Output = NodeStatus> + Send + '_>>;
+
+    /// What the flows with these cookies are for; those that are not the agent's are left out.
+    fn flows(&self, cookies: Vec<u64>) -> Pin<Box<dyn Future<Output = Vec<FlowOwner>> + Send + '_>>;
 }
 
 /// Answers one request.
@@ -63,6 +66,7 @@ pub(crate) async fn handle<S: Store>(
             let node = app.node.as_ref().ok_or_else(no_node)?;
             Ok(json(StatusCode::OK, &node.status().await))
         }
+        (Action::Flows, _) => flows(app, &uri).await,
         (Action::Apply, _) => apply(app, text, None, query(&uri)?).await,
         (Action::DeleteAll, _) => delete_all(app, &text, &query(&uri)?).await,
         (Action::Get, Some(object)) => match app.store.get(&object).await? {
@@ -181,6 +185,29 @@ async fn leases<S: Store>(app: &App<S>, uri: &Uri) -> Result<Response<Body>, Api
     let which: Which = query(uri)?;
     let node = app.node.as_ref().ok_or_else(no_node)?;
     Ok(json(StatusCode::OK, &node.leases(which.network.as_deref()).await))
+}
+
+/// Most cookies that are asked about at once.
+const MOST_COOKIES: usize = 1_024;
+
+async fn flows<S: Store>(app: &App<S>, uri: &Uri) -> Result<Response<Body>, ApiError> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Which {
+        cookies: String,
+    }
+    let which: Which = query(uri)?;
+    let node = app.node.as_ref().ok_or_else(no_node)?;
+    let number = |text: &str| {
+        u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).map_err(|_| {
+            ApiError::bad_request(format!("cookies: {text:?} is no cookie; write 0x5702200000000001"))
+        })
+    };
+    let cookies: Vec<u64> = which.cookies.split(',').map(number).collect::<Result<_, _>>()?;
+    if cookies.len() > MOST_COOKIES {
+        return Err(ApiError::bad_request(format!("cookies: ask about {MOST_COOKIES} at most")));
+    }
+    Ok(json(StatusCode::OK, &node.flows(cookies).await))
 }
 
 fn manager(name: Option<&String>) -> Result<&str, ApiError> {

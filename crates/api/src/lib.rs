@@ -30,6 +30,6 @@ pub use openapi::document;
 pub use routes::{App, PREFIX, router};
 pub use table::{columns, describe, row};
 pub use types::{
-    Applied, ApplyAnswer, ApplyQuery, Deleted, ErrorAnswer, ErrorBody, FieldConflict, Health, LeaseView,
-    ListAnswer, ListQuery, NodeStatus, WatchEvent, WatchEventType, WatchQuery, WriteQuery,
+    Applied, ApplyAnswer, ApplyQuery, Deleted, ErrorAnswer, ErrorBody, FieldConflict, FlowOwner, Health,
+    LeaseView, ListAnswer, ListQuery, NodeStatus, WatchEvent, WatchEventType, WatchQuery, WriteQuery,
 };

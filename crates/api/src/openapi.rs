@@ -7,7 +7,7 @@ use utoipa::{PartialSchema, ToSchema};
 use weft_model::{AddressPool, Kind, Network, Port, Router, Subnet};
 
 use crate::routes::{Action, Endpoint, endpoints};
-use crate::types::{Applied, Deleted, ErrorAnswer, Health, LeaseView, NodeStatus, WatchEventType};
+use crate::types::{Applied, Deleted, ErrorAnswer, FlowOwner, Health, LeaseView, NodeStatus, WatchEventType};
 
 /// The OpenAPI 3.1 document of everything the server answers.
 #[must_use]
@@ -62,6 +62,7 @@ fn schemas() -> Map<String, Value> {
     add::<Deleted>(&mut all);
     add::<LeaseView>(&mut all);
     add::<NodeStatus>(&mut all);
+    add::<FlowOwner>(&mut all);
     add::<Applied>(&mut all);
     add::<WatchEventType>(&mut all);
     all.entry("Kind").or_insert_with(|| serde_json::to_value(Kind::schema()).unwrap_or(Value::Null));
@@ -171,6 +172,12 @@ fn operation(endpoint: &Endpoint) -> Value {
             json!({"type": "array", "items": refer("LeaseView")}),
         ),
         Action::Node => ("node", "How this node fares".to_owned(), vec![], refer("NodeStatus")),
+        Action::Flows => (
+            "flows",
+            "What flows are for, by their cookies; those that are not the agent's are left out".to_owned(),
+            vec![parameter("cookies", "string", "Cookies in hexadecimal, with commas.")],
+            json!({"type": "array", "items": refer("FlowOwner")}),
+        ),
     };
     if endpoint.path.contains("{name}") {
         let schema = json!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"});

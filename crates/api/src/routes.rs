@@ -35,6 +35,7 @@ pub(crate) enum Action {
     Watch,
     Leases,
     Node,
+    Flows,
 }
 
 /// One method of one path.
@@ -69,6 +70,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         at(Method::GET, format!("{PREFIX}/resources"), Action::List),
         at(Method::GET, format!("{PREFIX}/leases"), Action::Leases),
         at(Method::GET, format!("{PREFIX}/node"), Action::Node),
+        at(Method::GET, format!("{PREFIX}/node/flows"), Action::Flows),
     ];
     for kind in Kind::ALL {
         let of = |method: Method, rest: &str, action| Endpoint {

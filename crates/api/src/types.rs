@@ -237,6 +237,21 @@ pub struct LeaseView {
     pub expires: u64,
 }
 
+/// What a flow of the agent's is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowOwner {
+    /// The flow's cookie, as in `0x5702200000000001`.
+    pub cookie: String,
+    /// The resource that it serves; absent: the node as a whole, or a resource that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectRef>,
+    /// What it does, in words.
+    pub purpose: String,
+    /// Whether it drops.
+    pub drops: bool,
+}
+
 /// How the agent of a node fares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -7,7 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weft_api::{App, Client, LeaseView, Limits, NodeInfo, NodeStatus, bind_unix, router, serve_unix};
+use weft_api::{
+    App, Client, FlowOwner, LeaseView, Limits, NodeInfo, NodeStatus, bind_unix, router, serve_unix,
+};
+use weft_model::{Kind, ObjectRef};
 
 struct Node;
 
@@ -37,6 +40,17 @@ impl NodeInfo for Node {
             NodeStatus { node: "n1".to_owned(), flows: 7, switch_connected: true, ..NodeStatus::default() };
         Box::pin(async move { node })
     }
+
+    fn flows(&self, cookies: Vec<u64>) -> Pin<Box<dyn Future<Output = Vec<FlowOwner>> + Send + '_>> {
+        let owner = |cookie: u64| FlowOwner {
+            cookie: format!("{cookie:#x}"),
+            object: Some(ObjectRef::new(Kind::Port, "p1")),
+            purpose: "leads on".to_owned(),
+            drops: false,
+        };
+        let ours = cookies.into_iter().filter(|c| c >> 56 == 0x57).map(owner).collect();
+        Box::pin(async move { ours })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,6 +66,10 @@ async fn leases_and_status_come_from_the_agent() {
     assert_eq!(some.iter().map(|l| l.address.to_string()).collect::<Vec<_>>(), ["fd00::5"]);
     let node = client.node().await.unwrap();
     assert_eq!((node.node.as_str(), node.flows, node.switch_connected), ("n1", 7, true));
+    let flows = client.flows(&[0x5703_0000_0000_0001, 7]).await.unwrap();
+    assert_eq!(flows.iter().map(|f| f.cookie.as_str()).collect::<Vec<_>>(), ["0x5703000000000001"]);
+    assert!(client.flows(&[]).await.unwrap_err().to_string().contains("is no cookie"));
+    assert!(client.flows(&[1; 2_000]).await.is_err());
     // A server that is nobody's agent says so.
     assert!(served.client.node().await.unwrap_err().to_string().contains("not the agent"));
 }

@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use weft_compile::Compiler;
-use weft_model::{Catalog, Port};
+use weft_model::{Catalog, Kind, Port};
 use weft_store::{Store, StoreError, Watch};
 
 use crate::ipam::Ipam;
@@ -62,6 +62,17 @@ pub struct Progress {
     pub switch: String,
     /// Flows of ours.
     pub flows: u64,
+}
+
+/// Who has this number on this node, and who wants to know?
+#[derive(Debug)]
+pub struct Question {
+    /// A network, or a port.
+    pub kind: Kind,
+    /// Its number: the key in cookies of flows.
+    pub key: u32,
+    /// Gets its name; `None`: it is gone.
+    pub answer: oneshot::Sender<Option<String>>,
 }
 
 /// Why the agent cannot go on.
@@ -105,6 +116,7 @@ pub struct Node<S> {
     /// The store's version that was taken in last.
     version: u64,
     progress: Option<watch::Sender<Progress>>,
+    questions: Option<mpsc::Receiver<Question>>,
     /// The bridge holds what is compiled, as was told last.
     in_line: bool,
     again: Option<Instant>,
@@ -141,6 +153,7 @@ impl<S: Store> Node<S> {
             wrong: Vec::new(),
             version,
             progress: None,
+            questions: None,
             in_line: false,
             again: None,
             look: Instant::now(),
@@ -163,6 +176,12 @@ impl<S: Store> Node<S> {
     #[must_use]
     pub fn telling(self, progress: watch::Sender<Progress>) -> Node<S> {
         Node { progress: Some(progress), ..self }
+    }
+
+    /// The same node, that answers questions.
+    #[must_use]
+    pub fn answering(self, questions: mpsc::Receiver<Question>) -> Node<S> {
+        Node { questions: Some(questions), ..self }
     }
 
     /// Works until the store or a task of ours ends.
@@ -190,6 +209,10 @@ impl<S: Store> Node<S> {
                         continue;
                     }
                 }
+                question = next(&mut self.questions) => {
+                    self.tell_name(question);
+                    continue;
+                }
                 () = sleep_until(wake) => {
                     if self.again.take().is_none() {
                         self.host().await;
@@ -200,4 +223,15 @@ impl<S: Store> Node<S> {
             self.settle().await?;
         }
     }
+}
+
+/// The next question; never if nobody can ask.
+async fn next(questions: &mut Option<mpsc::Receiver<Question>>) -> Question {
+    if let Some(receiver) = questions {
+        if let Some(question) = receiver.recv().await {
+            return question;
+        }
+        *questions = None;
+    }
+    std::future::pending().await
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_model::{ObjectRef, Port, Resource};
+use weft_model::{Kind, ObjectRef, Port, Resource};
 use weft_store::{Expect, Op, Store, StoreError, Transaction};
 
-use super::{Node, NodeError, now};
+use super::{Node, NodeError, Question, now};
 use crate::resolve;
 use crate::status::{self, Fault};
 
@@ -69,5 +69,16 @@ impl<S: Store> Node<S> {
             at.is_none().then(|| ("NotPlugged", why.unwrap_or(waits)))
         };
         (fault.or_else(unplugged).or_else(|| switch.clone()), at)
+    }
+
+    /// Answers a question.
+    pub(super) fn tell_name(&self, question: Question) {
+        let name = match question.kind {
+            Kind::Network => self.resolver.nets.name(question.key),
+            Kind::Port => self.resolver.ports.name(question.key),
+            _ => None,
+        };
+        // Who does not wait any more is not told.
+        let _ = question.answer.send(name.map(str::to_owned));
     }
 }

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weft_api::FlowOwner;
 use weft_switch::{Daemon, Paths, call};
 
-use super::Outcome;
+use super::{Outcome, intent};
 use crate::output::{Format, table};
 
 const EXAMPLES: &str = "\
@@ -48,6 +49,9 @@ struct Report {
     rules: Vec<RuleDrops>,
     /// Rules that drop fewer packets than these, which are not told.
     rules_left_out: u64,
+    /// What the agent's rules among them are for.
+    #[serde(default)]
+    owners: Vec<FlowOwner>,
 }
 
 /// What a rule dropped for one reason.
@@ -122,7 +126,8 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
 
 fn read(rundir: &Path) -> Result<Report, Box<dyn std::error::Error>> {
     let answer = call(rundir, Daemon::Vswitchd, "weft/drops", &["--json"])?;
-    Ok(serde_json::from_str(&answer)?)
+    let report: Report = serde_json::from_str(&answer)?;
+    Ok(Report { owners: intent::owners(&answer, rundir), ..report })
 }
 
 impl Report {
@@ -140,6 +145,7 @@ impl Report {
             ports: ports.filter(|p| !p.drops.is_empty()).collect(),
             rules: self.rules.iter().filter_map(|r| r.since(&before.rules)).collect(),
             rules_left_out: self.rules_left_out,
+            owners: self.owners.clone(),
         }
     }
 }
@@ -165,10 +171,16 @@ fn human(report: &Report) -> String {
         let why = report.reasons.get(reason).map_or("", String::as_str);
         rows.add_row([reason.clone(), n.to_string(), places.join("\n"), why.to_owned()]);
     }
-    match report.rules_left_out {
-        0 => rows.to_string(),
-        n => format!("{rows}\n{n} more rules drop fewer packets each"),
+    let mut text = rows.to_string();
+    if report.rules_left_out > 0 {
+        text += &format!("\n{} more rules drop fewer packets each", report.rules_left_out);
     }
+    let named = |o: &&FlowOwner| report.rules.iter().any(|r| r.cookie == o.cookie);
+    let owners: Vec<FlowOwner> = report.owners.iter().filter(named).cloned().collect();
+    if !owners.is_empty() {
+        text += &format!("\n\nWhose rules these are:\n{}", intent::legend(&owners));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -200,6 +212,7 @@ mod tests {
         };
         let report = |n| Report {
             rules: vec![rule(n)],
+            owners: Vec::new(),
             rules_left_out: 0,
             total: counts(&[("tunnel-wrong-vni", n)]),
             reasons: reasons.clone(),

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod completions;
 pub(crate) mod drops;
+mod intent;
 pub(crate) mod lab;
 pub(crate) mod metrics;
 pub(crate) mod resource;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_switch::Paths;
+use weft_api::FlowOwner;
+use weft_switch::{Daemon, Paths, call};
 
-use super::Outcome;
+use super::{Outcome, intent};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -35,6 +36,23 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let paths = Paths::resolve(args.rundir.as_deref(), None);
     let mut params: Vec<&str> = args.bridge.as_deref().into_iter().collect();
     params.push(&args.flow);
-    format.relay(&paths.rundir, "weft/why", params)?;
+    let mut answer = call(&paths.rundir, Daemon::Vswitchd, "weft/why", &params)?;
+    let owners = intent::owners(&answer, &paths.rundir);
+    if matches!(format, Format::Table | Format::Name) {
+        if !owners.is_empty() {
+            answer = format!("{}\n\nWhose rules these are:\n{}", answer.trim_end(), intent::legend(&owners));
+        }
+        format.print(&answer, String::clone)?;
+    } else {
+        params.push("--json");
+        let answer = call(&paths.rundir, Daemon::Vswitchd, "weft/why", &params)?;
+        let mut flows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&answer)?;
+        for flow in &mut flows {
+            let text = serde_json::to_string(flow)?;
+            let of_flow: Vec<&FlowOwner> = owners.iter().filter(|o| text.contains(&o.cookie)).collect();
+            flow.insert("owners".into(), serde_json::to_value(of_flow)?);
+        }
+        format.print(&flows, |_| String::new())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
