@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::hosts::Site;
-use crate::machine::{self, Vm};
+use crate::machine;
 use crate::taps::{address, mac, start, transfer, transfer_with_host, wait_ping};
 
 fn socket(site: &Site, name: &str) -> PathBuf {
@@ -79,7 +79,7 @@ fn machines_on_vhost_user_talk() {
     wait_ping(&mut two, "10.0.0.1");
 
     // QEMU dies in the middle of a transfer; others talk on, and a new one has the port.
-    two.ok("nc -l -p 5009 > /dev/null &");
+    two.ok("nc -l -p 5009 <&9 > /dev/null &");
     two.wait_for("netstat -ltn | grep -q :5009");
     one.ok("nc 10.0.0.2 5009 < /dev/zero > /dev/null 2>&1 &");
     two.wait_for("netstat -tn | grep -q 5009.*ESTABLISHED");

@@ -6,7 +6,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as nix_connect, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect as nix_connect, recv, socket,
+};
 
 /// Connects to the socket of that path. The connection's calls block.
 ///
@@ -19,6 +21,14 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::from(fd);
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+/// Waits for bytes and copies the first of them, as many as fit, which stay to be read.
+///
+/// # Errors
+/// The kernel's reason. At the end of the stream nothing is copied.
+pub fn peek(stream: &UnixStream, into: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), into, MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL)?)
 }
 
 /// Listens at that path, nonblocking. A socket that nobody listens on any more is replaced.

@@ -36,7 +36,9 @@ impl Iface {
     /// The counters as of the last reading, with the kernel's for devices.
     pub(crate) fn counters(&self, links: &Links) -> Counters {
         let device = links.by_index(self.state.ifindex).filter(|_| self.has_device());
-        Counters { port: self.stats, device: device.map(|link: &Link| link.stats) }
+        let device = device.map(|link: &Link| link.stats);
+        // Of a port without device nobody else counts anything.
+        Counters { port: self.stats, device: device.or(self.is_vhost().then(LinkStats::default)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! For tests: the guest's side. Memory, rings and buffers as a driver has them, and a frontend that shares them.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -132,6 +133,14 @@ impl Driver {
         }
     }
 
+    /// Whether the device wants to be told of what was added since there were `before` chains
+    /// (`VIRTIO_RING_F_EVENT_IDX`).
+    pub(super) fn is_wanted(&self, ring: usize, before: u16) -> bool {
+        let event = self.number(Self::place(ring) + DEVICE + 4 + 8 * u64::from(SIZE));
+        let added = self.offered[ring];
+        added.wrapping_sub(event).wrapping_sub(1) < added.wrapping_sub(before)
+    }
+
     /// The next chain that the device gave back: its head, and how much was written.
     pub(super) fn take(&mut self, ring: usize) -> Option<(u16, u32)> {
         let device = Self::place(ring) + DEVICE;
@@ -159,6 +168,7 @@ impl Driver {
     /// Shares everything by a socket, as QEMU does, and has the device work.
     pub(super) fn connect(&self, stream: std::os::unix::net::UnixStream) -> Socket {
         let rings = self.kicks.len();
+        self.enable_early(&stream, 0);
         let mut socket = Socket::from_stream(stream, rings as u64);
         socket.set_owner().unwrap();
         let features = socket.get_features().unwrap();
@@ -173,6 +183,14 @@ impl Driver {
         }
         assert!(features & feature::VERSION_1 != 0);
         socket
+    }
+
+    /// Enables a queue before anything was agreed on, as QEMU does, and asks for an answer.
+    fn enable_early(&self, mut stream: &std::os::unix::net::UnixStream, ring: u8) {
+        stream.write_all(&[18, 0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0, ring, 0, 0, 0, 1, 0, 0, 0]).unwrap();
+        let mut reply = [0; 20];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, [18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     pub(super) fn region(&self) -> VhostUserMemoryRegionInfo {

@@ -133,12 +133,12 @@ impl ToGuest {
         if self.waiting.is_empty() {
             self.ring.be_quiet();
         } else {
-            // Buffers may have come until it was asked to tell of them.
-            while self.ring.listen() && !self.waiting.is_empty() {
-                let before = self.ring.next();
+            // Buffers may have come until it was asked to tell of more, or while it was asked.
+            loop {
+                let added = self.ring.listen();
                 self.send_waiting()?;
                 tell |= self.ring.show();
-                if self.ring.next() == before {
+                if self.waiting.is_empty() || self.ring.added() == added {
                     break;
                 }
             }

@@ -17,7 +17,7 @@ use vhost::vhost_user::{
 use weft_host::poll::{EventFd, interest};
 
 use super::frames::Agreed;
-use super::memory::{MOST_REGIONS, Memory, Region, RegionSpec};
+use super::memory::{Memory, Region, RegionSpec};
 use super::queue::Queue;
 use super::ring::{MOST_DESCRIPTORS, Places};
 use super::{Device, PAIRS, feature};
@@ -35,6 +35,11 @@ const ABSENT: Error = Error::InvalidOperation("not offered");
 impl Frontend {
     pub(super) fn new(device: Arc<Device>) -> Frontend {
         Frontend { device, memory: None, features: 0 }
+    }
+
+    /// Whether features were acknowledged.
+    pub(super) fn has_features(&self) -> bool {
+        self.features != 0
     }
 
     /// The connection is over: nothing of the guest's is touched any more.
@@ -91,10 +96,6 @@ impl Frontend {
         self.memory = Some(Arc::new(memory));
         self.settle_all();
         Ok(())
-    }
-
-    fn regions(&self) -> Vec<Arc<Region>> {
-        self.memory.as_ref().map_or_else(Vec::new, |memory| memory.regions().to_vec())
     }
 }
 
@@ -162,34 +163,20 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_max_mem_slots(&mut self) -> Result<u64> {
-        Ok(MOST_REGIONS as u64)
+        Err(ABSENT)
     }
 
     fn add_mem_region(
         &mut self,
-        region: &VhostUserSingleMemoryRegion,
-        file: File,
+        _: &VhostUserSingleMemoryRegion,
+        _: File,
         _: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        let mut regions = self.regions();
-        if regions.len() >= MOST_REGIONS {
-            return Err(Error::InvalidParam);
-        }
-        regions.push(Region::new(spec(region), &file).map_err(Error::ReqHandlerError)?);
-        self.remember(regions)?;
-        Ok(None)
+        Err(ABSENT)
     }
 
-    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
-        let wanted = spec(region);
-        let mut regions = self.regions();
-        let is_it = |r: &Arc<Region>| {
-            let has = r.spec();
-            (has.guest, has.user, has.len) == (wanted.guest, wanted.user, wanted.len)
-        };
-        let at = regions.iter().position(is_it).ok_or(Error::InvalidParam)?;
-        regions.remove(at);
-        self.remember(regions)
+    fn remove_mem_region(&mut self, _: &VhostUserSingleMemoryRegion) -> Result<()> {
+        Err(ABSENT)
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
@@ -262,7 +249,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS)
+        // Regions one by one (CONFIGURE_MEM_SLOTS) QEMU 7.2 adds once for each pair of queues: the table is clearer.
+        Ok(VhostUserProtocolFeatures::MQ)
     }
 
     fn set_protocol_features(&mut self, _: u64) -> Result<()> {

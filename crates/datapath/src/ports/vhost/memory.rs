@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weft_host::sharedmap::SharedMap;
 
 /// Regions a guest may have.
-pub(super) const MOST_REGIONS: usize = 64;
+const MOST_REGIONS: usize = 64;
 
 /// A region as the frontend describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,6 @@ impl Region {
         ends.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
         Ok(Arc::new(Region { spec, map: SharedMap::new(file, spec.offset, spec.len)? }))
     }
-
-    pub(super) fn spec(&self) -> RegionSpec {
-        self.spec
-    }
 }
 
 /// The guest's memory at one time. A change of it makes a new one.
@@ -58,10 +54,6 @@ impl Memory {
         regions.sort_by_key(|r| r.spec.guest);
         let apart = regions.windows(2).all(|w| w[0].spec.guest + w[0].spec.len <= w[1].spec.guest);
         (apart && regions.len() <= MOST_REGIONS).then_some(Memory { regions })
-    }
-
-    pub(super) fn regions(&self) -> &[Arc<Region>] {
-        &self.regions
     }
 
     /// The guest's address of what the frontend sees at `user`.

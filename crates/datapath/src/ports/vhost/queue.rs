@@ -188,7 +188,8 @@ fn receive(
     while *frames < slots.len() && *bytes < most {
         let packet = &mut slots[*frames];
         if !from.receive(packet, port)? {
-            return Ok(from.ring.listen());
+            from.ring.listen();
+            return Ok(from.ring.added() != from.ring.next());
         }
         *bytes += packet.len();
         *frames += 1;

@@ -152,12 +152,6 @@ impl Ring {
         Ok(Some(head))
     }
 
-    /// Whether there is a chain to take, or a guest to be found out.
-    #[inline]
-    pub(super) fn has_more(&self) -> bool {
-        self.load(self.driver, 2) != self.next
-    }
-
     /// Chains taken since `next` was what is given are there again.
     #[inline]
     pub(super) fn put_back(&mut self, next: u16) {
@@ -251,17 +245,24 @@ impl Ring {
         self.quiet = true;
     }
 
-    /// Asks the driver to tell of the next chain it adds. True: there is one already.
+    /// Chains that the driver has added so far, as a number that goes round.
     #[inline]
-    pub(super) fn listen(&mut self) -> bool {
+    pub(super) fn added(&self) -> u16 {
+        self.load(self.driver, 2)
+    }
+
+    /// Asks the driver to tell of the next chain it adds; how many it had added when it was asked.
+    #[inline]
+    pub(super) fn listen(&mut self) -> u16 {
+        let added = self.added();
         self.quiet = false;
         if self.event_idx {
-            self.store(self.device, 4 + 8 * usize::from(self.size), self.next);
+            self.store(self.device, 4 + 8 * usize::from(self.size), added);
         } else {
             self.store(self.device, 0, 0);
         }
         // What was asked for is written before it is looked for; the driver does the reverse.
         fence(Ordering::SeqCst);
-        self.has_more()
+        added
     }
 }

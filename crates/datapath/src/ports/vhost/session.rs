@@ -1,14 +1,14 @@
 //! How is a port's connection with its frontend made, and made again? A thread per port: it connects with growing
 //! pauses, or listens, and serves one frontend at a time.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use vhost::vhost_user::BackendReqHandler;
+use vhost::vhost_user::{BackendReqHandler, VhostUserBackendReqHandlerMut};
 use weft_host::poll::{Epoll, Event, EventFd, interest, wait_readable};
 use weft_host::unix;
 
@@ -117,14 +117,16 @@ impl Session {
 
     /// Serves a frontend until it is gone, or says what it may not.
     fn serve(&self, device: &Arc<Device>, stream: UnixStream) {
-        let Ok(copy) = stream.try_clone() else { return };
+        let (Ok(copy), Ok(early)) = (stream.try_clone(), stream.try_clone()) else { return };
         *lock(&self.current) = Some(copy);
         lock(&device.status).connected = true;
         if !self.is_stopped() {
             let frontend = Arc::new(Mutex::new(Frontend::new(Arc::clone(device))));
             let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&frontend));
             // A request that nobody thought of must not take the port with it.
-            let served = std::panic::AssertUnwindSafe(|| while handler.handle_request().is_ok() {});
+            let served = std::panic::AssertUnwindSafe(|| {
+                while take_early(&early, &frontend).is_ok() && handler.handle_request().is_ok() {}
+            });
             let _ = std::panic::catch_unwind(served);
             lock(&frontend).leave();
         }
@@ -132,6 +134,33 @@ impl Session {
         *lock(&self.current) = None;
         device.tell();
     }
+}
+
+/// Takes requests that QEMU makes earlier than they are defined to be: it enables queues before it acknowledges that there
+/// are such requests (VHOST_USER_F_PROTOCOL_FEATURES), which the library does not take.
+fn take_early(mut stream: &UnixStream, frontend: &Mutex<Frontend>) -> io::Result<()> {
+    const SET_VRING_ENABLE: [u8; 4] = 18u32.to_le_bytes();
+    const NEED_REPLY: u8 = 1 << 3;
+    // Request, flags, length of what follows: index and state, four bytes each.
+    let mut message = [0u8; 20];
+    while !lock(frontend).has_features() {
+        let seen = unix::peek(stream, &mut message[..12])?;
+        if seen < 12 || message[..4] != SET_VRING_ENABLE || message[8..12] != 8u32.to_le_bytes() {
+            break;
+        }
+        stream.read_exact(&mut message)?;
+        let word =
+            |at: usize| u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+        let done = lock(frontend).set_vring_enable(word(12), word(16) == 1);
+        if message[4] & NEED_REPLY != 0 {
+            // Version 1, a reply.
+            let mut reply = [18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            reply[12] = u8::from(done.is_err());
+            stream.write_all(&reply)?;
+        }
+        done.map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// What there is to tell of a port, in the words of ovs-vswitchd.conf.db(5).

@@ -31,7 +31,8 @@ fn connected(rings: usize) -> (Driver, VhostDevice, vhost::vhost_user::Frontend,
     let device = open(&path, VhostMode::Client);
     let driver = Driver::new(rings);
     let socket = driver.connect(listener.accept().unwrap().0);
-    wait_for("the link is up", || device.link_up());
+    let all = ("num_of_vrings".to_owned(), rings.to_string());
+    wait_for("all rings work", || device.status().contains(&all));
     (driver, device, socket, dir)
 }
 
@@ -128,6 +129,21 @@ fn frames_wait_for_a_guest_that_is_slow() {
     receive(&device, &mut pool);
     assert_eq!(driver.received(0).unwrap()[12..], *b"at last");
     assert_eq!(driver.received(0).unwrap()[12..], *b"new");
+    // A frame that takes several buffers waits for the last; the guest is to tell of each.
+    let long = vec![1; 5000];
+    send(&device, &mut pool, &[&long]);
+    assert!(driver.received(0).is_some(), "four buffers were left, one is now");
+    send(&device, &mut pool, &[&long]);
+    assert_eq!(driver.received(0), None);
+    for index in 8..10 {
+        driver.offer_buffers(0, index..index + 1);
+        assert!(driver.is_wanted(0, driver.offered[0] - 1));
+        driver.kicks[0].write(1).unwrap();
+        receive(&device, &mut pool);
+    }
+    assert_eq!(driver.received(0).unwrap()[12..], long);
+    driver.offer_buffers(0, 10..11);
+    assert!(!driver.is_wanted(0, driver.offered[0] - 1), "nothing waits");
     // Not for ever: a guest that takes nothing loses frames, with a reason.
     let long = vec![0; 60_000];
     let lost = (0..100).flat_map(|_| send(&device, &mut pool, &[&long]).1).next();
