@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("switch", &["openflow", "ovsdb", "pipeline", "datapath", "conntrack", "flow", "wire", "host"]),
     ("compile", &["flow", "wire"]),
     ("model", &["wire"]),
+    ("libvirt", &["model"]),
     ("store", &["model"]),
     ("api", &["model", "store"]),
     ("agent", &["compile", "openflow", "ovsdb", "flow", "wire", "services", "model", "store", "api", "host"]),
@@ -25,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Rooms without effects: none of these crates may be linked into them.
 const PURE: &[&str] =
-    &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model"];
+    &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model", "libvirt"];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

@@ -172,7 +172,8 @@ impl Dns {
             }
             c.text("service", &srv.service, check_domain(plain), "write a service such as ldap");
             for (field, name) in [("domain", &srv.domain), ("target", &srv.target)] {
-                if let Some(name) = name {
+                // A target that is the root says that there is no such service (RFC 2782).
+                if let Some(name) = name.as_ref().filter(|n| field != "target" || *n != ".") {
                     c.text(field, name, check_domain(name), NAME);
                 }
             }
