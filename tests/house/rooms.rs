@@ -25,8 +25,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms without effects: none of these crates may be linked into them.
-const PURE: &[&str] =
-    &["wire", "flow", "pipeline", "openflow", "ovsdb", "conntrack", "compile", "services", "model", "libvirt"];
+const PURE: &[&str] = &[
+    "wire",
+    "flow",
+    "pipeline",
+    "openflow",
+    "ovsdb",
+    "conntrack",
+    "compile",
+    "services",
+    "model",
+    "libvirt",
+];
 const EFFECTS: &[&str] =
     &["tokio", "libc", "nix", "socket2", "rustix", "netlink-sys", "rtnetlink", "tracing-subscriber"];
 

@@ -4,6 +4,7 @@ mod agent;
 mod command;
 #[path = "../support/hosts.rs"]
 mod hosts;
+mod libvirt_xml;
 mod south;
 #[path = "../support/mod.rs"]
 mod support;

@@ -87,6 +87,7 @@ fn prefix(text: &str) -> Form<IpNet> {
     text.parse().map_err(|_| "a prefix such as 10.0.0.0/24")
 }
 
+/// What may be changed: what people write, except to whom a Subnet belongs.
 fn pointer(text: &str) -> Form<String> {
     let known = ["/metadata/name", "/metadata/labels", "/metadata/annotations", "/spec/"];
     let bad = text == "/spec/network" || text.len() > 1_024;
@@ -119,12 +120,13 @@ pub(crate) fn read(cx: &mut Cx, metadata: &mut At) -> Vec<Change> {
 
 /// Changes resources as the document's own element says.
 pub(crate) fn apply(cx: &mut Cx, resources: &mut [Resource], changes: Vec<Change>) {
-    let mut values: BTreeMap<usize, Value> = BTreeMap::new();
+    let mut values: BTreeMap<usize, (Value, u32)> = BTreeMap::new();
     for change in changes {
         let path = "metadata/weft:network/weft:field";
         let of = resources.iter().position(|r| r.as_subnet().map(|s| s.spec.cidr) == change.subnet);
         let done = of.is_some_and(|of| {
-            let value = values.entry(of).or_insert_with(|| resources[of].to_value());
+            let (value, line) = values.entry(of).or_insert_with(|| (resources[of].to_value(), 0));
+            *line = change.line;
             set(value, &change)
         });
         if !done {
@@ -132,15 +134,14 @@ pub(crate) fn apply(cx: &mut Cx, resources: &mut [Resource], changes: Vec<Change
             cx.notes.push(crate::Note { line: change.line, path: path.to_owned(), why, kept: false });
         }
     }
-    for (of, value) in values {
+    for (of, (value, line)) in values {
         match resource_from_value(value) {
-            Ok(resource) if resource.kind() == resources[of].kind() => {
-                // Nothing else is named by it, except the network by its subnets.
-                if resource.kind() == Kind::Subnet || resource.name() == resources[of].name() {
-                    resources[of] = resource;
-                }
+            // The name of a network stands in its subnets as well.
+            Ok(new) if new.kind() == Kind::Network && new.name() != resources[of].name() => {
+                let mend = "write it in <name>";
+                cx.wrong(line, "metadata/weft:network", "the network's name cannot be changed here", mend);
             }
-            Ok(_) => {}
+            Ok(new) => resources[of] = new,
             Err(problem) => {
                 let problem = cx.told(of, problem);
                 cx.problems.push(problem);

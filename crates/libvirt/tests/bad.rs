@@ -151,6 +151,11 @@ const BAD: &[(&str, &[&str])] = &[
         &["line 1: network: spec.mtu 5 is out of range"],
     ),
     (
+        "<metadata><w:network xmlns:w='https://weft.dev/libvirt/1'>\n<w:field path='/metadata/name' was='\"n\"' \
+         is='\"m\"'/></w:network></metadata>",
+        &["line 2: metadata/weft:network: the network's name cannot be changed here; write it in <name>"],
+    ),
+    (
         "<metadata><w:network xmlns:w='https://weft.dev/libvirt/1'>\n<w:field path='/metadata/uid' is='5'/></w:network></metadata>",
         &["line 2: metadata/weft:network/weft:field/@path: \"/metadata/uid\" is not a field of a resource"],
     ),

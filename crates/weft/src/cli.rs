@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Leases(commands::resource::LeasesArgs),
     /// How the node fares.
     Status(commands::resource::StatusArgs),
+    /// Networks from libvirt's XML and back.
+    Net(commands::net::Args),
     /// The stages that packets pass on the integration bridge.
     Pipeline(commands::resource::PipelineArgs),
     /// Completions for a shell.

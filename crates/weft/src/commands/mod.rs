@@ -6,6 +6,7 @@ pub(crate) mod drops;
 mod intent;
 pub(crate) mod lab;
 pub(crate) mod metrics;
+pub(crate) mod net;
 pub(crate) mod resource;
 pub(crate) mod switch;
 pub(crate) mod trace;
@@ -37,6 +38,7 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Watch(args) => resource::watch(&args, cli.output),
         Command::Leases(args) => resource::leases(&args, cli.output),
         Command::Status(args) => resource::status(&args, cli.output),
+        Command::Net(args) => net::exec(&args, cli.output),
         Command::Pipeline(_) => resource::pipeline(cli.output),
         Command::Completions(args) => completions::exec(&args),
     }

@@ -20,7 +20,7 @@ pub(crate) struct Where {
 }
 
 impl Where {
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let socket = self.socket.clone().unwrap_or_else(|| default_socket(None));
         Client::unix(socket).with_manager("weft-apply")
     }
@@ -132,7 +132,7 @@ pub(crate) struct StatusArgs {
     place: Where,
 }
 
-fn wait<T>(
+pub(crate) fn wait<T>(
     work: impl Future<Output = Result<T, Box<dyn std::error::Error>>>,
 ) -> Result<T, Box<dyn std::error::Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
