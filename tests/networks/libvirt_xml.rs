@@ -72,8 +72,9 @@ fn networks_of_libvirt_come_and_go() {
     }
     assert_eq!(call("net export default").out, export.out, "after {dumped}");
 
-    // The network works: a port gets an address of its.
-    let port = "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: vm1}\nspec: {network: default}\n";
+    // The network works: a port has an address of its. The whole prefix is for DHCP, so that the port names one.
+    let port = "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: vm1}\nspec: {network: default, \
+                addresses: [192.168.122.50]}\n";
     let yaml = site.switch.path("port.yaml");
     std::fs::write(&yaml, port).expect("a file");
     assert_eq!(call(&format!("apply -f {}", yaml.display())).code, 0);
