@@ -12,6 +12,7 @@ mod tlv;
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
 pub(crate) use options::encode_options;
 pub use options::{match_with_options, options_of};
+use oxm::decode_into;
 pub(crate) use oxm::{Dialect, decode_tlvs, decode_with_options, encode_tlvs};
 pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv, write_tlv_bytes};
 
@@ -36,6 +37,17 @@ pub(crate) fn decode_match_options(
     version: Version,
     r: &mut Reader<'_>,
 ) -> Result<(Match, Vec<OptionValue>), ErrorCode> {
+    let mut m = Match::any();
+    let options = decode_match_into(version, r, &mut m)?;
+    Ok((m, options))
+}
+
+/// As [`decode_match_options`], into `m`, which matches everything.
+pub(crate) fn decode_match_into(
+    version: Version,
+    r: &mut Reader<'_>,
+    m: &mut Match,
+) -> Result<Vec<OptionValue>, ErrorCode> {
     let (kind, length) = (r.u16()?, usize::from(r.u16()?));
     let body = length.checked_sub(4).ok_or(ErrorCode::OFPBMC_BAD_LEN)?;
     match kind {
@@ -43,7 +55,8 @@ pub(crate) fn decode_match_options(
             if length != of11::LENGTH || r.len() < body {
                 return Err(ErrorCode::OFPBMC_BAD_LEN);
             }
-            Ok((of11::decode_match11(&mut r.sub(body)?)?, Vec::new()))
+            *m = of11::decode_match11(&mut r.sub(body)?)?;
+            Ok(Vec::new())
         }
         OFPMT_OXM if version >= Version::V12 => {
             if r.len() < round8(length) - 4 {
@@ -51,7 +64,7 @@ pub(crate) fn decode_match_options(
             }
             let tlvs = r.take(body)?;
             r.skip(round8(length) - length)?;
-            decode_with_options(tlvs, None, true)
+            decode_into(tlvs, None, true, m)
         }
         _ => Err(ErrorCode::OFPBMC_BAD_TYPE),
     }

@@ -56,6 +56,9 @@ pub(crate) fn encode_options(dialect: Dialect, options: &[OptionValue], out: &mu
 /// # Errors
 /// `NXFMFC_INVALID_TLV_FIELD`: the table maps no option to the field.
 pub fn match_with_options(m: &Match, options: &[OptionValue], table: &TlvTable) -> Result<Match, ErrorCode> {
+    if options.is_empty() {
+        return Ok(*m);
+    }
     let (mut key, mut mask) = (m.key, m.mask.0);
     for option in options {
         let bits = OptionValue { value: option.mask.clone(), ..option.clone() };

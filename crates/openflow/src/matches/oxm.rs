@@ -36,11 +36,22 @@ pub(crate) fn decode_tlvs(
 /// As [`decode_tlvs`], with the tunnel options that are matched besides.
 pub(crate) fn decode_with_options(
     bytes: &[u8],
-    mut cookie: Option<&mut (u64, u64)>,
+    cookie: Option<&mut (u64, u64)>,
     strict: bool,
 ) -> Result<(Match, Vec<OptionValue>), ErrorCode> {
-    let mut options: Vec<OptionValue> = Vec::new();
     let mut m = Match::any();
+    let options = decode_into(bytes, cookie, strict, &mut m)?;
+    Ok((m, options))
+}
+
+/// As [`decode_with_options`], into `m`, which matches everything: a match is too large to be handed around.
+pub(crate) fn decode_into(
+    bytes: &[u8],
+    mut cookie: Option<&mut (u64, u64)>,
+    strict: bool,
+    m: &mut Match,
+) -> Result<Vec<OptionValue>, ErrorCode> {
+    let mut options: Vec<OptionValue> = Vec::new();
     let mut r = Reader::new(bytes, ErrorCode::OFPBMC_BAD_LEN);
     while !r.is_empty() {
         let header = read_header(&mut r)?;
@@ -66,12 +77,12 @@ pub(crate) fn decode_with_options(
                 }
                 options.push(decode_option(field, &header, &mut body)?);
             }
-            Some(field) => add_field(&mut m, field, &header, &mut body)?,
+            Some(field) => add_field(m, field, &header, &mut body)?,
             None if strict => return Err(ErrorCode::OFPBMC_BAD_FIELD),
             None => {}
         }
     }
-    Ok((m, options))
+    Ok(options)
 }
 
 /// Whether a value has no bits but those of the mask that follows it.

@@ -8,7 +8,7 @@ use crate::actions::Refusal;
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
-    Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_options, encode_match10,
+    Dialect, decode_match_into, decode_match10, decode_with_options, encode_match_options, encode_match10,
     encode_options, encode_tlvs,
 };
 use crate::{ErrorCode, Version, actions};
@@ -166,7 +166,7 @@ impl FlowMod {
     }
 
     /// The checks that need the whole message.
-    fn checked(self, version: Version) -> Result<Self, ErrorCode> {
+    fn check(&self, version: Version) -> Result<(), ErrorCode> {
         if matches!(self.command, FlowCommand::Add | FlowCommand::Modify | FlowCommand::ModifyStrict) {
             actions::check(version, &self.matching, &self.instructions)?;
             let backwards =
@@ -175,7 +175,7 @@ impl FlowMod {
                 return Err(ErrorCode::OFPBIC_BAD_TABLE_ID);
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Reads OpenFlow 1.0's form. `table_ids`: the high byte of the command is a table (`NXT_FLOW_MOD_TABLE_ID`).
@@ -194,7 +194,8 @@ impl FlowMod {
         f.out_port = OfPort::from_u16(r.u16()?);
         f.set_flags10(r.u16()?)?;
         f.instructions = decode_instructions(Version::V10, r.rest())?;
-        Ok(f.checked(Version::V10)?)
+        f.check(Version::V10)?;
+        Ok(f)
     }
 
     /// Reads Nicira's form for OpenFlow 1.0 and 1.1.
@@ -217,7 +218,8 @@ impl FlowMod {
         }
         r.skip(round8(match_len) - match_len)?;
         f.instructions = decode_instructions(Version::V10, r.rest())?;
-        Ok(f.checked(Version::V10)?)
+        f.check(Version::V10)?;
+        Ok(f)
     }
 
     /// Reads the form of OpenFlow 1.1 and later.
@@ -250,12 +252,13 @@ impl FlowMod {
         if version >= Version::V14 {
             f.importance = importance;
         }
-        (f.matching, f.options) = decode_match_options(version, &mut r)?;
+        f.options = decode_match_into(version, &mut r, &mut f.matching)?;
         f.instructions = decode_instructions(version, r.rest())?;
         if f.table.is_none() && !f.deletes() {
             return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID.into());
         }
-        Ok(f.checked(version)?)
+        f.check(version)?;
+        Ok(f)
     }
 
     /// Flags that a version has.
