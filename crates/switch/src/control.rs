@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_datapath::{Datapath, PacketIn};
-use weft_ovsdb::Commit;
 use weft_pipeline::Pipeline;
 
 use crate::bridge::{Host, Static, World, report};
@@ -21,6 +20,7 @@ use crate::remotes::Remotes;
 use crate::stream::{Conn, ConnId, EndpointId, StreamEvent, Streams, Tls};
 use crate::unixctl::{Call, Unixctl};
 use crate::wanted::Wanted;
+use crate::watched::asks_for_something;
 
 /// Time between retries of what could not be opened.
 const RETRY_MS: u64 = 5_000;
@@ -28,59 +28,8 @@ const RETRY_MS: u64 = 5_000;
 const TICK_MS: u64 = 1_000;
 /// Time between looks for neighbours that packets wait for, while there are native tunnels.
 const RESOLVE_MS: u64 = 50;
-
-/// Columns whose change asks for something to be done, by table. Others are ours, or nobody's.
-const WATCHED: &[(&str, &[&str])] = &[
-    ("Open_vSwitch", &["bridges", "manager_options", "ssl", "other_config", "next_cfg", "datapaths"]),
-    ("Datapath", &["ct_zones"]),
-    ("CT_Zone", &["timeout_policy"]),
-    ("CT_Timeout_Policy", &["timeouts"]),
-    (
-        "Bridge",
-        &[
-            "name",
-            "datapath_type",
-            "ports",
-            "controller",
-            "fail_mode",
-            "protocols",
-            "other_config",
-            "flood_vlans",
-        ],
-    ),
-    (
-        "Port",
-        &[
-            "name",
-            "interfaces",
-            "trunks",
-            "cvlans",
-            "tag",
-            "vlan_mode",
-            "mac",
-            "bond_mode",
-            "protected",
-            "other_config",
-        ],
-    ),
-    ("Interface", &["name", "type", "options", "mac", "ofport_request", "mtu_request"]),
-    (
-        "Controller",
-        &[
-            "target",
-            "max_backoff",
-            "inactivity_probe",
-            "enable_async_messages",
-            "type",
-            "other_config",
-            "controller_rate_limit",
-            "controller_burst_limit",
-            "controller_queue_size",
-        ],
-    ),
-    ("Manager", &["target", "max_backoff", "inactivity_probe"]),
-    ("SSL", &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"]),
-];
+/// Bytes of OpenFlow that are carried out together: understood they take many times as much, which is to stay small.
+const PIECE: usize = 4 << 10;
 
 /// Who speaks on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,7 +237,14 @@ impl Control {
         let now = now_ms();
         match self.talking.get(&conn) {
             Some((Service::Ovsdb, _)) => self.db.received(conn, bytes, now),
-            Some((Service::OpenFlow, _)) => self.openflow.on_data(conn, bytes, now),
+            Some((Service::OpenFlow, _)) => {
+                for piece in bytes.chunks(PIECE) {
+                    self.openflow.on_data(conn, piece, now);
+                    if bytes.len() > PIECE {
+                        self.execute();
+                    }
+                }
+            }
             Some((Service::Unixctl(_), _)) => {
                 for call in self.unixctl.received(conn, bytes) {
                     match crate::unixctl::execute(self, &call) {
@@ -415,13 +371,7 @@ impl Control {
     /// answers, and tells the database.
     pub(crate) fn settle(&mut self) {
         self.read_changes();
-        self.openflow.execute(Target {
-            pipeline: &self.pipeline,
-            datapath: &*self.datapath,
-            world: &mut self.world,
-            links: &mut self.links,
-            now: now_ms(),
-        });
+        self.execute();
         self.todo.world |= self.openflow.take_port_changes();
         if self.todo.wishes {
             self.todo.wishes = false;
@@ -445,6 +395,17 @@ impl Control {
         self.openflow.tell_learned(&self.pipeline, now_ms());
         self.openflow.keep_journals(&self.world, &self.pipeline);
         self.openflow.flush(&*self.datapath, &self.pipeline);
+    }
+
+    /// Carries out what controllers asked.
+    fn execute(&mut self) {
+        self.openflow.execute(Target {
+            pipeline: &self.pipeline,
+            datapath: &*self.datapath,
+            world: &mut self.world,
+            links: &mut self.links,
+            now: now_ms(),
+        });
     }
 
     /// Looks whether clients changed anything that asks for something.
@@ -540,9 +501,4 @@ impl Control {
             self.world.apply(&Wanted::default(), &mut host);
         }
     }
-}
-
-/// Whether a commit touches a column that is watched.
-fn asks_for_something(commit: &Commit) -> bool {
-    WATCHED.iter().any(|(table, columns)| commit.touches(table, columns))
 }

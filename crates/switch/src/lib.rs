@@ -30,6 +30,7 @@ mod run;
 mod stream;
 mod unixctl;
 mod wanted;
+mod watched;
 mod why;
 
 pub use process::detach;

@@ -1,0 +1,61 @@
+//! Which columns of the database ask for something when they change?
+
+use weft_ovsdb::Commit;
+
+/// Columns whose change asks for something to be done, by table. Others are ours, or nobody's.
+const WATCHED: &[(&str, &[&str])] = &[
+    ("Open_vSwitch", &["bridges", "manager_options", "ssl", "other_config", "next_cfg", "datapaths"]),
+    ("Datapath", &["ct_zones"]),
+    ("CT_Zone", &["timeout_policy"]),
+    ("CT_Timeout_Policy", &["timeouts"]),
+    (
+        "Bridge",
+        &[
+            "name",
+            "datapath_type",
+            "ports",
+            "controller",
+            "fail_mode",
+            "protocols",
+            "other_config",
+            "flood_vlans",
+        ],
+    ),
+    (
+        "Port",
+        &[
+            "name",
+            "interfaces",
+            "trunks",
+            "cvlans",
+            "tag",
+            "vlan_mode",
+            "mac",
+            "bond_mode",
+            "protected",
+            "other_config",
+        ],
+    ),
+    ("Interface", &["name", "type", "options", "mac", "ofport_request", "mtu_request"]),
+    (
+        "Controller",
+        &[
+            "target",
+            "max_backoff",
+            "inactivity_probe",
+            "enable_async_messages",
+            "type",
+            "other_config",
+            "controller_rate_limit",
+            "controller_burst_limit",
+            "controller_queue_size",
+        ],
+    ),
+    ("Manager", &["target", "max_backoff", "inactivity_probe"]),
+    ("SSL", &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"]),
+];
+
+/// Whether a commit touches a column that is watched.
+pub(crate) fn asks_for_something(commit: &Commit) -> bool {
+    WATCHED.iter().any(|(table, columns)| commit.touches(table, columns))
+}
