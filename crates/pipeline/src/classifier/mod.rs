@@ -16,6 +16,7 @@ pub(crate) mod tags;
 mod trie;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use weft_flow::{FlowKey, FlowMask, Match};
@@ -24,7 +25,7 @@ use mini::MiniMask;
 pub use mini::MiniMatch;
 pub(crate) use mini::{finish, mix};
 use prefix::{PrefixLens, Prefixes};
-use subtable::{Covered, Subtable};
+use subtable::{Bucket, Covered, Subtable};
 pub(crate) use trie::Trie;
 
 use crate::table::{Rule, Uses};
@@ -211,23 +212,42 @@ impl Classifier {
             if from.subtable != at {
                 *from = Position { subtable: at, hash: None };
             }
-            let rules = match from.hash {
+            let mut rules = match from.hash {
                 Some(hash) => subtable.rules.iter_after(hash),
                 None => subtable.rules.iter(),
             };
-            for (hash, bucket) in rules {
-                from.hash = Some(hash);
-                let mut more = true;
-                for rule in bucket.rules() {
-                    more &= each(rule);
+            loop {
+                let some: SmallVec<[(u64, &Bucket); AT_ONCE]> = rules.by_ref().take(AT_ONCE).collect();
+                fetch(some.iter().flat_map(|(_, bucket)| bucket.rules()));
+                for (hash, bucket) in &some {
+                    from.hash = Some(*hash);
+                    let mut more = true;
+                    for rule in bucket.rules() {
+                        more &= each(rule);
+                    }
+                    if !more {
+                        return true;
+                    }
                 }
-                if !more {
-                    return true;
+                if some.len() < AT_ONCE {
+                    break;
                 }
             }
         }
         false
     }
+}
+
+/// Buckets of a scan that are fetched together.
+const AT_ONCE: usize = 16;
+
+/// Reads something of each rule: all are waited for at once rather than one after the other.
+fn fetch<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) {
+    let read = rules.fold(0, |read, rule| {
+        let value = rule.matching.values.first().copied().unwrap_or(0);
+        read ^ rule.id ^ value ^ rule.stats.packets.load(Ordering::Relaxed)
+    });
+    std::hint::black_box(read);
 }
 
 /// Bits of a key of `order` that tell subtables apart.
