@@ -3,6 +3,8 @@
 //! As Open vSwitch checks them (`ovs-actions(7)`): the match is followed through the actions, which push and pop headers.
 //! What a packet may lack is an error from OpenFlow 1.1 on; in OpenFlow 1.0 such an action does nothing.
 
+use std::borrow::Cow;
+
 use crate::{
     Action, ActionError, CT_INV, Ct, CtZone, Encap, Field, Instructions, Learn, LearnDst, LearnSrc, Match,
     OfPort, Prereq, Subfield, TlvTable, VLAN_PRESENT,
@@ -67,7 +69,7 @@ impl Instructions {
         if !self.write.iter().all(Action::in_action_set) {
             return Err(ActionError::NotInActionSet);
         }
-        let mut checker = Checker { state: *context.matching, lacking: None };
+        let mut checker = Checker { state: Cow::Borrowed(context.matching), lacking: None };
         checker.list(&self.apply)?;
         let lacking = checker.lacking;
         // The action set runs after the last table: what packets lack there is not known.
@@ -90,7 +92,7 @@ impl Instructions {
 /// # Errors
 /// As [`Instructions::check_in`].
 pub fn check_actions(actions: &[Action], m: &Match, lenient: bool) -> Result<(), ActionError> {
-    let mut checker = Checker { state: *m, lacking: None };
+    let mut checker = Checker { state: Cow::Borrowed(m), lacking: None };
     checker.list(actions)?;
     checker.lacking.filter(|_| !lenient).map_or(Ok(()), Err)
 }
@@ -156,14 +158,14 @@ impl Action {
 }
 
 /// Follows a match through actions.
-struct Checker {
+struct Checker<'a> {
     /// What is known of the packet by now.
-    state: Match,
+    state: Cow<'a, Match>,
     /// The first thing that packets may lack, where OpenFlow 1.0 does not mind.
     lacking: Option<ActionError>,
 }
 
-impl Checker {
+impl Checker<'_> {
     fn list(&mut self, actions: &[Action]) -> Result<(), ActionError> {
         actions.iter().try_for_each(|action| match action.connection_field() {
             Some(field) => Err(ActionError::OutsideCt(field)),
@@ -218,7 +220,7 @@ impl Checker {
                 Ok(())
             }
             Action::Clone(actions) => {
-                let mut inner = Checker { state: self.state, lacking: self.lacking };
+                let mut inner = Checker { state: self.state.clone(), lacking: self.lacking };
                 inner.list(actions)?;
                 self.lacking = inner.lacking;
                 Ok(())
@@ -234,19 +236,21 @@ impl Checker {
                 if self.state.key.packet.vlan[1].is_present() {
                     return Err(ActionError::TooManyTags);
                 }
-                let (key, mask) = (&mut self.state.key.packet.vlan, &mut self.state.mask.0.packet.vlan);
+                let state = self.state.to_mut();
+                let (key, mask) = (&mut state.key.packet.vlan, &mut state.mask.0.packet.vlan);
                 (key[1], mask[1]) = (key[0], mask[0]);
                 (key[0].tci, mask[0].tci) = (VLAN_PRESENT, VLAN_PRESENT);
             }
             Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
                 self.need(Prereq::Ethernet, Field::VlanTci)?;
-                self.state.key.packet.vlan[0].tci |= VLAN_PRESENT;
-                self.state.mask.0.packet.vlan[0].tci |= VLAN_PRESENT;
+                self.state.to_mut().key.packet.vlan[0].tci |= VLAN_PRESENT;
+                self.state.to_mut().mask.0.packet.vlan[0].tci |= VLAN_PRESENT;
             }
             Action::PopVlan => {
                 self.like(self.state.meets(Prereq::Vlan), Field::VlanTci);
-                self.state.key.packet.vlan = [self.state.key.packet.vlan[1], Default::default()];
-                self.state.mask.0.packet.vlan = [self.state.mask.0.packet.vlan[1], Default::default()];
+                self.state.to_mut().key.packet.vlan = [self.state.key.packet.vlan[1], Default::default()];
+                self.state.to_mut().mask.0.packet.vlan =
+                    [self.state.mask.0.packet.vlan[1], Default::default()];
             }
             Action::SetTpPort { dst, .. } => {
                 let ports = [Prereq::Tcp, Prereq::Udp, Prereq::Sctp];
@@ -361,23 +365,23 @@ impl Checker {
     fn becomes(&mut self, eth_type: u16) {
         let packet_type = self.state.key.pipeline.packet_type;
         if packet_type >> 16 == 1 {
-            self.state.key.pipeline.packet_type = 0x0001_0000 | u32::from(eth_type);
+            self.state.to_mut().key.pipeline.packet_type = 0x0001_0000 | u32::from(eth_type);
         }
-        self.state.set(Field::EthType, eth_type.into());
-        self.state.set_masked(Field::NwProto, 0, 0);
+        self.state.to_mut().set(Field::EthType, eth_type.into());
+        self.state.to_mut().set_masked(Field::NwProto, 0, 0);
     }
 
     /// The packet is of another type.
     fn packet_type(&mut self, packet_type: u32) {
-        self.state.set(Field::PacketType, packet_type.into());
+        self.state.to_mut().set(Field::PacketType, packet_type.into());
         if packet_type == 0 {
             // Ethernet is what a match without packet type means.
-            self.state.set_masked(Field::PacketType, 0, 0);
+            self.state.to_mut().set_masked(Field::PacketType, 0, 0);
         } else if packet_type >> 16 == 1 {
             let eth_type = u128::from(packet_type & 0xffff);
             if self.state.exact(Field::EthType) != Some(eth_type) {
-                self.state.set(Field::EthType, eth_type);
-                self.state.set_masked(Field::NwProto, 0, 0);
+                self.state.to_mut().set(Field::EthType, eth_type);
+                self.state.to_mut().set_masked(Field::NwProto, 0, 0);
             }
         }
     }

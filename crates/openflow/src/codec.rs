@@ -20,6 +20,7 @@ use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
 use crate::msg::queue::{self, QueueConfig};
 use crate::msg::table::{TableMod, TableStatus};
+use crate::spare::Spare;
 use crate::stats::reply::flow_parts;
 use crate::stats::{MultipartReply, MultipartRequest, TellFlow};
 use crate::{ErrorCode, Version};
@@ -134,6 +135,11 @@ impl Codec {
     /// # Errors
     /// What an error message about it must say.
     pub fn decode(&self, bytes: &[u8]) -> Result<(u32, Message), ErrorCode> {
+        self.decode_with(bytes, &mut Spare::default())
+    }
+
+    /// As [`Codec::decode`], into memory of messages that are done with.
+    pub(crate) fn decode_with(&self, bytes: &[u8], spare: &mut Spare) -> Result<(u32, Message), ErrorCode> {
         let header = Header::parse(bytes)?;
         if usize::from(header.length) != bytes.len() {
             return Err(ErrorCode::OFPBRC_BAD_LEN);
@@ -152,7 +158,7 @@ impl Codec {
         if !lengths::fits(self.version, kind, r.len()) {
             return Err(ErrorCode::OFPBRC_BAD_LEN);
         }
-        Ok((header.xid, self.decode_body(kind, r)?))
+        Ok((header.xid, self.decode_body(kind, r, spare)?))
     }
 
     /// Whether a message is of a type that only switches send, and long enough for one: whatever else is wrong with it,
@@ -174,7 +180,7 @@ impl Codec {
         known && lengths::is_of_switch_nicira(subtype) && lengths::fits_nicira(subtype, r.len())
     }
 
-    fn decode_body(&self, kind: u8, r: Reader<'_>) -> Result<Message, ErrorCode> {
+    fn decode_body(&self, kind: u8, r: Reader<'_>, spare: &mut Spare) -> Result<Message, ErrorCode> {
         use ofpt::*;
         let v = self.version;
         let empty = |message| if r.is_empty() { Ok(message) } else { Err(ErrorCode::OFPBRC_BAD_LEN) };
@@ -195,7 +201,7 @@ impl Codec {
             FLOW_MOD if v == Version::V10 => {
                 Message::FlowMod(Box::new(FlowMod::decode10(self.table_ids, r)?))
             }
-            FLOW_MOD => Message::FlowMod(Box::new(FlowMod::decode11(v, r)?)),
+            FLOW_MOD => Message::FlowMod(spare.flow_mod(v, r)?),
             GROUP_MOD if v == Version::V15 => Message::GroupMod(Box::new(GroupMod::decode15(v, r)?)),
             GROUP_MOD => Message::GroupMod(Box::new(GroupMod::decode11(v, r)?)),
             PORT_MOD => Message::PortMod(PortMod::decode(v, r)?),

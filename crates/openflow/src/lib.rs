@@ -23,6 +23,7 @@ mod message;
 pub mod msg;
 mod refused;
 pub mod session;
+mod spare;
 pub mod stats;
 mod version;
 

@@ -22,7 +22,7 @@ impl Codec {
         let refusal: Refusal = match (header.kind, self.version) {
             (OFPT_PACKET_OUT, version) => PacketOut::decode(version, r).err()?,
             (OFPT_FLOW_MOD, Version::V10) => FlowMod::decode10(self.table_ids, r).err()?,
-            (OFPT_FLOW_MOD, version) => FlowMod::decode11(version, r).err()?,
+            (OFPT_FLOW_MOD, version) => FlowMod::default().read11(version, r).err()?,
             (OFPT_EXPERIMENTER, Version::V10) => {
                 let ours = (r.u32().ok()?, r.u32().ok()?) == (NICIRA, NXT_FLOW_MOD);
                 FlowMod::decode_nxt(self.table_ids, r).err().filter(|_| ours)?

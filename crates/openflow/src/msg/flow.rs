@@ -222,9 +222,11 @@ impl FlowMod {
         Ok(f)
     }
 
-    /// Reads the form of OpenFlow 1.1 and later.
-    pub(crate) fn decode11(version: Version, mut r: Reader<'_>) -> Result<Self, Refusal> {
-        let mut f = FlowMod::default();
+    /// Reads the form of OpenFlow 1.1 and later, in place of whatever this was: a flow-mod is too large to be handed
+    /// around.
+    pub(crate) fn read11(&mut self, version: Version, mut r: Reader<'_>) -> Result<(), Refusal> {
+        self.clear();
+        let f = self;
         let (cookie, cookie_mask) = (r.u64()?, r.u64()?);
         f.table = table(r.u8()?);
         f.command = FlowCommand::from_wire(r.u8()?)?;
@@ -258,7 +260,12 @@ impl FlowMod {
             return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID.into());
         }
         f.check(version)?;
-        Ok(f)
+        Ok(())
+    }
+
+    /// Makes it the default again.
+    fn clear(&mut self) {
+        *self = FlowMod::default();
     }
 
     /// Flags that a version has.

@@ -3,6 +3,7 @@
 use super::switch::{ReplyTo, Request};
 use crate::message::Message;
 use crate::msg::bundle::{BundleAdd, BundleControl, BundleStep};
+use crate::spare::Spare;
 use crate::{Codec, ErrorCode};
 
 /// Bundles that one connection may have open.
@@ -47,14 +48,30 @@ impl BundleCommit {
     }
     /// The messages in their order: flow-mods, group-mods, packet-outs and port-mods.
     pub fn iter(&self) -> impl Iterator<Item = (ReplyTo, Request)> + '_ {
-        let mut rest = &self.messages[..];
-        std::iter::from_fn(move || {
-            let length = usize::from(crate::Header::parse(rest).ok()?.length);
-            let (message, tail) = rest.split_at_checked(length)?;
-            rest = tail;
-            let (xid, decoded) = self.codec.decode(message).ok()?;
-            Some((ReplyTo::new(xid, false, message), bundled(decoded).ok()?))
-        })
+        let mut messages = self.messages();
+        std::iter::from_fn(move || messages.next(&mut Spare::default()))
+    }
+    /// As [`BundleCommit::iter`], for who gives flow-mods back.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { rest: &self.messages, codec: &self.codec }
+    }
+}
+
+/// What is still to come of a bundle's messages.
+#[derive(Debug)]
+pub struct Messages<'a> {
+    rest: &'a [u8],
+    codec: &'a Codec,
+}
+
+impl Messages<'_> {
+    /// The next message, into a flow-mod that is done with.
+    pub fn next(&mut self, spare: &mut Spare) -> Option<(ReplyTo, Request)> {
+        let length = usize::from(crate::Header::parse(self.rest).ok()?.length);
+        let (message, tail) = self.rest.split_at_checked(length)?;
+        self.rest = tail;
+        let (xid, decoded) = self.codec.decode_with(message, spare).ok()?;
+        Some((ReplyTo::new(xid, false, message), bundled(decoded).ok()?))
     }
 }
 
@@ -132,6 +149,7 @@ impl Bundles {
         xid: u32,
         add: &BundleAdd,
         limit: usize,
+        spare: &mut Spare,
     ) -> Result<(), ErrorCode> {
         let i = match self.index(add.id, add.flags) {
             Err(ErrorCode::OFPBFC_BAD_ID) => self.open(add.id, add.flags)?,
@@ -150,11 +168,13 @@ impl Bundles {
         if self.bytes + add.message.len() > limit {
             return Err(ErrorCode::OFPBFC_MSG_TOO_MANY);
         }
-        let decoded = codec.decode(&add.message).map_err(|code| match code {
+        let decoded = codec.decode_with(&add.message, spare).map_err(|code| match code {
             ErrorCode::OFPBRC_BAD_TYPE => ErrorCode::OFPBFC_MSG_UNSUP,
             code => code,
         })?;
-        bundled(decoded.1)?;
+        if let Request::FlowMod(checked) = bundled(decoded.1)? {
+            spare.put(checked);
+        }
         self.bytes += add.message.len();
         self.open[i].messages.extend_from_slice(&add.message);
         self.open[i].count += 1;

@@ -5,6 +5,7 @@ use crate::error::{ErrorKind, ErrorMessage};
 use crate::frame::Header;
 use crate::message::Message;
 use crate::msg::handshake::Hello;
+use crate::spare::Spare;
 use crate::stats::TellFlow;
 use crate::{Codec, EncodeError, ErrorCode, Framer, Version, VersionSet};
 
@@ -102,7 +103,8 @@ impl Channel {
         &mut self,
         bytes: &[u8],
         now: u64,
-        mut each: impl FnMut(&mut Channel, &[u8], Received),
+        spare: &mut Spare,
+        mut each: impl FnMut(&mut Channel, &mut Spare, &[u8], Received),
     ) {
         if self.closed.is_some() {
             return;
@@ -113,9 +115,9 @@ impl Channel {
             if self.closed.is_some() {
                 return;
             }
-            let received = self.message(message);
+            let received = self.message(message, spare);
             if !matches!(received, Received::Handled) {
-                each(self, message, received);
+                each(self, spare, message, received);
             }
         });
         self.framer = framer;
@@ -124,11 +126,11 @@ impl Channel {
         }
     }
 
-    fn message(&mut self, bytes: &[u8]) -> Received {
+    fn message(&mut self, bytes: &[u8], spare: &mut Spare) -> Received {
         if !self.ready {
             return self.negotiate(bytes);
         }
-        match self.codec.decode(bytes) {
+        match self.codec.decode_with(bytes, spare) {
             Ok((_, Message::Hello(_) | Message::EchoReply(_))) => Received::Handled,
             Ok((xid, message)) => Received::Message(xid, message),
             Err(code) => Received::Bad(Header::parse(bytes).map_or(0, |h| h.xid), code),

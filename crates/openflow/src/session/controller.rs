@@ -4,6 +4,7 @@ use super::Options;
 use super::channel::{Channel, CloseReason, Received};
 use crate::message::Message;
 use crate::msg::bundle::BundleAdd;
+use crate::spare::Spare;
 use crate::{EncodeError, ErrorCode, Version};
 
 /// What happened on a connection.
@@ -31,7 +32,8 @@ impl ControllerSession {
     /// Takes bytes from the switch and returns what they say, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<ControllerEvent> {
         let mut events = Vec::new();
-        self.channel.receive(bytes, now_ms, |channel, _, received| match received {
+        let mut spare = Spare::default();
+        self.channel.receive(bytes, now_ms, &mut spare, |channel, _, _, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
             Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),

@@ -14,7 +14,8 @@ mod multipart;
 mod switch;
 mod switch_send;
 
-pub use bundles::BundleCommit;
+pub use crate::spare::Spare;
+pub use bundles::{BundleCommit, Messages};
 pub use channel::CloseReason;
 pub use controller::{ControllerEvent, ControllerSession};
 pub use monitors::initial_update;

@@ -21,6 +21,7 @@ use crate::msg::packet_out::PacketOut;
 use crate::msg::port::PortMod;
 use crate::msg::table::TableMod;
 use crate::msg::tlv::TlvTableMod;
+use crate::spare::Spare;
 use crate::stats::{QUEUE_ALL, StatsRequest};
 use crate::{ActionKind, ErrorCode, Version};
 
@@ -137,9 +138,14 @@ impl SwitchSession {
 
     /// Takes bytes from the peer and returns what they ask, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<Event> {
+        self.receive_with(bytes, now_ms, &mut Spare::default())
+    }
+
+    /// As [`SwitchSession::receive`], into flow-mods that are done with: give each back when it is carried out.
+    pub fn receive_with(&mut self, bytes: &[u8], now_ms: u64, spare: &mut Spare) -> Vec<Event> {
         let mut events = Vec::new();
         let SwitchSession { channel, role, controller_id, miss_send_len, monitors, assembly, bundles } = self;
-        channel.receive(bytes, now_ms, |channel, raw, received| match received {
+        channel.receive(bytes, now_ms, spare, |channel, spare, raw, received| match received {
             Received::Handled => {}
             Received::Connected(version) => events.push(Event::Connected(version)),
             Received::Bad(xid, code) => {
@@ -159,7 +165,7 @@ impl SwitchSession {
                     bundles,
                     now: now_ms,
                 };
-                match connection.message(xid, message, raw) {
+                match connection.message(xid, message, raw, spare) {
                     Ok(Some(event)) => events.push(event),
                     Ok(None) => {}
                     Err(code) => {
@@ -241,7 +247,13 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     /// Handles a message here, or makes an event of it.
-    fn message(&mut self, xid: u32, message: Message, raw: &[u8]) -> Result<Option<Event>, ErrorCode> {
+    fn message(
+        &mut self,
+        xid: u32,
+        message: Message,
+        raw: &[u8],
+        spare: &mut Spare,
+    ) -> Result<Option<Event>, ErrorCode> {
         let mut nicira = false;
         let request = match message {
             Message::Error(error) => return Ok(Some(Event::Error(error))),
@@ -291,7 +303,7 @@ impl Connection<'_> {
                 self.writable()?;
                 let limit = self.channel.options.max_bundle_bytes;
                 let codec = self.channel.codec;
-                self.bundles.add(&codec, xid, &add, limit)?;
+                self.bundles.add(&codec, xid, &add, limit, spare)?;
                 return Ok(None);
             }
             message => return self.setting(xid, message).map(|()| None),

@@ -39,7 +39,9 @@ impl OpenFlow {
         let before = (draft.open(target.pipeline).clone(), draft.done.len());
         let mut failed = None;
         let mut later = Vec::new();
-        for (inner, request) in commit.iter() {
+        let mut messages = commit.messages();
+        draft.told = None;
+        while let Some((inner, request)) = messages.next(&mut self.spare) {
             if let Err(code) = self.bundled(conn, bridge, &inner, request, draft, &mut later, target) {
                 failed = Some((inner, code));
                 break;
@@ -72,7 +74,7 @@ impl OpenFlow {
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
         match request {
-            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, &m, draft, target),
+            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, m, draft, target),
             Request::GroupMod(m) => self.group_mod((conn, to.xid), bridge, &m, draft, target),
             Request::PortMod(m) => {
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPPMFC_EPERM)?;

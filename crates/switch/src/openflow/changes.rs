@@ -71,21 +71,33 @@ fn updates(outcome: &FlowModOutcome, tlv: &TlvTable) -> Vec<FlowUpdate> {
     gone.chain(added).chain(modified).collect()
 }
 
+/// Whether controllers are told of a change of rules even if none of them watches rules.
+pub(super) fn is_notable(outcome: &FlowModOutcome) -> bool {
+    !outcome.events.is_empty() || outcome.removed.iter().any(|r| r.rule.flags.send_flow_rem)
+}
+
 impl OpenFlow {
+    /// Whether every change of a bridge's rules is told, or kept.
+    pub(super) fn is_watched(&mut self, bridge: u32) -> bool {
+        self.bridges.get(&bridge).is_some_and(|b| b.journal.is_some())
+            || self.sessions_of(bridge).any(|session| session.has_monitors())
+    }
+
     /// Tells controllers what was done.
     pub(super) fn tell(&mut self, done: &Done, pipeline: &Pipeline, now: u64) {
         let Done { bridge, outcome, by, message } = done;
         self.keep(*bridge, outcome, message.as_deref(), pipeline);
         let told = outcome.removed.iter().any(|r| r.rule.flags.send_flow_rem);
         let watched = self.sessions_of(*bridge).any(|session| session.has_monitors());
-        let tlv = (told || watched).then(|| pipeline.with_bridge(*bridge, |b| b.tlv.clone())).flatten();
-        let tlv = tlv.unwrap_or_default();
-        self.tell_removed(*bridge, &outcome.removed, &tlv, now);
-        if watched {
-            let updates = updates(outcome, &tlv);
-            for (id, connection) in self.connections.iter_mut().filter(|(_, c)| c.bridge == *bridge) {
-                let own = by.filter(|(conn, _)| conn == id).map(|(_, xid)| xid);
-                connection.session.flow_changed(&updates, own, now);
+        if told || watched {
+            let tlv = pipeline.with_bridge(*bridge, |b| b.tlv.clone()).unwrap_or_default();
+            self.tell_removed(*bridge, &outcome.removed, &tlv, now);
+            if watched {
+                let updates = updates(outcome, &tlv);
+                for (id, connection) in self.connections.iter_mut().filter(|(_, c)| c.bridge == *bridge) {
+                    let own = by.filter(|(conn, _)| conn == id).map(|(_, xid)| xid);
+                    connection.session.flow_changed(&updates, own, now);
+                }
             }
         }
         if outcome.events.is_empty() {

@@ -11,7 +11,7 @@ use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{ReplyTo, Request};
 use weft_openflow::stats::{StatsReply, StatsRequest};
 use weft_openflow::{Message, Version};
-use weft_pipeline::{FlowModOutcome, Pipeline, Snapshot};
+use weft_pipeline::{FlowMod, FlowModOutcome, Pipeline, Snapshot};
 
 use super::changes::Done;
 use super::dump::Dump;
@@ -46,6 +46,10 @@ pub(super) struct Draft {
     /// Flow-mods changed what is published, and lanes were not told.
     in_place: bool,
     pub(super) done: Vec<Done>,
+    /// The flow-mod at hand.
+    change: Option<Box<FlowMod>>,
+    /// Whether anybody is to be told of changes of this bridge's rules; known until something but rules is changed.
+    pub(super) told: Option<(u32, bool)>,
 }
 
 impl Draft {
@@ -136,8 +140,11 @@ impl OpenFlow {
         draft: &mut Draft,
         target: &mut Target<'_>,
     ) -> Result<(), ErrorCode> {
+        if !matches!(request, Request::FlowMod(_)) {
+            draft.told = None;
+        }
         match request {
-            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, &m, draft, target),
+            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, m, draft, target),
             Request::Echo(data) => {
                 self.session(conn, |session| {
                     let _ = session.reply(to, &Message::EchoReply(data));
@@ -305,18 +312,31 @@ impl OpenFlow {
         &mut self,
         by: (ConnId, u32),
         bridge: u32,
-        m: &weft_openflow::msg::flow::FlowMod,
+        mut m: Box<weft_openflow::msg::flow::FlowMod>,
         draft: &mut Draft,
         target: &Target<'_>,
     ) -> Result<(), ErrorCode> {
         let version = self.version_of(by.0)?;
-        let change = draft.with_bridge(target.pipeline, bridge, |live| {
-            let change = flows::flow_mod(m, version, &live.tlv)?;
-            flows::check_references(&change, live)?;
-            Ok::<_, ErrorCode>(change)
+        let mut change = draft.change.take().unwrap_or_else(|| Box::new(flows::nothing()));
+        let fits = draft.with_bridge(target.pipeline, bridge, |live| {
+            flows::read(&mut change, &mut m, version, &live.tlv)?;
+            flows::check_references(&change, live)
         });
-        let outcome = draft.apply(bridge, &change.ok_or(ErrorCode::OFPFMFC_EPERM)??, target)?;
-        draft.done.push(Done { bridge, outcome, by: Some(by), message: None });
+        self.spare.put(m);
+        let outcome = match fits.unwrap_or(Err(ErrorCode::OFPFMFC_EPERM)) {
+            Ok(()) => draft.apply(bridge, &change, target),
+            Err(code) => Err(code),
+        };
+        draft.change = Some(change);
+        let outcome = outcome?;
+        let told = match draft.told {
+            Some((of, told)) if of == bridge => told,
+            _ => self.is_watched(bridge),
+        };
+        draft.told = Some((bridge, told));
+        if told || super::changes::is_notable(&outcome) {
+            draft.done.push(Done { bridge, outcome, by: Some(by), message: None });
+        }
         Ok(())
     }
 

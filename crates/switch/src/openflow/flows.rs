@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use weft_flow::{Action, TlvTable};
+use weft_flow::{Action, Match, TlvTable};
 use weft_openflow::msg::flow::{FlowCommand, flow_flags};
 use weft_openflow::msg::flow_removed::FlowRemoved;
 use weft_openflow::stats::TellFlow;
@@ -28,42 +28,77 @@ pub(super) fn flow_mod(
     version: Version,
     tlv: &TlvTable,
 ) -> Result<FlowMod, ErrorCode> {
+    let mut change = nothing();
+    read(&mut change, &mut m.clone(), version, tlv)?;
+    Ok(change)
+}
+
+/// A change to be written over.
+pub(super) fn nothing() -> FlowMod {
+    FlowMod::new(FlowModCommand::Add, 0, 0, Match::any())
+}
+
+/// Writes the change a message asks for over `change`: it is too large to be handed around. What the rule is to do is
+/// taken out of the message.
+///
+/// # Errors
+/// As [`flow_mod`].
+pub(super) fn read(
+    change: &mut FlowMod,
+    m: &mut msg::flow::FlowMod,
+    version: Version,
+    tlv: &TlvTable,
+) -> Result<(), ErrorCode> {
     if m.buffer_id.is_some() && !m.deletes() {
         return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
     }
     let old = version <= Version::V11;
-    let command = match m.command {
+    let add = m.command == FlowCommand::Add;
+    // Named one by one, so that nothing of the last change stays.
+    let FlowMod {
+        command,
+        table,
+        priority,
+        matching,
+        cookie,
+        cookie_match,
+        cookie_mask,
+        instructions,
+        idle_timeout,
+        hard_timeout,
+        importance,
+        flags,
+        out_port,
+        out_group,
+    } = change;
+    *command = match m.command {
         FlowCommand::Add => FlowModCommand::Add,
         FlowCommand::Modify => FlowModCommand::Modify { strict: false, or_add: old },
         FlowCommand::ModifyStrict => FlowModCommand::Modify { strict: true, or_add: old },
         FlowCommand::Delete => FlowModCommand::Delete { strict: false },
         FlowCommand::DeleteStrict => FlowModCommand::Delete { strict: true },
     };
-    let add = m.command == FlowCommand::Add;
+    if m.options.is_empty() {
+        matching.clone_from(&m.matching);
+    } else {
+        *matching = match_with_options(&m.matching, &m.options, tlv)?;
+    }
+    (*table, *priority) = (m.table.unwrap_or(if add { 0 } else { ALL_TABLES }), m.priority);
+    *cookie = m.new_cookie.unwrap_or(if add { 0 } else { u64::MAX });
+    (*cookie_match, *cookie_mask) = (m.cookie, if add { 0 } else { m.cookie_mask });
+    *instructions = std::mem::take(&mut m.instructions);
+    (*idle_timeout, *hard_timeout, *importance) = (m.idle_timeout, m.hard_timeout, m.importance);
+    (*out_port, *out_group) = (m.out_port, m.out_group);
     let has = |bit: u16| m.flags & bit != 0;
-    Ok(FlowMod {
-        command,
-        table: m.table.unwrap_or(if add { 0 } else { ALL_TABLES }),
-        priority: m.priority,
-        matching: match_with_options(&m.matching, &m.options, tlv)?,
-        cookie: m.new_cookie.unwrap_or(if add { 0 } else { u64::MAX }),
-        cookie_match: m.cookie,
-        cookie_mask: if add { 0 } else { m.cookie_mask },
-        instructions: m.instructions.clone(),
-        idle_timeout: m.idle_timeout,
-        hard_timeout: m.hard_timeout,
-        importance: m.importance,
-        flags: FlowFlags {
-            send_flow_rem: has(flow_flags::SEND_FLOW_REM),
-            check_overlap: has(flow_flags::CHECK_OVERLAP),
-            // Before OpenFlow 1.2 a rule that replaces another always counts from zero.
-            reset_counts: has(flow_flags::RESET_COUNTS) || add && old,
-            no_packet_counts: has(flow_flags::NO_PKT_COUNTS),
-            no_byte_counts: has(flow_flags::NO_BYT_COUNTS),
-        },
-        out_port: m.out_port,
-        out_group: m.out_group,
-    })
+    *flags = FlowFlags {
+        send_flow_rem: has(flow_flags::SEND_FLOW_REM),
+        check_overlap: has(flow_flags::CHECK_OVERLAP),
+        // Before OpenFlow 1.2 a rule that replaces another always counts from zero.
+        reset_counts: has(flow_flags::RESET_COUNTS) || add && old,
+        no_packet_counts: has(flow_flags::NO_PKT_COUNTS),
+        no_byte_counts: has(flow_flags::NO_BYT_COUNTS),
+    };
+    Ok(())
 }
 
 /// Whether the groups and meters that a rule is to use exist, and its match is one that controllers may make.
@@ -83,8 +118,8 @@ pub(super) fn check_references(change: &FlowMod, bridge: &weft_pipeline::Bridge)
 
 /// Whether the groups and meters that actions use exist.
 pub(super) fn check_actions(actions: &[Action], bridge: &weft_pipeline::Bridge) -> Result<(), ErrorCode> {
-    let mut lists = vec![actions];
-    while let Some(list) = lists.pop() {
+    let (mut list, mut later) = (actions, Vec::new());
+    loop {
         for action in list {
             match action {
                 Action::Group(id) if bridge.groups.get(*id).is_none() => {
@@ -93,12 +128,15 @@ pub(super) fn check_actions(actions: &[Action], bridge: &weft_pipeline::Bridge) 
                 Action::Meter(id) if bridge.meters.get(*id).is_none() => {
                     return Err(ErrorCode::OFPMMFC_INVALID_METER);
                 }
-                Action::Clone(inner) => lists.push(inner),
+                Action::Clone(inner) => later.push(inner.as_slice()),
                 _ => {}
             }
         }
+        match later.pop() {
+            Some(next) => list = next,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 pub(super) fn error_code(error: FlowModError) -> ErrorCode {

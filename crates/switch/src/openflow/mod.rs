@@ -26,13 +26,13 @@ mod stats;
 mod tables;
 mod tlv;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_datapath::Datapath;
 use weft_openflow::msg::control::Role;
-use weft_openflow::session::{ConnectionKind, Event, Options, ReplyTo, Request, SwitchSession};
+use weft_openflow::session::{ConnectionKind, Event, Options, ReplyTo, Request, Spare, SwitchSession};
 use weft_openflow::{Version, VersionSet};
 use weft_ovsdb::{Datum, Edit, Result};
 use weft_pipeline::Pipeline;
@@ -55,7 +55,9 @@ pub(crate) struct OpenFlow {
     /// Where journals of flows are.
     journals: PathBuf,
     bridges: BTreeMap<u32, Bridge>,
-    connections: HashMap<ConnId, Connection>,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Flow-mods that were carried out.
+    spare: Spare,
     pending: Vec<(ConnId, ReplyTo, Request)>,
     /// Something was published that the datapath has not been waited for.
     unsynced: bool,
@@ -96,7 +98,8 @@ impl OpenFlow {
             rundir,
             journals,
             bridges: BTreeMap::new(),
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
+            spare: Spare::default(),
             pending: Vec::new(),
             unsynced: false,
             barrier: false,
@@ -147,7 +150,7 @@ impl OpenFlow {
     /// A peer sent bytes.
     pub(crate) fn on_data(&mut self, conn: ConnId, bytes: &[u8], now: u64) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        for event in connection.session.receive(bytes, now) {
+        for event in connection.session.receive_with(bytes, now, &mut self.spare) {
             match event {
                 Event::Connected(version) => {
                     tracing::debug!("{}: {}", connection.conn.peer, version.name());
