@@ -2,7 +2,7 @@
 //!
 //! Values are left aligned in 128 bits. Like everything in a table the trie is shared between versions.
 
-use std::sync::Arc;
+use triomphe::Arc;
 
 use weft_flow::{FlowKey, FlowMask, PacketKey};
 

@@ -3,9 +3,9 @@
 //! A clone is one reference count. A change copies the nodes on the way to its key, and only those that another
 //! version shares. Keys are consumed from the most significant bit, so iteration is in order of keys.
 
-use std::sync::Arc;
-
 use smallvec::{SmallVec, smallvec};
+// Without weak references: whether a node is shared is one load, and every change asks that of every node on its way.
+use triomphe::Arc;
 
 /// Bits consumed per level.
 const BITS: u32 = 6;
