@@ -263,9 +263,11 @@ impl FlowMod {
         Ok(())
     }
 
-    /// Makes it the default again.
+    /// Makes it the default again, but for what the form of OpenFlow 1.1 and later always says.
     fn clear(&mut self) {
-        *self = FlowMod::default();
+        (self.cookie, self.cookie_mask, self.new_cookie, self.importance) = (0, 0, Some(0), 0);
+        self.matching.key.words_mut().fill(0);
+        self.matching.mask.0.words_mut().fill(0);
     }
 
     /// Flags that a version has.

@@ -143,7 +143,8 @@ impl SwitchSession {
 
     /// As [`SwitchSession::receive`], into flow-mods that are done with: give each back when it is carried out.
     pub fn receive_with(&mut self, bytes: &[u8], now_ms: u64, spare: &mut Spare) -> Vec<Event> {
-        let mut events = Vec::new();
+        // About as many as flow-mods, which come in masses.
+        let mut events = Vec::with_capacity((bytes.len() / 96).min(64));
         let SwitchSession { channel, role, controller_id, miss_send_len, monitors, assembly, bundles } = self;
         channel.receive(bytes, now_ms, spare, |channel, spare, raw, received| match received {
             Received::Handled => {}

@@ -9,6 +9,8 @@ use triomphe::Arc;
 
 /// Bits consumed per level.
 const BITS: u32 = 6;
+/// Slots that a node may have.
+const DIGITS: usize = 1 << BITS;
 
 /// A persistent map from `u64`, which is a hash or a number that wants order.
 #[derive(Clone, Debug)]
@@ -54,10 +56,11 @@ impl<V> Node<V> {
     fn empty() -> Self {
         Node { bitmap: 0, slots: Vec::new() }
     }
-    /// Inserts a slot. Nodes are many and rarely grow: room is made for few more.
+    /// Inserts a slot. Nodes are many: room is made for a third more, and for no more than there are digits.
     fn insert(&mut self, at: usize, slot: Slot<V>) {
-        if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(2 + self.slots.len() / 8);
+        let len = self.slots.len();
+        if len == self.slots.capacity() {
+            self.slots.reserve_exact((2 + len / 3).min(DIGITS.saturating_sub(len)));
         }
         self.slots.insert(at, slot);
     }

@@ -97,7 +97,8 @@ impl OpenFlow {
     /// together.
     pub(crate) fn execute(&mut self, mut target: Target<'_>) {
         let mut draft = Draft::default();
-        for (conn, to, request) in std::mem::take(&mut self.pending) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for (conn, to, request) in pending.drain(..) {
             let Some(connection) = self.connections.get_mut(&conn) else { continue };
             if connection.is_busy() {
                 connection.waiting.push_back((to, request));
@@ -115,6 +116,9 @@ impl OpenFlow {
             }
         }
         self.publish(&mut draft, &target);
+        if self.pending.is_empty() {
+            self.pending = pending;
+        }
     }
 
     pub(super) fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
