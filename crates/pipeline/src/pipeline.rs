@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use weft_flow::{Action, DepTags, FdbRef, FlowKey, OfPort, Opaque, Verdict};
+use weft_flow::{Action, DepTags, FdbRef, FlowKey, Match, OfPort, Opaque, Verdict};
 use weft_wire::Mac;
 
 use crate::changes::{ChangeHub, Changed, Changes};
@@ -158,6 +158,16 @@ impl Pipeline {
         }
         let tables = Arc::make_mut(&mut published).tables_in_place(bridge)?;
         Some(tables.apply(flow_mod, now_ms))
+    }
+
+    /// Reads what flow-mods of a table with these matches will read, together: to be called before a burst of them.
+    /// Changes nothing.
+    pub fn warm<'a>(&self, bridge: u32, table: u8, matches: impl Iterator<Item = &'a Match>) {
+        self.with_bridge(bridge, |bridge| {
+            if let Some(table) = bridge.tables.table(table) {
+                table.classifier.warm(matches);
+            }
+        });
     }
 
     /// Tells lanes of the flow-mods since the last call.

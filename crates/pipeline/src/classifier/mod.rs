@@ -121,6 +121,26 @@ impl Classifier {
             .find(|at| self.order.get(*at).is_some_and(|s| std::ptr::eq(&*s.mask, mask) || *s.mask == *mask))
     }
 
+    /// Reads what finding and adding rules with these matches will read: all are waited for at once rather than one after
+    /// the other. Only large tables are not near anyway.
+    pub(crate) fn warm<'a>(&self, matches: impl Iterator<Item = &'a Match>) {
+        if self.len < LARGE {
+            return;
+        }
+        let (mut rules, mut counts): (SmallVec<[_; 64]>, SmallVec<[_; 64]>) = Default::default();
+        for matching in matches {
+            let mask = MiniMask::new(&matching.mask);
+            let Some(subtable) = self.place(&mask).and_then(|at| self.order.get(at)) else { continue };
+            let values = mask.values(&matching.key);
+            rules.push(subtable.rules.near(mask.hash_of(&matching.key)));
+            counts.extend(subtable.near_counts(&values));
+        }
+        let mut read = rules.iter().fold(0, |read, near| read ^ near.touch());
+        read = counts.iter().fold(read, |read, near| read ^ near.touch());
+        read = rules.iter().fold(read, |read, near| read ^ near.touch_slot());
+        std::hint::black_box(counts.iter().fold(read, |read, near| read ^ near.touch_slot()));
+    }
+
     /// Adds a rule, in place of one with the same match and priority, which is returned beside it.
     pub fn insert(&mut self, mut rule: Rule) -> (Arc<Rule>, Option<Arc<Rule>>) {
         let at = match self.place(&rule.matching.mask) {
@@ -238,6 +258,8 @@ impl Classifier {
     }
 }
 
+/// Rules of a table that does not fit into caches.
+const LARGE: usize = 1 << 15;
 /// Buckets of a scan that are fetched together.
 const AT_ONCE: usize = 16;
 

@@ -7,7 +7,7 @@ use weft_flow::{FlowKey, FlowMask};
 
 use super::mini::{MiniMask, MiniMatch, STAGES, finish, mix};
 use super::prefix::{Covering, PREFIX_FIELDS, PrefixField, PrefixLens, Prefixes};
-use super::trie::Trie;
+use super::trie::{Near, Trie};
 use crate::table::Rule;
 
 /// Rules that share a hash, highest priority first. Nearly always one.
@@ -169,6 +169,11 @@ impl Subtable {
             start = end;
         }
         hashes
+    }
+
+    /// Where a rule with these values is counted.
+    pub(super) fn near_counts(&self, values: &[u64]) -> impl Iterator<Item = Near<'_, u32>> {
+        self.stage_hashes(values).into_iter().map(|(stage, hash)| self.stages[stage].near(hash))
     }
 
     /// Adds a rule; the one with the same match and priority whose place it takes is returned.

@@ -103,6 +103,19 @@ impl<V: Clone> Trie<V> {
         }
     }
 
+    /// The node in which `key` is or would be, going by the number of keys: it is not looked at.
+    pub(crate) fn near(&self, key: u64) -> Near<'_, V> {
+        let mut near = Near(&self.root, digit(key, 0));
+        for depth in 1..=self.len.checked_ilog2().unwrap_or(0) / BITS {
+            let (found, at) = near.0.position(near.1);
+            match near.0.slots.get(at) {
+                Some(Slot::Node(child)) if found => near = Near(child, digit(key, depth)),
+                _ => break,
+            }
+        }
+        near
+    }
+
     /// The value of `key`, to change; made by `default` if there is none.
     pub(crate) fn entry(&mut self, key: u64, default: impl Fn() -> V) -> &mut V {
         self.get_or_insert(key, default).0
@@ -276,6 +289,21 @@ impl<'a, V> Iterator for Iter<'a, V> {
     }
 }
 
+/// A node, and a digit to look for in it.
+pub(crate) struct Near<'a, V>(&'a Node<V>, u32);
+
+impl<V> Near<'_, V> {
+    /// Reads the node.
+    pub(crate) fn touch(&self) -> u64 {
+        self.0.bitmap
+    }
+    /// Reads the slot.
+    pub(crate) fn touch_slot(&self) -> u64 {
+        let slot = self.0.slots.get(self.0.position(self.1).1);
+        u64::from(matches!(slot, Some(Slot::Leaf(..))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -321,6 +349,7 @@ mod tests {
                 }
                 for key in model.keys() {
                     prop_assert_eq!(trie.get(*key), model.get(key));
+                    prop_assert!(trie.near(*key).touch() != 0);
                 }
             }
         }

@@ -21,6 +21,10 @@ use crate::bridge::World;
 use crate::net::Links;
 use crate::stream::ConnId;
 
+/// Requests from which on it is worth to look at them together first.
+const BURST: usize = 8;
+/// Most that are looked at.
+const MOST: usize = 64;
 /// Kinds of refused actions that are logged.
 const MAX_REFUSALS: usize = 256;
 
@@ -96,6 +100,7 @@ impl OpenFlow {
     /// Carries out what was asked since the last call, in order. Flow-mods that follow each other are published
     /// together.
     pub(crate) fn execute(&mut self, mut target: Target<'_>) {
+        self.warm(target.pipeline);
         let mut draft = Draft::default();
         let mut pending = std::mem::take(&mut self.pending);
         for (conn, to, request) in pending.drain(..) {
@@ -119,6 +124,21 @@ impl OpenFlow {
         if self.pending.is_empty() {
             self.pending = pending;
         }
+    }
+
+    /// Lets the flow tables know which rules will be asked for.
+    fn warm(&self, pipeline: &Pipeline) {
+        if self.pending.len() < BURST {
+            return;
+        }
+        // Bursts come by one connection, and are of one table mostly.
+        let Some((first, _, Request::FlowMod(like))) = self.pending.first() else { return };
+        let Some(connection) = self.connections.get(first) else { return };
+        let matches = self.pending.iter().filter_map(|(conn, _, request)| match request {
+            Request::FlowMod(m) if conn == first && m.table == like.table => Some(&m.matching),
+            _ => None,
+        });
+        pipeline.warm(connection.bridge, like.table.unwrap_or(0), matches.take(MOST));
     }
 
     pub(super) fn publish(&mut self, draft: &mut Draft, target: &Target<'_>) {
