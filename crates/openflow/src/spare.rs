@@ -1,5 +1,7 @@
 //! Where do flow-mods go that are done with? Back to the reader: they are too large to be made for each message anew.
 
+use weft_flow::Instructions;
+
 use crate::Version;
 use crate::actions::Refusal;
 use crate::bytes::Reader;
@@ -13,9 +15,10 @@ const MAX: usize = 64;
 pub struct Spare(Vec<Box<FlowMod>>);
 
 impl Spare {
-    /// Takes back a flow-mod.
-    pub fn put(&mut self, flow_mod: Box<FlowMod>) {
+    /// Takes back a flow-mod. Lists, which may be long, are not kept.
+    pub fn put(&mut self, mut flow_mod: Box<FlowMod>) {
         if self.0.len() < MAX {
+            (flow_mod.instructions, flow_mod.options) = (Instructions::default(), Vec::new());
             self.0.push(flow_mod);
         }
     }

@@ -121,7 +121,7 @@ impl OpenFlow {
             }
         }
         self.publish(&mut draft, &target);
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && pending.capacity() <= 2 * MOST {
             self.pending = pending;
         }
     }
