@@ -12,6 +12,7 @@ const MAX: usize = 64;
 
 /// Flow-mods that may be written over. One serves any number of sessions.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "messages hold them boxed: the memory itself goes round")]
 pub struct Spare(Vec<Box<FlowMod>>);
 
 impl Spare {
