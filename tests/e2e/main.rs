@@ -6,6 +6,7 @@ mod bytes;
 mod crash;
 mod datagrams;
 mod hostile;
+mod kubevirt;
 mod mesh;
 mod peers;
 mod seed;

@@ -1,7 +1,7 @@
 //! What people type: `weft agent` beside a switch, resources applied, shown, changed and deleted.
 
 use crate::hosts::Site;
-use crate::support::Kind;
+use crate::support::{Kind, Switch};
 
 const NETWORK: &str = "apiVersion: weft.dev/v1
 kind: Network
@@ -85,4 +85,40 @@ fn resources_come_and_go() {
     assert!(used.code == 1 && used.err.contains("Subnet/blue4"), "{used:?}");
     assert!(call("delete port vm1").out.contains("Port/vm1 deleted"));
     assert!(call("get port vm1").err.contains("there is no"));
+}
+
+/// A switch that was started on the side; it is asked to end when the test does.
+struct Aside(Switch);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.kill();
+        // Also when the test failed; it may be over already.
+        if let Ok(pid) = std::fs::read_to_string(self.0.path("run/ovs-vswitchd.pid")) {
+            let control = self.0.path(&format!("run/ovs-vswitchd.{}.ctl", pid.trim()));
+            self.0.run(&format!("ovs-appctl -t {} exit", control.display()));
+        }
+    }
+}
+
+#[test]
+fn the_switch_outlives_the_agent() {
+    let mut aside = Aside(Switch::prepare(Kind::Weft));
+    let weft = env!("CARGO_BIN_EXE_weft");
+    let (rundir, socket) = (aside.0.path("run"), aside.0.path("run/weft-agent.sock"));
+    let agent = |aside: &mut Aside| {
+        let (rundir, store) = (rundir.display(), aside.0.path("agent.redb"));
+        let words = [format!("--rundir={rundir}"), format!("--store={}", store.display())];
+        aside.0.daemon(&[weft, "agent", "--with-switch", &words[0], &words[1]]);
+        let ask = format!("{weft} status --socket {}", socket.display());
+        aside.0.wait_for("agent and switch are in line", |s| s.run(&ask).out.contains("in line"));
+    };
+    agent(&mut aside);
+    let pid = std::fs::read_to_string(rundir.join("ovs-vswitchd.pid")).expect("a switch of its own");
+    aside.0.kill();
+    let show = format!("ovs-vsctl --db=unix:{} show", rundir.join("db.sock").display());
+    assert!(aside.0.ok(&show).contains("br-int"), "it goes on");
+    agent(&mut aside);
+    let again = std::fs::read_to_string(rundir.join("ovs-vswitchd.pid")).expect("the same switch");
+    assert_eq!(pid, again);
 }

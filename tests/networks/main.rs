@@ -2,9 +2,13 @@
 
 mod agent;
 mod command;
+mod field;
+mod healing;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod libvirt_xml;
+mod modes;
+mod plugs;
 mod south;
 #[path = "../support/mod.rs"]
 mod support;

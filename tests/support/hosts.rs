@@ -77,7 +77,12 @@ impl Site {
 
     /// Starts a command on host `n`; it ends when dropped.
     pub(crate) fn serve(&self, n: usize, line: &str) -> Service {
-        let net = format!("--net=/run/netns/{}", self.hosts[n - 1]);
+        self.serve_in(&self.hosts[n - 1], line)
+    }
+
+    /// Starts a command in a namespace; it ends when dropped.
+    pub(crate) fn serve_in(&self, ns: &str, line: &str) -> Service {
+        let net = format!("--net=/run/netns/{ns}");
         let words = crate::support::split(line);
         let mut all = vec!["nsenter", &net];
         all.extend(words.iter().map(String::as_str));

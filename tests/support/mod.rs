@@ -136,6 +136,14 @@ impl Switch {
         }
     }
 
+    /// Kills the process that was started last.
+    pub(crate) fn kill_last(&mut self) {
+        if let Some(mut child) = self.children.pop() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// Process numbers, the switch's own last.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.children.iter().map(Child::id).collect()

@@ -3,10 +3,14 @@
 //!
 //! Killing it stops no packet: the switch keeps what it was told.
 
+pub mod cleanup;
+pub mod foreign;
+pub mod heal;
 pub mod ipam;
 pub mod links;
 pub mod nat;
 pub mod node;
+pub mod plug;
 pub mod resolve;
 pub mod respond;
 pub mod serve;

@@ -1,15 +1,27 @@
-//! What does the kernel have to know of the networks? The host's own ends: up, with the gateway's addresses.
+//! What does the kernel have to know of the networks? The host's own ends: up, with the gateway's addresses, and the
+//! settings by which the kernel forwards for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use weft_host::netlink::Netlink;
-use weft_model::Catalog;
+use weft_model::{Catalog, NetworkMode};
 
+use crate::heal::Ledger;
 use crate::resolve::{has_host, host_device};
 
-/// Addresses that the host's devices are to have: address and prefix length by device.
-pub type Wanted = BTreeMap<String, Vec<(IpAddr, u8)>>;
+/// What the host's end of a network is to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Addresses, with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The kernel forwards packets of this network: of IPv4, of IPv6.
+    pub forwards: (bool, bool),
+}
+
+/// The host's ends by device.
+pub type Wanted = BTreeMap<String, HostEnd>;
 
 /// The host's ends of all networks.
 pub fn wanted(catalog: &Catalog) -> Wanted {
@@ -19,67 +31,112 @@ pub fn wanted(catalog: &Catalog) -> Wanted {
             .subnets_of(network.name())
             .filter_map(|s| Some((s.spec.service_address(network.spec.mode)?, s.spec.cidr.prefix_len())));
         let addresses: Vec<_> = addresses.collect();
-        if !addresses.is_empty() {
-            out.insert(host_device(network.name()), addresses);
+        if addresses.is_empty() {
+            continue;
         }
+        let beyond = network.spec.mode != NetworkMode::Isolated;
+        let of = |v4: bool| beyond && addresses.iter().any(|(ip, _)| ip.is_ipv4() == v4);
+        out.insert(host_device(network.name()), HostEnd { forwards: (of(true), of(false)), addresses });
     }
     out
 }
 
-/// What looking at the kernel came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
-    /// What was put right.
-    pub mended: Vec<String>,
-    /// What the kernel refused.
-    pub wrong: Vec<String>,
+/// What was as it should be when it was seen last.
+#[derive(Debug, Default)]
+pub struct Links {
+    right: BTreeSet<String>,
 }
 
-impl Looked {
-    fn note<E: std::fmt::Display>(&mut self, what: String, result: Result<(), E>) {
-        match result {
-            Ok(()) => self.mended.push(what),
-            Err(why) => self.wrong.push(why.to_string()),
+impl Links {
+    /// Puts right what is not as it should be. Devices that are not there are passed over: the switch makes them.
+    pub fn ensure(&mut self, wanted: &Wanted, ledger: &mut Ledger) {
+        if wanted.is_empty() && self.right.is_empty() {
+            return;
         }
+        let mut netlink = match Netlink::open() {
+            Ok(netlink) => netlink,
+            Err(why) => return ledger.wrong(why.to_string()),
+        };
+        let addresses = netlink.addresses().unwrap_or_default();
+        let mut right = BTreeSet::new();
+        let mut look = |cause, what: String, ok: bool, mend: &mut dyn FnMut() -> Result<(), String>| {
+            if !ok {
+                match mend() {
+                    Ok(()) => ledger.told(cause, self.right.contains(&what), &what),
+                    Err(why) => return ledger.wrong(format!("{what}: {why}")),
+                }
+            }
+            right.insert(what);
+        };
+        for (device, end) in wanted {
+            let Ok(link) = netlink.link(device) else { continue };
+            for (path, value) in settings_of(device) {
+                setting(&mut look, path, value);
+            }
+            look("device", format!("{device} is up"), link.admin_up, &mut || {
+                netlink.set_up(link.index, true).map_err(|e| e.to_string())
+            });
+            for (ip, prefix) in &end.addresses {
+                let has = |a: &weft_host::netlink::Address| {
+                    a.ifindex == link.index && a.ip == *ip && a.prefix == *prefix
+                };
+                let ok = link.admin_up && addresses.iter().any(has);
+                look("address", format!("{device} has {ip}/{prefix}"), ok, &mut || {
+                    netlink.add_address(link.index, *ip, *prefix).map_err(|e| e.to_string())
+                });
+            }
+        }
+        if wanted.values().any(|end| end.forwards.0) {
+            setting(&mut look, sysctl("ipv4/ip_forward"), "1");
+        }
+        if wanted.values().any(|end| end.forwards.1) {
+            let forwarding = sysctl("ipv6/conf/all/forwarding");
+            if std::fs::read_to_string(&forwarding).is_ok_and(|now| now.trim() != "1") {
+                keep_routers(&mut look);
+            }
+            setting(&mut look, forwarding, "1");
+        }
+        self.right = right;
     }
 }
 
-/// Puts right what is not as it should be. Devices that are not there are passed over: the switch makes them.
-pub fn ensure(wanted: &Wanted) -> Looked {
-    let mut looked = Looked::default();
-    let mut netlink = match Netlink::open() {
-        Ok(netlink) => netlink,
-        Err(why) => {
-            looked.wrong.push(why.to_string());
-            return looked;
-        }
-    };
-    let addresses = netlink.addresses().unwrap_or_default();
-    for (device, list) in wanted {
-        let Ok(link) = netlink.link(device) else { continue };
-        if !link.admin_up {
-            looked.note(format!("{device} is up"), netlink.set_up(link.index, true));
-        }
-        for (ip, prefix) in list {
-            if !addresses.iter().any(|a| a.ifindex == link.index && a.ip == *ip && a.prefix == *prefix) {
-                looked.note(
-                    format!("{device} has {ip}/{prefix}"),
-                    netlink.add_address(link.index, *ip, *prefix),
-                );
-            }
-        }
-        if let Some((setting, value)) = forwarding(list) {
-            let there = std::fs::read_to_string(setting).unwrap_or_default();
-            if there.trim() != value {
-                looked.note(format!("{setting} is {value}"), std::fs::write(setting, value));
-            }
-        }
-    }
-    looked
+type Look<'a> = dyn FnMut(&'static str, String, bool, &mut dyn FnMut() -> Result<(), String>) + 'a;
+
+fn sysctl(path: &str) -> PathBuf {
+    PathBuf::from("/proc/sys/net").join(path)
 }
 
-/// The setting by which the kernel forwards for a network of these addresses.
-fn forwarding(addresses: &[(IpAddr, u8)]) -> Option<(&'static str, &'static str)> {
-    let v4 = addresses.iter().any(|(ip, _)| ip.is_ipv4());
-    v4.then_some(("/proc/sys/net/ipv4/ip_forward", "1"))
+/// Settings of a device of ours: it takes no router's word for it, least of all a guest's; and answers of guests that are
+/// reached by another way are not lost.
+fn settings_of(device: &str) -> [(PathBuf, &'static str); 3] {
+    [
+        (sysctl(&format!("ipv4/conf/{device}/rp_filter")), "2"),
+        (sysctl(&format!("ipv4/conf/{device}/forwarding")), "1"),
+        (sysctl(&format!("ipv6/conf/{device}/accept_ra")), "0"),
+    ]
+}
+
+/// A kernel setting; one that the kernel does not have is passed over.
+fn setting(look: &mut Look<'_>, path: PathBuf, value: &str) {
+    let Ok(there) = std::fs::read_to_string(&path) else { return };
+    let what = format!("{} is {value}", path.display());
+    look("sysctl", what, there.trim() == value, &mut || {
+        std::fs::write(&path, value).map_err(|e| e.to_string())
+    });
+}
+
+/// A host that forwards IPv6 no longer listens to routers, unless it is told to: those that listen now go on (`accept_ra`
+/// 2), or the host would lose its own way out.
+fn keep_routers(look: &mut Look<'_>) {
+    let Ok(devices) = std::fs::read_dir(sysctl("ipv6/conf")) else { return };
+    for device in devices.flatten() {
+        let name = device.file_name();
+        if name == "all" || name == "lo" {
+            continue;
+        }
+        let path = device.path().join("accept_ra");
+        if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == "1") {
+            setting(look, path, "2");
+        }
+    }
 }

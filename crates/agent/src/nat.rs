@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use weft_model::{Catalog, Forward, IpNet, Network, NetworkMode, Protocol};
 
+use crate::heal::Ledger;
 use crate::resolve::{has_host, host_device};
 
 /// Our table.
@@ -159,23 +160,25 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Makes the kernel hold these rules. True: something had to be put right.
-    ///
-    /// # Errors
-    /// What `nft` says.
-    pub fn ensure(&mut self, wanted: Option<String>) -> Result<bool, String> {
-        if wanted.is_none() && self.wanted.is_none() {
-            return Ok(false);
+    /// Makes the kernel hold these rules.
+    pub fn ensure(&mut self, wanted: Option<String>, ledger: &mut Ledger) {
+        let same = wanted == self.wanted;
+        if wanted.is_none() && self.wanted.is_none() || same && list() == self.listed {
+            return;
         }
-        if wanted == self.wanted && list() == self.listed {
-            return Ok(false);
+        match self.write(wanted) {
+            Ok(()) => ledger.told("nftables", same, &format!("table {TABLE}")),
+            Err(why) => ledger.wrong(why),
         }
+    }
+
+    fn write(&mut self, wanted: Option<String>) -> Result<(), String> {
         // Made so that it can be deleted whether it was there or not; all in one transaction.
         let script =
             format!("table {TABLE}\ndelete table {TABLE}\n{}", wanted.as_deref().unwrap_or_default());
         nft(&["-f", "-"], &script)?;
         (self.wanted, self.listed) = (wanted, list());
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -191,7 +194,7 @@ fn list() -> Option<String> {
     nft(&["-n", "list", "table", "inet", "weft"], "").ok()
 }
 
-fn nft(arguments: &[&str], input: &str) -> Result<String, String> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Result<String, String> {
     let command = Command::new("nft")
         .args(arguments)
         .stdin(Stdio::piped())

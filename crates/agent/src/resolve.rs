@@ -7,12 +7,14 @@ use std::net::IpAddr;
 
 use weft_compile::{Guard, HostLink, Net, NetKey, Overlay, Port, PortKey, Subnet, Uplink};
 use weft_flow::OfPort;
-use weft_model::{AttachmentRef, Catalog, NetworkMode, NetworkSpec, OverlayKind, stable_mac};
+use weft_model::{
+    AttachmentRef, Catalog, NetworkMode, NetworkSpec, OverlayKind, VhostMode, VhostUser, stable_mac,
+};
 
 use crate::south::{BRIDGE, Device, View};
 
 /// `external_ids` of ports of ours: which resource they are of.
-const RESOURCE: &str = "weft-resource";
+pub(crate) const RESOURCE: &str = "weft-resource";
 /// Longest name of a device (`IFNAMSIZ` less the zero).
 const DEVICE_NAME: usize = 15;
 
@@ -78,9 +80,24 @@ pub fn port_device(port: &str) -> String {
     device_name("wp-", port)
 }
 
+/// The port of the switch for a vhost-user socket. A switch that listens calls its socket as the port, in its run
+/// directory.
+pub fn vhost_device(port: &str, vhost: &VhostUser) -> String {
+    let file = std::path::Path::new(&vhost.socket).file_name().and_then(|name| name.to_str());
+    match (vhost.mode, file) {
+        (VhostMode::Server, Some(file)) => file.to_owned(),
+        _ => port_device(port),
+    }
+}
+
 /// The end on the bridge of the cable to a Linux bridge.
 pub fn cable_device(network: &str) -> String {
     device_name("wc-", network)
+}
+
+/// The end on the Linux bridge of that cable.
+pub fn bridge_end(network: &str) -> String {
+    device_name("wb-", network)
 }
 
 fn device_name(prefix: &str, name: &str) -> String {
@@ -89,6 +106,7 @@ fn device_name(prefix: &str, name: &str) -> String {
     }
     let hash = stable_mac(name).0.to_u64() & 0x00ff_ffff;
     let room = DEVICE_NAME - prefix.len() - 7;
+    // Names of resources are ASCII.
     let start: String = name.chars().take(room).collect();
     format!("{prefix}{start}-{hash:06x}")
 }
@@ -116,7 +134,8 @@ pub fn interface_of(port: &weft_model::Port, view: &View) -> Option<String> {
         Some(AttachmentRef::IfaceId(id)) => plugged(id),
         Some(AttachmentRef::Device(device)) => Some(device.to_owned()),
         Some(AttachmentRef::Tap(tap)) => Some(tap.name.clone()),
-        Some(AttachmentRef::Netns(_) | AttachmentRef::VhostUser(_)) => Some(port_device(port.name())),
+        Some(AttachmentRef::Netns(_)) => Some(port_device(port.name())),
+        Some(AttachmentRef::VhostUser(vhost)) => Some(vhost_device(port.name(), vhost)),
         None => plugged(port.name()).or_else(|| plugged(&port.metadata.uid)),
     }
 }
@@ -127,7 +146,8 @@ pub fn anchors(port: &weft_model::Port) -> Vec<String> {
         Some(AttachmentRef::IfaceId(id)) => vec![id.to_owned()],
         Some(AttachmentRef::Device(device)) => vec![device.to_owned()],
         Some(AttachmentRef::Tap(tap)) => vec![tap.name.clone()],
-        Some(AttachmentRef::Netns(_) | AttachmentRef::VhostUser(_)) => vec![port_device(port.name())],
+        Some(AttachmentRef::Netns(_)) => vec![port_device(port.name())],
+        Some(AttachmentRef::VhostUser(vhost)) => vec![vhost_device(port.name(), vhost)],
         None => vec![port.name().to_owned(), port.metadata.uid.clone()],
     }
 }
@@ -213,7 +233,7 @@ pub fn gateway_mac(network: &weft_model::Network) -> weft_wire::Mac {
     network.spec.gateway_mac.unwrap_or_else(|| stable_mac(&format!("gateway of {}", network.name()))).0
 }
 
-/// The ports that the agent makes on the integration bridge.
+/// The ports that the agent makes on the integration bridge for networks.
 pub fn devices(catalog: &Catalog, underlay_mtu: u16) -> BTreeMap<String, Device> {
     let mut out = BTreeMap::new();
     for network in catalog.networks() {

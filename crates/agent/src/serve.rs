@@ -151,6 +151,8 @@ impl NodeInfo for Info {
                 switch_connected: progress.connected,
                 switch: progress.switch,
                 flows: progress.flows,
+                counters: progress.host.counts,
+                troubles: progress.host.troubles,
                 ..NodeStatus::default()
             }
         })

@@ -46,4 +46,5 @@ mod mmsg;
 mod sys;
 
 pub use error::{Error, Result};
+pub use procfs::user_id;
 pub use weft_wire::Mac;

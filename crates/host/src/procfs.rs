@@ -111,6 +111,12 @@ impl ProcessId {
     }
 }
 
+/// The number of a user, by name or by that number.
+pub fn user_id(user: &str) -> Option<u32> {
+    let named = || Some(nix::unistd::User::from_name(user).ok()??.uid.as_raw());
+    user.parse().ok().or_else(named)
+}
+
 /// Every process this one can see, zombies left out.
 pub fn processes() -> Vec<ProcessId> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

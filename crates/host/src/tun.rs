@@ -141,6 +141,13 @@ impl Tap {
         cvt(ret).map(drop).context(|| format!("set persistence of {}", self.name))
     }
 
+    /// Lets this user open the device without privileges.
+    pub fn set_owner(&self, uid: u32) -> Result<()> {
+        // SAFETY: TUNSETOWNER takes its argument by value.
+        let ret = unsafe { libc::ioctl(self.fd.as_raw_fd(), TUNSETOWNER, libc::c_ulong::from(uid)) };
+        cvt(ret).map(drop).context(|| format!("set the owner of {}", self.name))
+    }
+
     /// The name the kernel now gives the device behind this queue (it may have been renamed).
     pub fn query_name(&self) -> Result<String> {
         let mut req = ifreq("x")?;
@@ -169,6 +176,8 @@ impl Tap {
     }
 }
 
+/// `TUNSETOWNER`, `_IOW('T', 204, int)`.
+const TUNSETOWNER: libc::Ioctl = 0x4004_54cc_u32 as libc::Ioctl;
 /// `TUNGETIFF`, `_IOR('T', 210, unsigned int)`.
 const TUNGETIFF: libc::Ioctl = 0x8004_54d2_u32 as libc::Ioctl;
 

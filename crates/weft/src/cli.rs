@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Metrics(commands::metrics::Args),
     /// A node's control plane: networks and ports that are declared come true on the switch.
     Agent(commands::agent::Args),
+    /// Plug namespaces, VMs and devices into networks, and unplug them.
+    Port(commands::port::Args),
     /// Say what is wanted: create and change resources.
     Apply(commands::resource::ApplyArgs),
     /// What `weft apply` would change.

@@ -1,37 +1,292 @@
-//! What did others change in the kernel, and how is it put right?
+//! What is the host's part: which devices, addresses, settings and rules are there; what did others change, and how is it
+//! put right?
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use weft_host::netlink::{Monitor, NftMonitor};
+use weft_host::poll::{Epoll, Event, interest};
 use weft_store::Store;
 
-use super::{LOOK, Node};
-use crate::{links, nat};
+use super::{Config, LOOK, Node};
+use crate::foreign::{self, Foreign, Passes};
+use crate::heal::{Ledger, Told};
+use crate::links::{self, Links};
+use crate::nat;
+use crate::plug::kernel::{Fault, Plugged};
+use crate::plug::{Plug, Wiring};
 
-impl<S: Store> Node<S> {
-    /// The host's ends of networks: what others changed is put right.
-    pub(super) async fn host(&mut self) {
-        self.look = Instant::now() + LOOK;
-        let wanted = links::wanted(&self.catalog);
-        let rules = nat::rules(&self.catalog);
-        let mut installed = std::mem::take(&mut self.installed);
-        let work = move || {
-            let mut done = links::ensure(&wanted);
-            match installed.ensure(rules) {
-                Ok(true) => done.mended.push("the table inet weft".into()),
-                Ok(false) => {}
-                Err(why) => done.wrong.push(why),
+/// How often everything is looked at, though nothing was told of.
+const SLOW: Duration = Duration::from_secs(10);
+/// Changes that come this close together are looked at once.
+const CALM: Duration = Duration::from_millis(50);
+
+/// At how much is to be looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What is wanted changed.
+    Changed,
+    /// A second is over: what the kernel does not tell of.
+    Tick,
+    /// Everything.
+    All,
+}
+
+/// The host's part.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    /// What is plugged in by us.
+    pub(super) wiring: Wiring,
+    /// Devices that changed since the kernel was last told.
+    dirty: BTreeSet<String>,
+    /// Networks changed since.
+    stale: bool,
+    wanted: Arc<Wanted>,
+    kernel: Kernel,
+    ledger: Ledger,
+    firewall: Firewall,
+    all: Option<Instant>,
+}
+
+/// The way to the firewall's thread, and what it tells.
+#[derive(Debug)]
+struct Firewall {
+    wanted: std::sync::mpsc::Sender<Arc<Wanted>>,
+    told: watch::Receiver<Told>,
+}
+
+impl Default for Firewall {
+    fn default() -> Firewall {
+        let (wanted, receiver) = std::sync::mpsc::channel();
+        let (sender, told) = watch::channel(Told::default());
+        let thread = std::thread::Builder::new().name("weft-firewall".into());
+        if let Err(why) = thread.spawn(move || firewall(&receiver, &sender)) {
+            tracing::error!(%why, "no thread for the firewall");
+        }
+        Firewall { wanted, told }
+    }
+}
+
+/// What is wanted for networks.
+#[derive(Debug, Default)]
+struct Wanted {
+    links: links::Wanted,
+    rules: Option<String>,
+    passes: Passes,
+}
+
+/// What the kernel was seen to hold, of what it tells at once.
+#[derive(Debug, Default)]
+struct Kernel {
+    plugged: Plugged,
+    links: Links,
+}
+
+impl Kernel {
+    fn ensure(
+        &mut self,
+        look: Look,
+        networks: bool,
+        wanted: &Wanted,
+        plugs: &BTreeMap<String, Plug>,
+        dirty: &BTreeSet<String>,
+        ledger: &mut Ledger,
+    ) {
+        match look {
+            Look::Changed => self.plugged.ensure(plugs, Some(dirty), ledger),
+            Look::Tick => {
+                let suspects = self.plugged.suspects(plugs).union(dirty).cloned().collect();
+                self.plugged.ensure(plugs, Some(&suspects), ledger);
             }
-            (done, installed)
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok((done, installed)) => {
-                self.installed = installed;
-                done.mended.iter().for_each(|what| tracing::info!(what, "put right"));
-                // Said once, however long it stays so.
-                let new = done.wrong.iter().filter(|why| !self.wrong.contains(why));
-                new.for_each(|why| tracing::warn!(why, "the host's part of the networks"));
-                self.wrong = done.wrong;
-            }
-            Err(why) => tracing::error!(%why, "looking at the kernel failed"),
+            Look::All => self.plugged.ensure(plugs, None, ledger),
+        }
+        if networks || look != Look::Changed {
+            self.links.ensure(&wanted.links, ledger);
+        }
+        if look == Look::All {
+            ledger.turn();
         }
     }
+}
+
+/// Keeps the firewall in line, on a thread of its own: its commands take their time, and nothing waits for them. Every
+/// message is a reason to look; the last one counts.
+fn firewall(wanted: &std::sync::mpsc::Receiver<Arc<Wanted>>, told: &watch::Sender<Told>) {
+    let (mut installed, mut foreign, mut ledger) =
+        (nat::Installed::default(), Foreign::default(), Ledger::default());
+    while let Ok(mut now) = wanted.recv() {
+        while let Ok(newer) = wanted.try_recv() {
+            now = newer;
+        }
+        installed.ensure(now.rules.clone(), &mut ledger);
+        foreign.ensure(&now.passes, &mut ledger);
+        ledger.turn();
+        told.send_replace(ledger.told_of());
+    }
+}
+
+impl Host {
+    pub(super) fn new(config: &Config) -> Host {
+        let wiring = Wiring {
+            node: config.node.clone(),
+            whole: config.datapath == "netdev",
+            underlay_mtu: config.underlay_mtu,
+            ..Wiring::default()
+        };
+        Host { wiring, stale: true, ..Host::default() }
+    }
+
+    /// Why a device is not there.
+    pub(super) fn fault(&self, device: &str) -> Option<Fault> {
+        self.kernel.plugged.faults.get(device).cloned()
+    }
+}
+
+impl<S: Store> Node<S> {
+    /// Takes in what changed. True: so do the ports of the bridge.
+    pub(super) fn wire(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> bool {
+        self.host.stale |= !nets.is_empty();
+        let wiring = &mut self.host.wiring;
+        let mut changed: Vec<String> = Vec::new();
+        nets.iter().for_each(|name| changed.extend(wiring.network_changed(&self.catalog, name)));
+        ports.iter().for_each(|name| changed.extend(wiring.port_changed(&self.catalog, name)));
+        let any = !changed.is_empty();
+        self.host.dirty.extend(changed);
+        any
+    }
+
+    /// Nothing is to be settled.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.nets.is_empty() && self.ports.is_empty()
+    }
+
+    /// Makes the kernel hold what is wanted. Resources whose devices fare otherwise than before are to be looked at.
+    pub(super) async fn host(&mut self, look: Look) {
+        self.look = Instant::now() + LOOK;
+        let look = match self.host.all {
+            Some(at) if at.elapsed() < SLOW => look,
+            _ => Look::All,
+        };
+        if look == Look::All {
+            self.host.all = Some(Instant::now());
+        }
+        let networks = std::mem::take(&mut self.host.stale);
+        if networks {
+            self.host.wanted = Arc::new(Wanted {
+                links: links::wanted(&self.catalog),
+                rules: nat::rules(&self.catalog),
+                passes: foreign::wanted(&self.catalog),
+            });
+        }
+        let dirty = std::mem::take(&mut self.host.dirty);
+        if look == Look::Changed && !networks && dirty.is_empty() {
+            return;
+        }
+        let wanted = Arc::clone(&self.host.wanted);
+        if networks || look == Look::All {
+            // It ends with us only.
+            let _ = self.host.firewall.wanted.send(Arc::clone(&wanted));
+        }
+        let mut ledger = std::mem::take(&mut self.host.ledger);
+        let mut kernel = std::mem::take(&mut self.host.kernel);
+        let plugs = std::mem::take(&mut self.host.wiring.plugs);
+        let work = move || {
+            let before = kernel.plugged.faults.clone();
+            kernel.ensure(look, networks, &wanted, &plugs, &dirty, &mut ledger);
+            (before, kernel, plugs, ledger)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok((before, kernel, plugs, ledger)) => {
+                let after = &kernel.plugged.faults;
+                let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+                for name in names.into_iter().filter(|n| before.get(*n) != after.get(*n)) {
+                    let owner = plugs.get(name).and_then(|p| p.owner.split_once('/'));
+                    match owner {
+                        Some(("Port", port)) => drop(self.ports.insert(port.to_owned())),
+                        Some((_, network)) => drop(self.nets.insert(network.to_owned())),
+                        None => {}
+                    }
+                }
+                (self.host.kernel, self.host.wiring.plugs, self.host.ledger) = (kernel, plugs, ledger);
+            }
+            Err(why) => {
+                tracing::error!(%why, "looking at the kernel failed");
+                // What was seen is lost; what is wanted is worked out anew.
+                self.host = Host::new(&self.config);
+                self.everything();
+            }
+        }
+        self.replug().await;
+        if let Some(progress) = &self.progress {
+            let mut told = self.host.ledger.told_of();
+            let walls = self.host.firewall.told.borrow();
+            told.counts.extend(walls.counts.clone());
+            told.troubles.extend(walls.troubles.iter().cloned());
+            progress.send_if_modified(|p| {
+                let new = p.host != told;
+                p.host = told;
+                new
+            });
+        }
+    }
+}
+
+impl<S: Store> Node<S> {
+    /// Open vSwitch in user space reads on from the device that is gone, when another takes its name at once: such ports
+    /// are taken off the bridge, and come back as ports that are missing.
+    async fn replug(&mut self) {
+        let remade = std::mem::take(&mut self.host.kernel.plugged.remade);
+        if !self.host.wiring.whole {
+            return;
+        }
+        let there = remade.iter().filter_map(|name| self.view.interfaces.get(name));
+        let ports: Vec<_> = there.filter(|i| i.is_ours()).filter_map(|i| i.port).collect();
+        if ports.is_empty() {
+            return;
+        }
+        if let Err(why) = self.database.unplug(&ports).await {
+            tracing::warn!(%why, "a device that was made anew may not be seen");
+            self.host.kernel.plugged.remade = remade;
+        }
+    }
+}
+
+/// Tells when somebody changes devices, addresses or nftables of this network namespace.
+pub(super) fn listen() -> mpsc::Receiver<()> {
+    let (stirred, told) = mpsc::channel(1);
+    let thread = std::thread::Builder::new().name("weft-kernel".into());
+    let started = thread.spawn(move || {
+        if let Err(why) = follow(&stirred) {
+            tracing::warn!(%why, "changes of devices and nftables are seen late");
+        }
+    });
+    if let Err(why) = started {
+        tracing::warn!(%why, "changes of devices and nftables are seen late");
+    }
+    told
+}
+
+/// Follows what the kernel tells, until nobody wants to hear it.
+fn follow(stirred: &mpsc::Sender<()>) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut links, mut nft) = (Monitor::of_links()?, NftMonitor::open()?);
+    let epoll = Epoll::new()?;
+    epoll.add(&links, interest::READ, 0)?;
+    epoll.add(&nft, interest::READ, 0)?;
+    let mut events = [Event::EMPTY; 2];
+    while !stirred.is_closed() {
+        epoll.wait(&mut events, Some(LOOK.as_millis() as u32))?;
+        let mut any = nft.drain()?;
+        while links.next_event()?.is_some() {
+            any = true;
+        }
+        if any {
+            // A look that is asked for already sees this change too.
+            let _ = stirred.try_send(());
+            std::thread::sleep(CALM);
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use weft_store::{Change, Event as StoreEvent, Store};
 use super::Node;
 use crate::resolve;
 use crate::respond::Tell;
-use crate::south::{Event, OWNER};
+use crate::south::Event;
 
 impl<S: Store> Node<S> {
     /// What the switch says. True: nothing is to be settled.
@@ -126,8 +126,8 @@ impl<S: Store> Node<S> {
             for anchor in ids.chain([name]) {
                 self.ports.extend(self.anchors.get(anchor).into_iter().flatten().cloned());
             }
-            let ours = before.into_iter().chain(after).any(|i| i.ids.contains_key(OWNER.0));
-            if ours || !self.anchors.contains_key(name) {
+            // What is plugged in by a port is none of the networks'.
+            if !self.anchors.contains_key(name) {
                 self.nets.extend(self.catalog.networks().map(|n| n.name().to_owned()));
             }
         }

@@ -14,6 +14,8 @@ mod intake;
 mod report;
 mod settle;
 
+use host::{Host, Look};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,15 +27,15 @@ use weft_compile::Compiler;
 use weft_model::{Catalog, Kind, Port};
 use weft_store::{Store, StoreError, Watch};
 
+use crate::heal::Told;
 use crate::ipam::Ipam;
-use crate::nat;
 use crate::resolve::Resolver;
 use crate::respond::{self, Tell};
 use crate::south::{BRIDGE, Database, Event, Flows, View};
 
 /// Wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How often the kernel is looked at for what others changed.
+/// How often the kernel is looked at for what it does not tell of: settings, and namespaces that come.
 const LOOK: Duration = Duration::from_secs(1);
 /// Changes taken in before the node is brought in line.
 const BATCH: usize = 4096;
@@ -62,6 +64,8 @@ pub struct Progress {
     pub switch: String,
     /// Flows of ours.
     pub flows: u64,
+    /// What was put right on the host, and what is wrong there.
+    pub host: Told,
 }
 
 /// Who has this number on this node, and who wants to know?
@@ -110,9 +114,9 @@ pub struct Node<S> {
     /// The groups that the bridge had, when it has to be told everything.
     whole: Option<Vec<u32>>,
     faults: BTreeMap<String, (&'static str, String)>,
-    installed: nat::Installed,
-    /// What the kernel refused when it was last looked at.
-    wrong: Vec<String>,
+    host: Host,
+    /// Somebody changed devices, addresses or nftables.
+    stirred: mpsc::Receiver<()>,
     /// The store's version that was taken in last.
     version: u64,
     progress: Option<watch::Sender<Progress>>,
@@ -149,8 +153,8 @@ impl<S: Store> Node<S> {
             connected: false,
             whole: None,
             faults: BTreeMap::new(),
-            installed: nat::Installed::default(),
-            wrong: Vec::new(),
+            host: Host::new(&config),
+            stirred: host::listen(),
             version,
             progress: None,
             questions: None,
@@ -215,7 +219,15 @@ impl<S: Store> Node<S> {
                 }
                 () = sleep_until(wake) => {
                     if self.again.take().is_none() {
-                        self.host().await;
+                        self.host(Look::Tick).await;
+                        if self.is_quiet() {
+                            continue;
+                        }
+                    }
+                }
+                Some(()) = self.stirred.recv() => {
+                    self.host(Look::All).await;
+                    if self.is_quiet() {
                         continue;
                     }
                 }

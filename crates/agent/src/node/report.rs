@@ -30,7 +30,8 @@ impl<S: Store> Node<S> {
             }
         }
         for network in nets.iter().filter_map(|name| self.catalog.network(name)) {
-            let new = status::network(network, &self.catalog, &switch, self.config.underlay_mtu, now());
+            let fault = self.host.fault(&resolve::cable_device(network.name())).or_else(|| switch.clone());
+            let new = status::network(network, &self.catalog, &fault, self.config.underlay_mtu, now());
             if new != *network || written.contains_key(&network.reference()) {
                 written.insert(network.reference(), Resource::from(new));
             }
@@ -63,6 +64,7 @@ impl<S: Store> Node<S> {
         let there = interface.as_ref().and_then(|name| self.view.interfaces.get(name));
         let at = interface.clone().zip(there.and_then(|i| i.ofport));
         let fault = self.faults.get(port.name()).cloned();
+        let fault = fault.or_else(|| self.host.fault(interface.as_ref()?));
         let unplugged = || {
             let why = there.and_then(|i| i.error.clone());
             let waits = "nothing is plugged in yet".to_owned();

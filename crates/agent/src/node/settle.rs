@@ -7,7 +7,7 @@ use weft_compile::{Change as PlanChange, NetKey, PortKey};
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
-use super::{AGAIN, Node, NodeError, Progress};
+use super::{AGAIN, Look, Node, NodeError, Progress};
 use crate::resolve;
 use crate::respond::{self, Tell};
 use crate::south::{Wanted, program, replace};
@@ -15,11 +15,16 @@ use crate::south::{Wanted, program, replace};
 impl<S: Store> Node<S> {
     /// Brings the node in line.
     pub(super) async fn settle(&mut self) -> Result<(), NodeError> {
+        if self.views.has_changed().unwrap_or(false) {
+            // By what is changed now.
+            self.take_view();
+        }
         let mut written = BTreeMap::new();
         self.addresses(&mut written);
         self.numbers(&mut written);
         let mut nets = std::mem::take(&mut self.nets);
         let mut ports = std::mem::take(&mut self.ports);
+        self.wire(&nets, &ports);
         if !self.devices().await {
             self.again = Some(Instant::now() + AGAIN);
         }
@@ -35,13 +40,15 @@ impl<S: Store> Node<S> {
             nets.append(&mut self.nets);
             ports.append(&mut self.ports);
         }
-        self.host().await;
+        self.host(Look::Changed).await;
         self.configure(&nets, &ports).await;
         if let Some(progress) = &self.progress {
             let switch = self.config.rundir.display().to_string();
             let flows = self.compiler.len() as u64;
             let version = if in_line { self.version } else { progress.borrow().version };
-            progress.send_replace(Progress { version, connected: in_line, switch, flows });
+            progress.send_modify(|p| {
+                *p = Progress { version, connected: in_line, switch, flows, ..std::mem::take(p) };
+            });
         }
         self.report(&nets, &ports, written).await
     }
@@ -95,7 +102,8 @@ impl<S: Store> Node<S> {
         if self.views.borrow().is_none() {
             return true;
         }
-        let ports = resolve::devices(&self.catalog, self.config.underlay_mtu);
+        let mut ports = resolve::devices(&self.catalog, self.config.underlay_mtu);
+        ports.extend(self.host.wiring.devices.clone());
         let wanted = Wanted { datapath: self.config.datapath.clone(), ports };
         match self.database.ensure(&wanted, &self.view).await {
             Ok(_) => true,

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use weft_ovsdb::Uuid;
+use weft_ovsdb::client::op;
 use weft_ovsdb::client::{ClientEvent, ClientSession, Replica, RequestId};
 use weft_ovsdb::rpc::FrameLimits;
 use weft_ovsdb::schema::DatabaseSchema;
 
-use super::{BACKOFF, BRIDGE, PATIENCE, SouthError, Wanted, idle};
+use super::{BACKOFF, BRIDGE, OWNER, PATIENCE, SouthError, Wanted, idle};
 
 const DATABASE: &str = "Open_vSwitch";
 /// What is watched.
@@ -53,11 +55,20 @@ pub struct Interface {
     pub error: Option<String>,
 }
 
+impl Interface {
+    /// Whether the agent made it.
+    pub fn is_ours(&self) -> bool {
+        self.ids.get(OWNER.0).map(String::as_str) == Some(OWNER.1)
+    }
+}
+
 /// What the database holds that matters to the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// Row of the integration bridge.
     pub bridge: Option<Uuid>,
+    /// The agent made it.
+    pub bridge_is_ours: bool,
     /// Interfaces of all bridges, by name.
     pub interfaces: BTreeMap<String, Interface>,
     /// Names of interfaces of the integration bridge by their `iface-id`.
@@ -94,6 +105,30 @@ impl Database {
         }
         self.transact(operations).await?;
         Ok(true)
+    }
+
+    /// Takes ports off the integration bridge; when it returns, the switch has done so, or was slow to.
+    ///
+    /// # Errors
+    /// As [`Database::ensure`].
+    pub async fn unplug(&self, ports: &[Uuid]) -> Result<(), SouthError> {
+        let ports: Vec<Value> = ports.iter().map(|uuid| json!(["uuid", uuid.to_string()])).collect();
+        let here = json!([["name", "==", BRIDGE]]);
+        let gone = op::mutate("Bridge", here, "ports", "delete", json!(["set", ports]));
+        let next = op::mutate("Open_vSwitch", json!([]), "next_cfg", "+=", json!(1));
+        let ask = |column| op::select("Open_vSwitch", json!([]), &[column]);
+        let number = |answer: &Value, at: usize, column: &str| answer[at]["rows"][0][column].as_i64();
+        let done = self.transact(vec![gone, next, ask("next_cfg")]).await?;
+        let until = number(&done, 2, "next_cfg");
+        // A port that comes back before the switch has seen it go never went.
+        for _ in 0..100 {
+            let now = self.transact(vec![ask("cur_cfg")]).await?;
+            if number(&now, 0, "cur_cfg") >= until {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Carries operations out, all or none of them, and returns their results.
@@ -236,6 +271,7 @@ impl Link {
             let name = bridge.str("name");
             if name == BRIDGE {
                 view.bridge = Some(bridge.uuid());
+                view.bridge_is_ours = bridge.map("external_ids").into_iter().any(|pair| pair == OWNER);
             }
             let ports: BTreeSet<Uuid> = bridge.refs("ports").into_iter().collect();
             for port in ports.iter().filter_map(|p| self.replica.row("Port", *p)) {

@@ -48,13 +48,14 @@ impl Device {
         ids
     }
 
-    fn row(&self, name: &str) -> Value {
-        let mut cells = vec![
-            ("name", Datum::scalar(name)),
+    /// Its row; the name of one that is there already cannot be written.
+    fn row(&self, name: Option<&str>) -> Value {
+        let mut cells: Vec<_> = name.map(|name| ("name", Datum::scalar(name))).into_iter().collect();
+        cells.extend([
             ("type", Datum::scalar(self.kind.as_str())),
             ("options", map(&self.options)),
             ("external_ids", map(&self.all_ids())),
-        ];
+        ]);
         if let Some(mac) = &self.mac {
             cells.push(("mac", Datum::set([mac.as_str()])));
         }
@@ -72,18 +73,19 @@ impl Wanted {
         let mut added = Vec::new();
         for (name, device) in &self.ports {
             match view.interfaces.get(name) {
-                Some(there) if there.bridge.as_deref() == Some(BRIDGE) => {
+                // Somebody else plugged it in: it is used as it is.
+                Some(there) if there.bridge.as_deref() == Some(BRIDGE) && there.is_ours() => {
                     let wrong = there.kind != device.kind
                         || there.options != device.options
                         || there.mac != device.mac
                         || there.mtu_request != device.mtu
                         || there.ids != device.all_ids();
                     if wrong {
-                        let row = device.row(name);
+                        let row = device.row(None);
                         ops.push(op::update("Interface", json!([["name", "==", name]]), row));
                     }
                 }
-                // Another bridge has it: that is somebody's decision.
+                // So is which bridge has it.
                 Some(_) => {}
                 None => added.push((name, device)),
             }
@@ -91,7 +93,7 @@ impl Wanted {
         let mut new_ports = Vec::new();
         for (number, (name, device)) in added.into_iter().enumerate() {
             let (interface, port) = (format!("interface{number}"), format!("port{number}"));
-            ops.push(op::insert("Interface", Some(&interface), device.row(name)));
+            ops.push(op::insert("Interface", Some(&interface), device.row(Some(name))));
             let ids = BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]);
             let mut row = op::row(&[("name", Datum::scalar(name.as_str())), ("external_ids", map(&ids))]);
             row["interfaces"] = op::named(&interface);
@@ -103,7 +105,7 @@ impl Wanted {
             .iter()
             .filter(|(name, there)| {
                 there.bridge.as_deref() == Some(BRIDGE)
-                    && there.ids.get(OWNER.0).map(String::as_str) == Some(OWNER.1)
+                    && there.is_ours()
                     && name.as_str() != BRIDGE
                     && !self.ports.contains_key(*name)
             })

@@ -273,6 +273,11 @@ impl Netlink {
         self.set(index, || format!("set name {name}"), |m| m.str(IFLA_IFNAME, name))
     }
 
+    /// Sets the operator's remark, at most 255 bytes.
+    pub fn set_alias(&mut self, index: u32, alias: &str) -> Result<()> {
+        self.set(index, || format!("set alias {alias}"), |m| m.attr(IFLA_IFALIAS, alias.as_bytes()))
+    }
+
     /// Puts the device under a bridge, or frees it.
     pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
         let what = || format!("set master {master:?}");

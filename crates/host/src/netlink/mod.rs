@@ -10,6 +10,7 @@ mod filter;
 mod link;
 mod monitor;
 mod neighbour;
+mod nftables;
 mod route;
 
 use std::io;
@@ -20,6 +21,7 @@ pub use create::{VethEnd, Vxlan};
 pub use link::{Link, LinkStats, OperState};
 pub use monitor::{Event, Monitor};
 pub use neighbour::Neighbour;
+pub use nftables::NftMonitor;
 pub use route::{NextHop, Route};
 
 pub(crate) use attr::{Message, attrs, get_str, get_u16, get_u32, get_u64};
@@ -179,6 +181,16 @@ fn recv(fd: &OwnedFd, buf: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
 fn route_socket(flags: libc::c_int) -> io::Result<OwnedFd> {
     use std::os::fd::AsFd;
     let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW | flags, libc::NETLINK_ROUTE)?;
+    bind(&fd)?;
+    let on: libc::c_int = 1;
+    // Better error texts; old kernels lack them.
+    let _ = setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, on);
+    let _ = setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, on);
+    Ok(fd)
+}
+
+/// Gives a netlink socket the address that the kernel chooses.
+fn bind(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: plain data for which zero is valid.
     let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     addr.nl_family = libc::AF_NETLINK as u16;
@@ -187,12 +199,7 @@ fn route_socket(flags: libc::c_int) -> io::Result<OwnedFd> {
         let len = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
         libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len)
     };
-    cvt(ret)?;
-    let on: libc::c_int = 1;
-    // Better error texts; old kernels lack them.
-    let _ = setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, on);
-    let _ = setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, on);
-    Ok(fd)
+    cvt(ret).map(drop)
 }
 
 /// An IP address as attribute bytes.

@@ -42,18 +42,26 @@ pub struct Monitor {
 impl Monitor {
     /// Subscribes in this thread's network namespace; what changed before is not told.
     pub fn open() -> Result<Self> {
-        let what = || "subscribe to network changes".to_owned();
-        let fd = route_socket(libc::SOCK_NONBLOCK).context(what)?;
-        let groups = [
+        Self::of(&[
             libc::RTNLGRP_LINK,
             libc::RTNLGRP_NEIGH,
             libc::RTNLGRP_IPV4_IFADDR,
             libc::RTNLGRP_IPV4_ROUTE,
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_ROUTE,
-        ];
+        ])
+    }
+
+    /// The same, of links and addresses only.
+    pub fn of_links() -> Result<Self> {
+        Self::of(&[libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR])
+    }
+
+    fn of(groups: &[libc::c_uint]) -> Result<Self> {
+        let what = || "subscribe to network changes".to_owned();
+        let fd = route_socket(libc::SOCK_NONBLOCK).context(what)?;
         for group in groups {
-            setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group).context(what)?;
+            setsockopt(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, *group).context(what)?;
         }
         crate::sys::set_buffer(fd.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, 4 << 20).context(what)?;
         Ok(Self { fd, buf: vec![0; 64 << 10], queue: std::collections::VecDeque::new() })

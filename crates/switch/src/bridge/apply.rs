@@ -329,7 +329,14 @@ impl Iface {
             return self.refresh(host);
         }
         match host.links.get(&self.wanted.name).map(|l| l.index) {
-            Some(index) if index == self.state.ifindex || self.state.ifindex == 0 => self.refresh(host),
+            Some(index) if index == self.state.ifindex || self.state.ifindex == 0 => {
+                self.refresh(host);
+                // Another one took its name since the kernel told of this one.
+                let replaced = self.state.ifindex != 0 && self.state.ifindex != index;
+                if replaced && matches!(self.wanted.kind, Ok(IfaceKind::Device)) {
+                    self.close(host);
+                }
+            }
             Some(_) => self.close(host),
             None if matches!(self.wanted.kind, Ok(IfaceKind::Device)) => self.close(host),
             // The device end of a TAP was moved to another namespace, which is that one's to look after.

@@ -1,7 +1,8 @@
 //! `weft agent`: how is a node's control plane started?
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,16 +14,21 @@ use weft_switch::Paths;
 
 use super::Outcome;
 
+/// The API's socket in the run directory.
+const SOCKET: &str = "weft-agent.sock";
+
 const EXAMPLES: &str = "\
 Examples:
   weft agent                                   beside the switch of this machine
   weft apply -f networks.yaml                  say what is wanted; `weft get ports` tells how it fares
+  weft agent --with-switch                     and start the switch first, if none runs; it outlives the agent
   weft agent --rundir /tmp/sw --store /tmp/sw/agent.redb
   weft agent --datapath-type netdev            beside Open vSwitch with its datapath in user space
   weft agent --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --token-file token
 
 The agent programs bridge br-int of the switch, in OpenFlow and OVSDB as any controller would. When it
-ends, traffic goes on; `weft agent --cleanup` takes its nftables away, `ovs-vsctl del-br br-int` the rest.
+ends, traffic goes on; `weft agent --cleanup` takes away all that it made: flows and ports of br-int, devices,
+nftables. What is declared stays in the store.
 WEFT_LOG sets what is logged, as in WEFT_LOG=debug.";
 
 /// Arguments of `weft agent`.
@@ -62,21 +68,68 @@ pub(crate) struct Args {
     /// File with the token that clients show.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Take the agent's table away from the kernel's nftables, and end.
+    /// Start `weft switch` first, as a process of its own that goes on when the agent ends, if none answers in the run
+    /// directory.
+    #[arg(long, conflicts_with = "cleanup")]
+    with_switch: bool,
+    /// Take away all that the agent made on this machine, and end. Stop the agent first.
     #[arg(long)]
     cleanup: bool,
 }
 
 /// The API's socket when none is named.
 pub(crate) fn default_socket(rundir: Option<&Path>) -> PathBuf {
-    Paths::resolve(rundir, None).rundir.join("weft-agent.sock")
+    Paths::resolve(rundir, None).rundir.join(SOCKET)
+}
+
+/// Takes away what the agent made.
+fn cleanup(rundir: &Path, socket: &Path) -> Outcome {
+    if UnixStream::connect(socket).is_ok() {
+        return Err(format!(
+            "an agent answers at {}: stop it first, or it makes all of it anew",
+            socket.display()
+        )
+        .into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cleaned = runtime.block_on(weft_agent::cleanup::cleanup(rundir));
+    // Connections are tried again for ever.
+    runtime.shutdown_background();
+    cleaned.removed.iter().for_each(|what| println!("removed {what}"));
+    if cleaned.left.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(format!("this is left: {}", cleaned.left.join("; ")).into())
+}
+
+/// Starts the switch of a run directory, unless one answers there. With a run directory of its own, its database is there.
+fn ensure_switch(rundir: &Path, own: bool) -> Result<(), Box<dyn std::error::Error>> {
+    if UnixStream::connect(rundir.join("db.sock")).is_ok() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(rundir).map_err(|e| format!("{}: {e}", rundir.display()))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("switch").arg("--detach").arg("--rundir").arg(rundir).stdin(Stdio::null());
+    if own {
+        command.arg("--db").arg(rundir.join("conf.db"));
+        command.arg(format!("--log-file={}", rundir.join("weft-switch.log").display()));
+    }
+    // It says itself why it cannot start.
+    if !command.status().map_err(|e| format!("weft switch cannot be started: {e}"))?.success() {
+        return Err("the switch did not start".into());
+    }
+    Ok(())
 }
 
 /// Runs `weft agent`.
 pub(crate) fn exec(args: Args) -> Outcome {
+    let rundir = Paths::resolve(args.rundir.as_deref(), None).rundir;
+    let socket = args.socket.clone().unwrap_or_else(|| rundir.join(SOCKET));
     if args.cleanup {
-        weft_agent::nat::cleanup()?;
-        return Ok(ExitCode::SUCCESS);
+        return cleanup(&rundir, &socket);
+    }
+    if args.with_switch {
+        ensure_switch(&rundir, args.rundir.is_some())?;
     }
     let token = args
         .token_file
@@ -89,7 +142,6 @@ pub(crate) fn exec(args: Args) -> Outcome {
         client_ca: args.client_ca,
         token: token.is_some(),
     };
-    let rundir = Paths::resolve(args.rundir.as_deref(), None).rundir;
     let hostname = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|n| n.trim().to_owned());
     let options = Options {
         node: Config {
@@ -99,7 +151,7 @@ pub(crate) fn exec(args: Args) -> Outcome {
             underlay_mtu: args.underlay_mtu,
         },
         store: args.store,
-        socket: args.socket.unwrap_or_else(|| default_socket(args.rundir.as_deref())),
+        socket,
         tcp: args.listen.map(|address| (address, tls, token)),
     };
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

@@ -7,6 +7,7 @@ mod intent;
 pub(crate) mod lab;
 pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod port;
 pub(crate) mod resource;
 pub(crate) mod switch;
 pub(crate) mod trace;
@@ -30,6 +31,7 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Why(args) => why::exec(&args, cli.output),
         Command::Metrics(args) => metrics::exec(&args, cli.output),
         Command::Agent(args) => agent::exec(args),
+        Command::Port(args) => port::exec(&args, cli.output),
         Command::Apply(args) => resource::apply(&args, cli.output),
         Command::Diff(args) => resource::diff(&args, cli.output),
         Command::Get(args) => resource::get(&args, cli.output),

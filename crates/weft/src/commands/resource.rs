@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_api::{Applied, Client, ListQuery, WatchEventType, WatchQuery, columns, describe, row};
+use weft_api::{Applied, Client, ListQuery, NodeStatus, WatchEventType, WatchQuery, columns, describe, row};
 use weft_model::{Kind, ObjectRef, Resource};
 
 use super::Outcome;
@@ -132,6 +132,7 @@ pub(crate) struct StatusArgs {
     place: Where,
 }
 
+/// Runs what waits for the server.
 pub(crate) fn wait<T>(
     work: impl Future<Output = Result<T, Box<dyn std::error::Error>>>,
 ) -> Result<T, Box<dyn std::error::Error>> {
@@ -328,9 +329,15 @@ pub(crate) fn status(args: &StatusArgs, format: Format) -> Outcome {
         format!(
             "Node: {}\nVersion: {}\nUp: {} s\nState: {state}\nSwitch: {}\nFlows: {}",
             s.node, s.version, s.uptime_seconds, s.switch, s.flows
-        )
+        ) + &counted(s)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was put right, and what is wrong, a line each.
+fn counted(status: &NodeStatus) -> String {
+    let counters = status.counters.iter().map(|(name, n)| format!("\n{}: {n}", name.replace('_', " ")));
+    counters.chain(status.troubles.iter().map(|what| format!("\nTrouble: {what}"))).collect()
 }
 
 /// Arguments of `weft pipeline`.

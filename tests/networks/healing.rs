@@ -1,0 +1,153 @@
+//! What others change on the host is put right, counted, and told once; what is theirs stays; a cleanup leaves only that.
+
+use crate::field::{Field, network};
+use crate::support::Kind;
+
+/// A network behind NAT with a machine in it, and a world that it reaches.
+fn field(kind: Kind) -> Field {
+    let mut field = Field::start(kind, 1);
+    field.site.switch.ok("ip addr add 192.0.2.1/24 dev p1");
+    field.site.switch.ok("ip -6 addr add 2001:db8::1/64 dev p1 nodad");
+    field.site.on(1, "ip addr add 192.0.2.99/24 dev eth0");
+    field.site.on(1, "ip -6 addr add 2001:db8::99/64 dev eth0 nodad");
+    field.apply(&network("blue", "mode: nat, nat: {ipv6: true}", &["10.1.0.0/24", "fd00:1::/64"]));
+    let ns = field.space("vm");
+    field.ok(&format!("port add vm --network blue --netns {ns}"));
+    reaches(&field, "at first");
+    field
+}
+
+fn reaches(field: &Field, when: &str) {
+    for world in ["192.0.2.99", "2001:db8::99"] {
+        field.wait(&format!("{when}: the world is reached at {world}"), |f| f.pings("vm", world));
+    }
+}
+
+/// Does something to the host that cuts the network off, and waits until it is mended.
+fn mended(field: &Field, cause: &str, deeds: &[&str]) {
+    for deed in deeds {
+        let before = field.healed(cause);
+        field.site.switch.ok(deed);
+        field.wait(&format!("{deed}: it is counted"), |f| f.healed(cause) > before);
+        reaches(field, deed);
+    }
+}
+
+fn check(kind: Kind) {
+    let field = field(kind);
+    let switch = &field.site.switch;
+    mended(&field, "nftables", &["nft flush ruleset", "nft delete table inet weft"]);
+    mended(
+        &field,
+        "sysctl",
+        &[
+            "sysctl -qw net.ipv4.ip_forward=0",
+            "sysctl -qw net.ipv6.conf.all.forwarding=0",
+            "sysctl -qw net.ipv4.conf.wn-blue.forwarding=0",
+            "sysctl -qw net.ipv6.conf.wn-blue.accept_ra=2",
+        ],
+    );
+    mended(&field, "address", &["ip addr flush dev wn-blue scope global", "ip link set wn-blue down"]);
+    mended(&field, "device", &["ip link del wp-vm", "ip link set wp-vm down"]);
+
+    // Docker: the policy of FORWARD is drop, and its own rules come first.
+    for tool in ["iptables", "ip6tables"] {
+        switch.ok(&format!("{tool} -N DOCKER-USER"));
+        switch.ok(&format!("{tool} -A FORWARD -j DOCKER-USER"));
+        switch.ok(&format!("{tool} -P FORWARD DROP"));
+    }
+    reaches(&field, "FORWARD drops");
+    // Its reload takes our rules away with its own.
+    let saved = switch.path("saved");
+    std::fs::write(
+        &saved,
+        "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n",
+    )
+    .expect("a file");
+    let restore = format!("iptables-restore {}", saved.display());
+    mended(&field, "forward-policy", &[&restore, "iptables -F FORWARD"]);
+    // A firewall of nftables, as firewalld's and others' are, that is written anew.
+    let firewall = "table inet wall { chain f { type filter hook forward priority 10; policy drop; \
+                    iifname \"lo\" accept; }\n}\n";
+    let file = switch.path("wall.nft");
+    std::fs::write(&file, format!("table inet wall\ndelete table inet wall\n{firewall}")).expect("a file");
+    switch.ok(&format!("nft -f {}", file.display()));
+    reaches(&field, "another table drops");
+    mended(&field, "forward-policy", &[&format!("nft -f {}", file.display())]);
+
+    // Each is told once, however often it happens.
+    let logs = switch.logs();
+    assert_eq!(logs.matches("table inet weft").count(), 1, "{logs}");
+    // What is theirs is there.
+    assert!(switch.ok("iptables -S").contains("-A FORWARD -j DOCKER-USER"));
+    assert!(switch.ok("nft list table inet wall").contains("iifname \"lo\" accept"));
+    cleanup(field);
+}
+
+/// After the agent only what others made is there.
+fn cleanup(mut field: Field) {
+    let weft = env!("CARGO_BIN_EXE_weft");
+    let switch = &field.site.switch;
+    switch.ok("ip link add wp-theirs type dummy");
+    switch.ok("ip addr add 10.1.0.77/32 dev p1");
+    let words = format!("{weft} agent --cleanup --rundir {} --socket", switch.path("").display());
+    let refused = switch.run(&format!("{words} {}", switch.path("api.sock").display()));
+    assert!(refused.code == 1 && refused.err.contains("stop it first"), "{refused:?}");
+    // Stopped, it leaves all as it is: packets pass.
+    field.site.switch.kill_last();
+    assert!(field.pings("vm", "192.0.2.99"));
+    let switch = &field.site.switch;
+    let said = switch.run(&format!("{words} {}", switch.path("none.sock").display()));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("bridge br-int") && said.out.contains("device wp-vm"), "{}", said.out);
+    assert_ne!(switch.run("ovs-vsctl br-exists br-int").code, 0);
+    let links = switch.ok("ip -o link show");
+    assert!(links.contains("wp-theirs") && links.contains("p1@"), "{links}");
+    assert!(!links.contains("wp-vm") && !links.contains("weft-agent"), "{links}");
+    field.wait("the host's end is gone", |f| f.site.switch.run("ip link show wn-blue").code != 0);
+    let switch = &field.site.switch;
+    assert!(!switch.ok("nft list ruleset").contains("weft") && !switch.ok("iptables -S").contains("weft"));
+    let kept = ["-P FORWARD DROP", "-A FORWARD -j DOCKER-USER"];
+    let rules = switch.ok("iptables -S FORWARD");
+    assert_eq!(rules.lines().collect::<Vec<_>>(), kept);
+    assert!(switch.ok("nft list table inet wall").contains("iifname \"lo\" accept"));
+    assert!(switch.ok("ip addr show dev p1").contains("10.1.0.77/32"));
+    // What is declared is not forgotten.
+    field.agent();
+    reaches(&field, "a new agent");
+}
+
+#[test]
+fn on_weft() {
+    check(Kind::Weft);
+}
+
+#[test]
+fn on_open_vswitch() {
+    check(Kind::Ovs);
+}
+
+/// Where others plug into the integration bridge, a cleanup leaves it and their ports.
+#[test]
+fn a_cleanup_leaves_others_ports() {
+    let mut field = Field::start(Kind::Weft, 1);
+    field.apply(&network("blue", "mode: isolated", &["10.1.0.0/24"]));
+    field.site.switch.ok("ovs-vsctl add-port br-int p1 -- set Interface p1 external-ids:iface-id=theirs");
+    field.ok("port add theirs --network blue --iface-id theirs");
+    field.site.switch.kill_last();
+    let switch = &field.site.switch;
+    let weft = env!("CARGO_BIN_EXE_weft");
+    let none = switch.path("none.sock");
+    switch.ok(&format!(
+        "{weft} agent --cleanup --rundir {} --socket {}",
+        switch.path("").display(),
+        none.display()
+    ));
+    assert_eq!(switch.ok("ovs-vsctl list-ports br-int"), "p1");
+    assert!(switch.ok("ovs-vsctl get interface p1 external_ids").contains("theirs"));
+    let flows = switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int");
+    assert!(!flows.contains("cookie=0x57"), "{flows}");
+    // It is as if there never had been an agent: the next one takes the bridge as it is.
+    field.agent();
+    field.ok("port add theirs --network blue --iface-id theirs");
+}
