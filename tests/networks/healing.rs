@@ -65,7 +65,7 @@ fn check(kind: Kind) {
     )
     .expect("a file");
     let restore = format!("iptables-restore {}", saved.display());
-    mended(&field, "forward-policy", &[&restore, "iptables -F FORWARD"]);
+    mended(&field, "forward-policy", &[&restore, "iptables -D FORWARD 1"]);
     // A firewall of nftables, as firewalld's and others' are, that is written anew.
     let firewall = "table inet wall { chain f { type filter hook forward priority 10; policy drop; \
                     iifname \"lo\" accept; }\n}\n";

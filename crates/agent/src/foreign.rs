@@ -178,10 +178,9 @@ impl Chain {
             }
             if missing {
                 let what = format!("{} {} {} accepts {pass:?}", self.family, self.table, self.name);
-                tracing::info!(
-                    what,
-                    "the chain drops what it does not know: a marked rule lets the network pass"
-                );
+                if !before.contains(pass) {
+                    tracing::info!(what, "the chain drops what it does not know: a marked rule lets it pass");
+                }
                 ledger.told(CAUSE, before.contains(pass), &what);
             }
             passed.insert(pass.clone());
@@ -217,7 +216,7 @@ impl Chain {
             };
             // -A FORWARD … -m comment --comment MARK -j ACCEPT
             let own = words.iter().enumerate().filter(|(i, w)| {
-                let comment = *i + 1 >= at && *i <= at + 1;
+                let comment = *i + 2 >= at && *i <= at + 1;
                 *i >= 2 && !comment && !matches!(w.as_str(), "-j" | "ACCEPT")
             });
             out.push((own.map(|(_, w)| w.clone()).collect(), words.into_iter().skip(2).collect()));
