@@ -88,7 +88,7 @@ fn check(kind: Kind) {
 fn cleanup(mut field: Field) {
     let weft = env!("CARGO_BIN_EXE_weft");
     let switch = &field.site.switch;
-    switch.ok("ip link add wp-theirs type dummy");
+    switch.ok("ip link add wp-theirs type bridge");
     switch.ok("ip addr add 10.1.0.77/32 dev p1");
     let words = format!("{weft} agent --cleanup --rundir {} --socket", switch.path("").display());
     let refused = switch.run(&format!("{words} {}", switch.path("api.sock").display()));
