@@ -60,10 +60,14 @@ fn half_made(link: &Link) -> bool {
     ours && link.alias.is_none() && !link.admin_up && link.kind.as_deref() == Some("veth")
 }
 
-/// The host's stack says nothing by a device that leads elsewhere.
+/// The host's stack says nothing by a device that leads elsewhere, and forwards nothing of it: a switch in user space may
+/// leave it the frames too.
 fn silence(name: &str) {
-    // Without IPv6 in the kernel there is nothing to silence.
-    let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+    let settings = [("ipv6", "disable_ipv6", "1"), ("ipv4", "arp_ignore", "8"), ("ipv4", "forwarding", "0")];
+    for (family, setting, value) in settings {
+        // Without the family in the kernel there is nothing to silence.
+        let _ = std::fs::write(format!("/proc/sys/net/{family}/conf/{name}/{setting}"), value);
+    }
 }
 
 /// The devices of this namespace, looked up as they are asked for, or all at once.
