@@ -43,6 +43,9 @@ pub(crate) struct ForwardCase {
     pub(crate) groups: Vec<String>,
     /// Rules; one that starts with `actions=` matches everything.
     pub(crate) flows: Vec<String>,
+    /// Commands of ovs-vsctl before all else.
+    #[serde(default)]
+    pub(crate) vsctl: Vec<String>,
     /// Commands of ovs-ofctl before the packets, such as `mod-port br0 p2 down`.
     #[serde(default)]
     pub(crate) before: Vec<String>,
@@ -55,6 +58,12 @@ pub(crate) struct ForwardCase {
     /// Lines that `ovs-ofctl dump-flows` must contain after, counters left out.
     #[serde(default)]
     pub(crate) rules_after: Vec<String>,
+    /// What Open vSwitch 3.1 does instead, where it is not asked.
+    #[serde(default)]
+    pub(crate) ovs: Option<String>,
+    /// Text that `dpctl/dump-conntrack -s` must contain after.
+    #[serde(default)]
+    pub(crate) connections_after: Vec<String>,
 }
 
 /// Something the switch refuses.

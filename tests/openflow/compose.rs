@@ -1,18 +1,22 @@
 //! Which frame does a flow in the syntax of ovs-ofctl(8) describe? For cases that are data.
 //!
 //! `tcp,nw_src=10.0.0.1,dl_vlan=5,len=100`: what is not said has a default; `len=` is the payload's length in bytes,
-//! and `mpls=16/17` gives a stack of labels. A network service header carries an Ethernet frame unless `nsh_np` says
+//! and `mpls=16/17` gives a stack of labels. `payload=` is the payload itself, in hexadecimal, `vtag=` the verification
+//! tag of SCTP, `part=64` the offset of a fragment, the last one with `part=64.`. A network service header carries an Ethernet frame unless `nsh_np` says
 //! otherwise. `data=` of a frame that is expected is what its bytes behind the EtherType begin with, in hexadecimal.
 
 use weft_flow::text::{Syntax, parse_match};
 use weft_flow::{FRAG_ANY, FRAG_LATER, Field, FlowKey, Layout, Match, extract_packet};
 use weft_wire::arp::{ArpOp, ArpRepr};
 use weft_wire::build::Frame;
+use weft_wire::checksum::Sum;
 use weft_wire::icmpv4::Icmpv4Message;
 use weft_wire::icmpv6::Icmpv6Message;
 use weft_wire::ipv4::Ipv4Frag;
+use weft_wire::locate::Located;
 use weft_wire::ndp::NdpMessage;
 use weft_wire::nsh::{self, Metadata, NshRepr};
+use weft_wire::sctp::SctpView;
 use weft_wire::vlan::VlanTci;
 use weft_wire::{EtherType, IpProto, Mac};
 
@@ -21,22 +25,45 @@ const PAYLOAD: usize = 40;
 
 /// The frame that `text` describes, checksums right.
 pub(crate) fn frame(text: &str) -> Result<Vec<u8>, String> {
-    let (mut rest, mut len, mut labels) = (Vec::new(), PAYLOAD, Vec::new());
+    let mut rest = Vec::new();
+    let mut more = More { payload: payload(PAYLOAD), labels: Vec::new(), vtag: 1, part: None };
     for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         match word.split_once('=') {
-            Some(("len", n)) => len = n.parse().map_err(|_| format!("{word}: not a number"))?,
+            Some(("len", n)) => {
+                more.payload = payload(n.parse().map_err(|_| format!("{word}: not a number"))?)
+            }
+            Some(("payload", hex)) => more.payload = crate::control::unhex(hex)?,
+            Some(("vtag", n)) => more.vtag = n.parse().map_err(|_| format!("{word}: not a number"))?,
+            Some(("part", at)) => {
+                let offset = at.trim_end_matches('.').parse().map_err(|_| format!("{word}: not a number"))?;
+                more.part = Some((offset, !at.ends_with('.')));
+            }
             Some(("mpls", l)) => {
                 let label = |l: &str| l.parse::<u32>().map_err(|_| format!("{word}: not labels"));
-                labels = l.split('/').map(label).collect::<Result<_, _>>()?;
+                more.labels = l.split('/').map(label).collect::<Result<_, _>>()?;
             }
             _ => rest.push(word),
         }
     }
     let m = parse_match(&rest.join(","), &Syntax::default()).map_err(|e| format!("{text}: {e}"))?;
-    build(&m, len, &labels).map_err(|e| format!("{text}: {e}"))
+    build(&m, &more).map_err(|e| format!("{text}: {e}"))
 }
 
-fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
+/// What no field says.
+struct More {
+    payload: Vec<u8>,
+    labels: Vec<u32>,
+    vtag: u32,
+    /// Offset of a fragment, and whether more come behind it.
+    part: Option<(usize, bool)>,
+}
+
+fn payload(n: usize) -> Vec<u8> {
+    (0..n).map(|i| i as u8).collect()
+}
+
+fn build(m: &Match, more: &More) -> Result<Vec<u8>, String> {
+    let (payload, labels) = (&more.payload, &more.labels);
     let p = &m.key.packet;
     let or = |mac: Mac, default: [u8; 6]| if mac == Mac::ZERO { Mac(default) } else { mac };
     let (src, dst) = (or(p.eth_src, [2, 0, 0, 0, 0, 1]), or(p.eth_dst, [2, 0, 0, 0, 0, 2]));
@@ -48,7 +75,6 @@ fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
     for label in labels {
         frame = frame.mpls(*label);
     }
-    let payload = |n: usize| (0..n).map(|i| i as u8).collect::<Vec<u8>>();
     let frame = match EtherType(p.eth_type) {
         EtherType::ARP => {
             let repr = ArpRepr {
@@ -63,11 +89,11 @@ fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
         EtherType::IPV4 => {
             let first = |ip: u32, default: u32| if ip == 0 { default } else { ip };
             // More fragments, and an offset of 64 bytes (RFC 791 §3.1).
-            let more = if p.ip_frag & FRAG_ANY != 0 { 0x2000 } else { 0 };
-            let frag = Ipv4Frag(more | if p.ip_frag & FRAG_LATER != 0 { 8 } else { 0 });
+            let flags = if p.ip_frag & FRAG_ANY != 0 { 0x2000 } else { 0 };
+            let frag = Ipv4Frag(flags | if p.ip_frag & FRAG_LATER != 0 { 8 } else { 0 });
             let ip = frame.ipv4(first(p.ipv4_src, 0x0a00_0001), first(p.ipv4_dst, 0x0a00_0002));
             let ip = ip.frag(frag).tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl });
-            transport(ip, m, false, payload(len))
+            transport(ip, m, false, more)
         }
         EtherType::IPV6 => {
             let first = |ip: [u8; 16], last: u8| match ip {
@@ -79,14 +105,15 @@ fn build(m: &Match, len: usize, labels: &[u32]) -> Result<Vec<u8>, String> {
                 ip.tos(p.ip_tos).ttl(if p.ip_ttl == 0 { 64 } else { p.ip_ttl }).flow_label(p.ipv6_label);
             if p.ip_frag & FRAG_ANY != 0 {
                 let offset = if p.ip_frag & FRAG_LATER != 0 { 64 } else { 0 };
-                ip = ip.fragment(offset, true, 7);
+                let (offset, others) = more.part.unwrap_or((offset, true));
+                ip = ip.fragment(offset, others, 7);
             }
-            transport(ip, m, true, payload(len))
+            transport(ip, m, true, more)
         }
-        EtherType::NSH => frame.ether_type(EtherType::NSH).payload(service(m, &payload(len))?),
-        EtherType(0) if labels.is_empty() => frame.ether_type(EtherType(0x88b6)).payload(payload(len)),
-        EtherType(0) => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000).payload(payload(len)),
-        other => frame.ether_type(other).payload(payload(len)),
+        EtherType::NSH => frame.ether_type(EtherType::NSH).payload(service(m, payload)?),
+        EtherType(0) if labels.is_empty() => frame.ether_type(EtherType(0x88b6)).payload(payload.clone()),
+        EtherType(0) => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000).payload(payload.clone()),
+        other => frame.ether_type(other).payload(payload.clone()),
     };
     frame.try_build().map_err(|e| e.to_string())
 }
@@ -114,7 +141,8 @@ fn service(m: &Match, payload: &[u8]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
+fn transport(ip: Frame, m: &Match, v6: bool, more: &More) -> Frame {
+    let payload = more.payload.clone();
     let p = &m.key.packet;
     let port = |n: u16, default: u16| if n == 0 { default } else { n };
     let (src, dst) = (port(p.tp_src, 1000), port(p.tp_dst, 2000));
@@ -128,7 +156,7 @@ fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
             ip.tcp(src, dst).flags(flags).payload(payload)
         }
         IpProto::UDP => ip.udp(src, dst).payload(payload),
-        IpProto::SCTP => ip.sctp(src, dst).payload(payload),
+        IpProto::SCTP => ip.sctp_tagged(src, dst, more.vtag).payload(payload),
         IpProto::ICMP if !v6 => {
             let ty = if m.mask.0.packet.tp_src == 0 { 8 } else { p.tp_src as u8 };
             let message = Icmpv4Message::Other { ty, code: p.tp_dst as u8, rest: [0, 7, 0, 1] };
@@ -153,6 +181,8 @@ fn transport(ip: Frame, m: &Match, v6: bool, payload: Vec<u8>) -> Frame {
             let message = Icmpv6Message::Other { ty, code: p.tp_dst as u8, rest: [0, 7, 0, 1] };
             ip.icmpv6(message).payload(payload)
         }
+        // What a fragment header says follows by itself.
+        IpProto(253) if v6 && p.ip_frag != 0 => ip.payload(payload),
         IpProto(0) => ip.proto(IpProto(253)).payload(payload),
         other => ip.proto(other).payload(payload),
     }
@@ -177,5 +207,22 @@ pub(crate) fn fits(frame: &[u8], text: &str) -> Result<bool, String> {
     let m = parse_match(&rest.join(","), &Syntax::default()).map_err(|e| format!("{text}: {e}"))?;
     let mut key = FlowKey::default();
     let _: Layout = extract_packet(frame, 0, &mut key.packet).map_err(|e| format!("malformed frame: {e}"))?;
-    Ok(m.mask.matches(&key, &m.key))
+    Ok(m.mask.matches(&key, &m.key) && sums_right(frame, &key))
+}
+
+/// Whether the transport checksum is right; of a fragment, and of what has none, there is nothing to say.
+fn sums_right(frame: &[u8], key: &FlowKey) -> bool {
+    let Ok(found) = Located::parse(frame) else { return true };
+    match found.proto {
+        _ if key.packet.ip_frag != 0 || found.transport.is_empty() => true,
+        IpProto::SCTP => SctpView::parse(found.transport).is_ok_and(|packet| packet.checksum_ok()),
+        IpProto::TCP | IpProto::ICMPV6 => {
+            (found.pseudo_sum(found.transport.len()) + Sum::of(found.transport)).is_valid()
+        }
+        IpProto::ICMP => Sum::of(found.transport).is_valid(),
+        IpProto::UDP if found.transport.get(6..8) != Some(&[0, 0]) => {
+            (found.pseudo_sum(found.transport.len()) + Sum::of(found.transport)).is_valid()
+        }
+        _ => true,
+    }
 }

@@ -3,6 +3,7 @@
 //! What few connections have, a translation, a label, a helper, stands in a box of its own.
 
 use crate::key::{End, Key, mapped, state};
+use crate::sctp::{Sctp, SctpState};
 use crate::sequence::Shift;
 use crate::tcp::{Tcp, TcpState};
 
@@ -10,6 +11,7 @@ use crate::tcp::{Tcp, TcpState};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Proto {
     Tcp(Tcp),
+    Sctp(Sctp),
     Icmp {
         answered: bool,
     },
@@ -25,6 +27,7 @@ impl Proto {
     pub(crate) fn is_assured(&self) -> bool {
         match self {
             Proto::Tcp(tcp) => tcp.peers.iter().all(|peer| peer.state == TcpState::Established),
+            Proto::Sctp(sctp) => sctp.state == SctpState::Established,
             Proto::Icmp { answered } | Proto::Other { answered, .. } => *answered,
         }
     }
@@ -34,6 +37,8 @@ impl Proto {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) label: u128,
+    /// Of SCTP: verification tags of an association that is being begun in place of this one.
+    pub(crate) restart: [u32; 2],
     /// Packets of the replies, before they are translated back, if that is not the original direction reversed.
     reply: Option<Key>,
     pub(crate) helped: Option<Box<Helped>>,

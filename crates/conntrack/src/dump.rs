@@ -8,6 +8,7 @@ use weft_wire::IpProto;
 
 use crate::conn::{Conn, Proto};
 use crate::key::{Key, address, octets};
+use crate::sctp::SctpState;
 use crate::tcp::TcpState;
 
 /// Addresses and ports of one direction.
@@ -44,6 +45,8 @@ pub struct Entry {
     pub tcp: Option<(TcpState, TcpState)>,
     /// Window scales of the ends of a TCP connection, as far as they are known (RFC 7323 §2.2).
     pub scales: (Option<u8>, Option<u8>),
+    /// State of an SCTP association, and the tags of its packets and of the replies'.
+    pub sctp: Option<(SctpState, [u32; 2])>,
     /// Seconds until it ends if nothing comes.
     pub timeout: u64,
     /// Helper: 21 FTP, 69 TFTP, 0 none.
@@ -71,6 +74,10 @@ impl Entry {
             Proto::Tcp(tcp) => (tcp.peers[0].scale(), tcp.peers[1].scale()),
             _ => (None, None),
         };
+        let sctp = match &conn.proto {
+            Proto::Sctp(sctp) => Some((sctp.state, sctp.tags)),
+            _ => None,
+        };
         let orig = conn.orig();
         Entry {
             proto: orig.proto,
@@ -82,6 +89,7 @@ impl Entry {
             label: conn.label(),
             tcp,
             scales,
+            sctp,
             timeout: conn.expires.seconds_from(now_ms),
             helper: conn.helped().map_or(0, |h| h.alg),
             master: conn.master().map(tuple),
@@ -182,6 +190,10 @@ impl Entry {
                 state => state,
             };
             write!(f, ",protoinfo=(state={})", state.name())?;
+        }
+        if let Some((state, [orig, reply])) = self.sctp {
+            let name = state.name();
+            write!(f, ",protoinfo=(state={name},vtag_orig={orig},vtag_reply={reply})")?;
         }
         match self.helper {
             0 => {}

@@ -4,7 +4,7 @@
 //! what is known of its connection (the `ct` section of the flow key) and how its headers are to be changed
 //! ([`Edits`]); the caller changes them, because only it knows which checksums are left to a device.
 //!
-//! `key` names connections; `shard` keeps them, `wheel` tells when they end; `tcp` and `timeout` let them live and die; `nat` gives them addresses;
+//! `key` names connections; `shard` keeps them, `wheel` tells when they end; `tcp`, `sctp` and `timeout` let them live and die; `nat` gives them addresses;
 //! `related` and `helper` find packets and connections that belong to others; `reassembly` makes datagrams of
 //! fragments.
 //!
@@ -21,6 +21,7 @@ mod nat;
 mod ports;
 mod reassembly;
 mod related;
+mod sctp;
 mod sequence;
 mod shard;
 mod tcp;
@@ -31,6 +32,7 @@ mod wheel;
 pub use dump::{Detailed, Entry, EntryTuple, Filter, ProtocolStats};
 pub use key::{Key, state};
 pub use reassembly::{FragmentCounts, FragmentList, FragmentRules, FragmentStatus, Reassembled, Reassembly};
+pub use sctp::SctpState;
 pub use tcp::TcpState;
 pub use timeout::{TimeoutPolicy, UnknownTimeout};
 pub use tracker::{Conntrack, CtOutcome, CtPacket, Edits, Limits, Patch, Splice};

@@ -110,6 +110,10 @@ const SCALE_KNOWN: u8 = 0x80;
 /// The connection was picked up in its midst: the scale may be anything.
 const SCALE_UNKNOWN: u8 = 0x40;
 const SCALE: u8 = 0x0f;
+/// How often in a row the end sent what it had sent before, without a word from the other end; at most 3, in steps of
+/// `RESENT_ONCE`.
+const RESENT: u8 = 0x30;
+const RESENT_ONCE: u8 = 0x10;
 /// Most bytes that an acknowledgment may be off, before scaling.
 const MAX_ACK_WINDOW: i32 = 0xffff + 1500;
 
@@ -137,6 +141,19 @@ impl Peer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tcp {
     pub(crate) peers: [Peer; 2],
+}
+
+impl Tcp {
+    /// Whether an end has sent something again as often as it may: the other end may be gone.
+    pub(crate) fn is_resent(&self) -> bool {
+        self.peers.iter().any(|peer| peer.scale & RESENT == RESENT)
+    }
+
+    /// Whether it was picked up in its midst, and the other end was not heard.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        let states = self.peers.map(|peer| peer.state);
+        self.peers[0].scale & SCALE_UNKNOWN != 0 && states == [TcpState::SynSent, TcpState::Closed]
+    }
 }
 
 /// What a segment is to its connection.
@@ -260,7 +277,9 @@ impl Tcp {
             && skew >= -MAX_ACK_WINDOW
             && skew <= MAX_ACK_WINDOW << src_scale
             && exact_reset;
+        let resent = consumed > 0 && ge(src.low, end) && s.flags & (TcpFlags::SYN | TcpFlags::RST) == 0;
         if fits || !check {
+            count_resent(src, dst, resent);
             advance(src, dst, end, ack, clamp(window), window << src_scale, s.flags);
             return Fit::Valid;
         }
@@ -303,6 +322,16 @@ fn scales(src: &Peer, dst: &Peer, syn: bool) -> (u8, u8) {
         (14, 14)
     } else {
         (0, 0)
+    }
+}
+
+/// Notes that an end sent something again, or did not; and that the other end was the one that waits.
+fn count_resent(src: &mut Peer, dst: &mut Peer, resent: bool) {
+    dst.scale &= !RESENT;
+    if !resent {
+        src.scale &= !RESENT;
+    } else if src.scale & RESENT != RESENT {
+        src.scale += RESENT_ONCE;
     }
 }
 

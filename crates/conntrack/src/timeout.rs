@@ -28,8 +28,8 @@ const NAMES: [&str; 16] = [
     "icmp_reply",
 ];
 
-/// What Open vSwitch's user-space tracker takes without a policy.
-const DEFAULTS: [u32; NAMES.len()] = [30, 30, 86_400, 900, 900, 45, 30, 30, 30, 30, 30, 60, 60, 30, 60, 30];
+/// What Open vSwitch's user-space tracker takes without a policy; it has no `tcp_retransmit`, Linux has this one.
+const DEFAULTS: [u32; NAMES.len()] = [30, 30, 86_400, 900, 900, 45, 30, 30, 30, 300, 30, 60, 60, 30, 60, 30];
 
 /// Where a timeout of TCP stands; the compiler finds it.
 const fn index(name: &str) -> usize {
@@ -85,10 +85,13 @@ impl TimeoutPolicy {
     /// Milliseconds that a connection in this state may be silent.
     pub(crate) fn lifetime_ms(&self, proto: &Proto) -> u64 {
         let at = match proto {
+            Proto::Sctp(sctp) => return u64::from(sctp.state.seconds()) * 1000,
             Proto::Tcp(tcp) => {
                 let [a, b] = tcp.peers.map(|p| p.state);
                 let (early, late) = (a.min(b), a.max(b));
-                match (early, late) {
+                let at = match (early, late) {
+                    _ if tcp.is_unacknowledged() => const { index("tcp_unack") },
+                    (TcpState::SynSent, TcpState::SynSent) => const { index("tcp_syn_sent2") },
                     (_, TcpState::TimeWait) => const { index("tcp_close") },
                     (TcpState::FinWait2, _) => const { index("tcp_time_wait") },
                     (TcpState::Closing, _) => const { index("tcp_last_ack") },
@@ -97,7 +100,9 @@ impl TimeoutPolicy {
                     (_, TcpState::FinWait2) => const { index("tcp_close_wait") },
                     (_, TcpState::Closing) => const { index("tcp_fin_wait") },
                     _ => const { index("tcp_established") },
-                }
+                };
+                let least = if tcp.is_resent() { const { index("tcp_retransmit") } } else { at };
+                if self.seconds[least] < self.seconds[at] { least } else { at }
             }
             Proto::Icmp { answered: false } => 14,
             Proto::Icmp { answered: true } => 15,
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(tcp(Established, FinWait2), 900);
         for (a, b, name) in [
             (SynSent, Closed, "tcp_syn_sent"),
+            (SynSent, SynSent, "tcp_syn_sent2"),
             (Established, SynSent, "tcp_syn_recv"),
             (Closing, Established, "tcp_fin_wait"),
             (FinWait2, Established, "tcp_close_wait"),

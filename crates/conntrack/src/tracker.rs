@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use weft_flow::{CtKey, CtSpec, DropReason, Layout, PacketKey, SetField};
 use weft_wire::checksum::Sum;
 use weft_wire::locate::{Ip, Located};
+use weft_wire::sctp::SctpView;
 use weft_wire::{EtherType, IpProto};
 
 use crate::conn::{Conn, Proto, Tick};
@@ -19,6 +20,7 @@ use crate::key::{Key, NoKey, state};
 use crate::ports::Pools;
 use crate::reassembly::{Reassembled, Reassembly};
 use crate::related::{Quoted, quoted};
+use crate::sctp::{Sctp, SctpPacket};
 use crate::shard::{Found, SHARDS, Shard, shard_of};
 use crate::tcp::{Fit, Segment, Tcp};
 
@@ -110,6 +112,8 @@ struct Seen<'a> {
     key: Key,
     /// TCP.
     segment: Option<Segment>,
+    /// SCTP.
+    sctp: Option<SctpPacket<'a>>,
     /// ICMP identifier stands at this offset of the frame.
     icmp_id_at: Option<usize>,
 }
@@ -191,13 +195,15 @@ impl Conntrack {
         let has_l4 = packet.layout.payload != 0;
         match Key::of(p, icmp_id, zone) {
             Ok(key) => {
-                let mut seen = Seen { packet, key, segment: None, icmp_id_at: None };
-                let is_tcp = IpProto(key.proto) == IpProto::TCP;
+                let mut seen = Seen { packet, key, segment: None, sctp: None, icmp_id_at: None };
                 if (key.has_ports() || key.is_icmp()) && !has_l4 || !self.checksum_good(packet, key.proto) {
                     return Err(None);
                 }
-                if is_tcp {
-                    seen.segment = Some(Segment::parse(frame.get(l4..).unwrap_or(&[])).ok_or(None)?);
+                let transport = frame.get(l4..).unwrap_or(&[]);
+                match IpProto(key.proto) {
+                    IpProto::TCP => seen.segment = Some(Segment::parse(transport).ok_or(None)?),
+                    IpProto::SCTP => seen.sctp = Some(SctpPacket::parse(transport).ok_or(None)?),
+                    _ => {}
                 }
                 seen.icmp_id_at = key.is_icmp().then_some(l4 + 4);
                 Ok(seen)
@@ -225,7 +231,10 @@ impl Conntrack {
             _ if packet.checksums_good => return true,
             IpProto::UDP if found.transport.get(6..8) == Some(&[0, 0]) => return true,
             IpProto::ICMP if v4 => Sum::ZERO,
-            // What a UDP-Lite checksum covers, the datagram says itself; that of SCTP is not a sum.
+            IpProto::SCTP => {
+                return SctpView::parse(found.transport).is_ok_and(|packet| packet.checksum_ok());
+            }
+            // What a UDP-Lite checksum covers, the datagram says itself.
             IpProto::TCP | IpProto::UDP => found.pseudo_sum(found.transport.len()),
             IpProto::ICMPV6 if !v4 => found.pseudo_sum(found.transport.len()),
             _ => return true,
@@ -451,6 +460,15 @@ fn update(conn: &mut Conn, reply: bool, seen: &Seen<'_>, check: bool) -> (Fit, b
             let fit = tcp.update(&segment, reply, check);
             (fit, fit == Fit::Valid)
         }
+        Proto::Sctp(sctp) => {
+            let before = conn.extra.as_ref().map_or([0; 2], |e| e.restart);
+            let mut restart = before;
+            let fit = seen.sctp.map_or(Fit::Invalid, |packet| sctp.update(&mut restart, &packet, reply));
+            if restart != before {
+                conn.extra.get_or_insert_default().restart = restart;
+            }
+            (fit, sctp.answered)
+        }
         Proto::Icmp { answered } => {
             *answered |= reply;
             (Fit::Valid, *answered)
@@ -467,6 +485,9 @@ fn update(conn: &mut Conn, reply: bool, seen: &Seen<'_>, check: bool) -> (Fit, b
 fn begins(seen: &Seen<'_>) -> Option<Proto> {
     if let Some(segment) = &seen.segment {
         return Tcp::begin(segment).map(Proto::Tcp);
+    }
+    if let Some(packet) = &seen.sctp {
+        return Sctp::begin(packet).map(Proto::Sctp);
     }
     if seen.key.is_icmp() {
         let query = crate::key::icmp_kind(seen.key.v6, seen.packet.key.tp_src) == crate::key::IcmpKind::Query;

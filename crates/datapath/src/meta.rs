@@ -10,10 +10,9 @@ use weft_flow::{
 /// What a frame carries along. Sections count only if `extras` says so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meta {
-    /// Priority that chooses a queue; 0: the default. Lanes share a port's socket, and frames of many priorities leave
-    /// in one call, so the kernel does not hear of it: the frame only keeps it from pass to pass.
+    /// Priority that chooses a queue; 0: the default. A device's queueing discipline hears of it, a TAP's does not.
     pub(crate) priority: u32,
-    /// Packet mark, kept in the same way.
+    /// Packet mark, in the same way.
     pub(crate) mark: u32,
     /// If it was put together from fragments: the length of the longest, from the IP header on. Else 0.
     pub(crate) mru: u16,

@@ -180,11 +180,14 @@ fn set_port(packet: &mut Packet, offset: usize, port: u16) -> Result {
             replace_summed(packet, l4 + offset, &port.to_be_bytes())
         }
         IpProto::SCTP => {
-            put(packet, l4 + offset, &port.to_be_bytes())?;
             let end = packet.layout.end as usize;
-            let chunk = packet.data_mut().get_mut(l4..end).ok_or(NotThere)?;
-            sctp::fill_checksum(chunk).map_err(|_| NotThere)?;
-            // What was left to a device is done now.
+            let partial = matches!(packet.offload.csum, Csum::Partial { .. });
+            let whole = packet.data_mut().get_mut(l4..end).ok_or(NotThere)?;
+            let view = sctp::SctpView::parse(whole).map_err(|_| NotThere)?;
+            // What was left to a device is done now; what was wrong stays so, and is found out by the receiver.
+            let error = if partial { 0 } else { view.checksum_error() };
+            whole[offset..offset + 2].copy_from_slice(&port.to_be_bytes());
+            sctp::refill_checksum(whole, error).map_err(|_| NotThere)?;
             packet.offload.csum = Csum::None;
             Ok(())
         }

@@ -134,6 +134,21 @@ fn wrong_flows_are_refused() {
     }
 }
 
+#[test]
+fn a_tag_is_set_where_there_is_one() {
+    for text in [
+        "actions=push_vlan:0x8100,set_vlan_vid:5",
+        "dl_vlan_pcp=5,actions=set_vlan_pcp:2",
+        "actions=mod_vlan_pcp:1,set_vlan_vid:5",
+        "actions=mod_vlan_vid:5",
+    ] {
+        assert!(parse_flow(text, &Syntax::default()).is_ok(), "{text}");
+    }
+    // OpenFlow 1.0 pushes one.
+    let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
+    assert!(parse_flow("actions=set_vlan_vid:5", &old).is_ok());
+}
+
 /// OpenFlow's name for an error.
 fn code(error: ActionError) -> &'static str {
     match error {

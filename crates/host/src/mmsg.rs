@@ -103,6 +103,13 @@ impl<const N: usize> Headers<N> {
         hdr.msg_controllen = len as _;
     }
 
+    /// Prepares ancillary data of outgoing message `i`, which `build` fills in and returns the length of. It stays for
+    /// messages after.
+    pub(crate) fn attach(&mut self, i: usize, build: impl FnOnce(&mut [u8]) -> usize) {
+        let len = build(&mut self.controls[i].0);
+        self.hdrs[i].msg_hdr.msg_controllen = len as _;
+    }
+
     /// Sends up to `bufs.len()` messages without waiting. Returns how many went; an error only if the first failed.
     pub(crate) fn send<B: AsRef<[u8]>>(&mut self, fd: BorrowedFd<'_>, bufs: &[B]) -> io::Result<usize> {
         let n = bufs.len().min(self.len());

@@ -221,6 +221,27 @@ impl PacketSocket {
     pub fn send<B: AsRef<[u8]>>(&self, tx: &mut PacketTx, bufs: &[B]) -> io::Result<usize> {
         tx.0.send(self.fd.as_fd(), bufs)
     }
+
+    /// As [`PacketSocket::send`], with a mark for each frame: those that `marks` has none for go as there.
+    pub fn send_marked<B: AsRef<[u8]>>(
+        &self,
+        tx: &mut PacketTx,
+        bufs: &[B],
+        marks: &[FrameMark],
+    ) -> io::Result<usize> {
+        let most = tx.0.len();
+        let marked =
+            || marks.iter().enumerate().take(most).filter(|(_, mark)| **mark != FrameMark::default());
+        for (i, mark) in marked() {
+            tx.0.attach(i, |control| {
+                let end = cmsg::push(control, 0, libc::SOL_SOCKET, libc::SO_PRIORITY, mark.priority);
+                cmsg::push(control, end, libc::SOL_SOCKET, libc::SO_MARK, mark.mark)
+            });
+        }
+        let sent = tx.0.send(self.fd.as_fd(), bufs);
+        marked().for_each(|(i, _)| tx.0.attach(i, |_| 0));
+        sent
+    }
 }
 
 impl AsFd for PacketSocket {
@@ -258,8 +279,19 @@ impl PacketRx {
     }
 }
 
+/// What the host's network stack is told of a frame that is sent, by which queueing disciplines and filters choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameMark {
+    /// `skb->priority`; 0: the default.
+    pub priority: u32,
+    /// `skb->mark`; 0: none.
+    pub mark: u32,
+}
+
+const TX_CONTROL: usize = 2 * cmsg::space(size_of::<u32>());
+
 /// A thread's header arrays for sending; serves any number of sockets in turn.
-pub struct PacketTx(Headers<0>);
+pub struct PacketTx(Headers<TX_CONTROL>);
 
 impl PacketTx {
     /// Arrays for batches of up to `size` frames.

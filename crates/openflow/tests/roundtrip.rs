@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn matches_read_back_in_both_forms_of_1_0(m in values::matching(Version::V10)) {
+    fn matches_read_back_in_both_forms_of_1_0(m in values::matching()) {
         let message = Message::FlowMod(Box::new(FlowMod { matching: m, priority: 5, ..FlowMod::default() }));
         for flow_format in [FlowFormat::OpenFlow10, FlowFormat::Nxm] {
             prop_assert_eq!(&back(&Codec { flow_format, ..codec(Version::V10) }, &message), &message);

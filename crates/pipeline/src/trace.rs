@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use weft_flow::text::{Syntax, format_action, format_dp_actions, format_key, format_match, format_megaflow};
-use weft_flow::{Action, Ct, CtZone, DpPort, FlowKey, Nat, Verdict};
+use weft_flow::{Action, Ct, CtZone, DpPort, FlowKey, Nat, OfPort, Verdict};
 
 use crate::frozen::Frozen;
+use crate::snapshot::Bridge;
 use crate::table::{FlowMod, Rule};
 
 /// What a step is about.
@@ -39,6 +40,9 @@ pub struct Step {
     pub kind: StepKind,
     /// One line for people.
     pub text: String,
+    /// The same with ports by name, where that differs: what `{:#}` shows.
+    #[serde(skip)]
+    pub named: Option<String>,
     /// What followed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -57,9 +61,9 @@ pub struct Trace {
     pub megaflow: String,
     /// Datapath actions.
     pub actions: String,
-    /// The same with ports by name: what `{:#}` shows.
+    /// Flow, final flow, megaflow and actions with ports by name: what `{:#}` shows.
     #[serde(skip)]
-    pub named_actions: String,
+    pub(crate) named: Box<Named>,
     /// Why the packet goes nowhere, if it does ([`weft_flow::DropReason::name`]).
     pub drop: Option<&'static str>,
     /// Whose doing that is: a rule by table and cookie, or a port.
@@ -73,6 +77,15 @@ pub struct Trace {
     pub(crate) pending: Vec<Pending>,
 }
 
+/// Parts of a trace with ports by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    flow: String,
+    final_flow: Option<String>,
+    megaflow: String,
+    actions: String,
+}
+
 /// The record of a walk that was resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResumedTrace {
@@ -84,12 +97,18 @@ pub struct ResumedTrace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Flow: {}", self.flow)?;
+        let (flow, last, megaflow, actions) = if f.alternate() {
+            let named = &*self.named;
+            (&named.flow, &named.final_flow, &named.megaflow, &named.actions)
+        } else {
+            (&self.flow, &self.final_flow, &self.megaflow, &self.actions)
+        };
+        writeln!(f, "Flow: {flow}")?;
         print(f, &self.steps, 0)?;
         writeln!(f)?;
-        writeln!(f, "Final flow: {}", self.final_flow.as_deref().unwrap_or("unchanged"))?;
-        writeln!(f, "Megaflow: {}", self.megaflow)?;
-        write!(f, "Datapath actions: {}", if f.alternate() { &self.named_actions } else { &self.actions })?;
+        writeln!(f, "Final flow: {}", last.as_deref().unwrap_or("unchanged"))?;
+        writeln!(f, "Megaflow: {megaflow}")?;
+        write!(f, "Datapath actions: {actions}")?;
         if let Some(reason) = self.drop {
             write!(f, "\nDrop reason: {reason}")?;
         }
@@ -111,7 +130,8 @@ fn print(f: &mut fmt::Formatter<'_>, steps: &[Step], level: usize) -> fmt::Resul
     for (n, step) in steps.iter().enumerate() {
         let opens = matches!(step.kind, StepKind::Bridge | StepKind::Table | StepKind::Thaw);
         let more = usize::from(n + 1 < steps.len() || !opens);
-        let (column, text) = ((level + more) * 4, &step.text);
+        let (column, text) =
+            ((level + more) * 4, step.named.as_ref().filter(|_| f.alternate()).unwrap_or(&step.text));
         match step.kind {
             StepKind::Bridge => {
                 writeln!(f, "\n{:column$}{text}\n{:column$}{}", "", "", "-".repeat(text.len()))?
@@ -165,7 +185,17 @@ impl Recorder {
 
     /// Opens a step beneath the one that is open.
     pub(crate) fn enter(&mut self, kind: StepKind, text: String) {
-        self.open.push(Step { kind, text, steps: Vec::new() });
+        self.open.push(Step { kind, text, named: None, steps: Vec::new() });
+    }
+
+    /// Opens a step whose text may name ports of a bridge.
+    pub(crate) fn enter_on(&mut self, bridge: &Bridge, kind: StepKind, text: impl Fn(&Syntax<'_>) -> String) {
+        let name = |port: OfPort| port_name(bridge, port);
+        let named = text(&Syntax { port_name: &name, ..Syntax::default() });
+        self.enter(kind, text(&Syntax::default()));
+        if let Some(step) = self.open.last_mut() {
+            step.named = Some(named).filter(|named| *named != step.text);
+        }
     }
 
     /// Closes the step that was opened last.
@@ -180,21 +210,30 @@ impl Recorder {
         key: &FlowKey,
         last: &FlowKey,
         verdict: &Verdict,
-        port_name: &dyn Fn(DpPort) -> Option<String>,
+        of_name: &dyn Fn(OfPort) -> Option<String>,
+        dp_name: &dyn Fn(DpPort) -> Option<String>,
     ) -> Trace {
         while !self.open.is_empty() {
             self.leave();
         }
-        let syntax = Syntax::default();
-        let flow = format_key(key, &syntax);
-        let last = format_key(last, &syntax);
+        let told = |syntax: &Syntax<'_>, dp_name: &dyn Fn(DpPort) -> Option<String>| {
+            let (flow, last) = (format_key(key, syntax), format_key(last, syntax));
+            Named {
+                final_flow: (last != flow).then_some(last),
+                flow,
+                megaflow: format_megaflow(key, &verdict.mask, syntax),
+                actions: format_dp_actions(&verdict.actions, &key.packet, dp_name),
+            }
+        };
+        let plain = told(&Syntax::default(), &|_| None);
+        let named = told(&Syntax { port_name: of_name, ..Syntax::default() }, dp_name);
         Trace {
-            final_flow: (last != flow).then_some(last),
-            flow,
+            flow: plain.flow,
+            final_flow: plain.final_flow,
             steps: self.done,
-            megaflow: format_megaflow(key, &verdict.mask, &syntax),
-            actions: format_dp_actions(&verdict.actions, &key.packet, &|_| None),
-            named_actions: format_dp_actions(&verdict.actions, &key.packet, port_name),
+            megaflow: plain.megaflow,
+            actions: plain.actions,
+            named: Box::new(named),
             drop: verdict.drop.map(|d| d.name()),
             drop_at: self.drop_at.filter(|_| verdict.drop.is_some()),
             resumed: Vec::new(),
@@ -203,24 +242,23 @@ impl Recorder {
     }
 }
 
-/// An action, as `ovs-ofctl` writes it.
-pub(crate) fn action_text(action: &Action) -> String {
-    format_action(action, &Syntax::default())
+/// Name of a port of a bridge, if it has one.
+pub(crate) fn port_name(bridge: &Bridge, port: OfPort) -> Option<String> {
+    bridge.port(port).map(|port| port.name.clone())
 }
 
 /// A rule's match, priority and cookie.
-pub(crate) fn rule_text(rule: &Rule) -> String {
-    let text = format_match(&rule.matching.expand(), &Syntax::default());
+pub(crate) fn rule_text(rule: &Rule, syntax: &Syntax<'_>) -> String {
+    let text = format_match(&rule.matching.expand(), syntax);
     let text = if text.is_empty() { text } else { format!("{text}, ") };
     let cookie = if rule.cookie == 0 { String::new() } else { format!(", cookie {:#x}", rule.cookie) };
     format!("{text}priority {}{cookie}", rule.priority)
 }
 
 /// A rule that a packet teaches.
-pub(crate) fn learned_text(rule: &FlowMod) -> String {
-    let syntax = Syntax::default();
+pub(crate) fn learned_text(rule: &FlowMod, syntax: &Syntax<'_>) -> String {
     let mut text = format!("table={}", rule.table);
-    let matching = format_match(&rule.matching, &syntax);
+    let matching = format_match(&rule.matching, syntax);
     if !matching.is_empty() {
         text += &format!(" {matching}");
     }
@@ -233,13 +271,13 @@ pub(crate) fn learned_text(rule: &FlowMod) -> String {
             text += &format!(" {name}={seconds}");
         }
     }
-    let actions: Vec<_> = rule.instructions.apply.iter().map(action_text).collect();
-    text + " actions=" + &if actions.is_empty() { "drop".to_owned() } else { actions.join(",") }
+    let actions = actions_text(rule.instructions.apply.iter(), syntax);
+    text + " actions=" + if actions.is_empty() { "drop" } else { &actions }
 }
 
 /// Actions, as `ovs-ofctl` writes them.
-pub(crate) fn actions_text<'a>(actions: impl Iterator<Item = &'a Action>) -> String {
-    actions.map(action_text).collect::<Vec<_>>().join(",")
+pub(crate) fn actions_text<'a>(actions: impl Iterator<Item = &'a Action>, syntax: &Syntax<'_>) -> String {
+    actions.map(|action| format_action(action, syntax)).collect::<Vec<_>>().join(",")
 }
 
 /// The translation of a `ct` action, as `ovs-ofctl` writes it.
@@ -253,6 +291,6 @@ pub(crate) fn nat_text(nat: &Nat) -> String {
         nat: Some(*nat),
         exec: Vec::new(),
     };
-    let text = action_text(&Action::Ct(Box::new(ct)));
+    let text = format_action(&Action::Ct(Box::new(ct)), &Syntax::default());
     text.strip_prefix("ct(").and_then(|t| t.strip_suffix(')')).unwrap_or(&text).to_owned()
 }

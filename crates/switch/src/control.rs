@@ -419,9 +419,11 @@ impl Control {
         if self.db.database().only_row("Open_vSwitch").is_none() {
             self.db.edit(now_ms(), |edit| edit.insert("Open_vSwitch", &[]).map(drop));
         }
-        let before = std::mem::take(&mut self.wanted.datapath.zones);
-        self.wanted = Wanted::read(self.db.database());
-        self.set_zone_timeouts(&before);
+        let before = std::mem::replace(&mut self.wanted, Wanted::read(self.db.database()));
+        for line in self.wanted.absent.difference(&before.absent) {
+            tracing::warn!(target: "bridge", "{line}");
+        }
+        self.set_zone_timeouts(&before.datapath.zones);
         self.world.restoring &= self.wanted.flow_restore_wait;
         self.tls.set(self.wanted.tls.clone());
         self.remotes.reconcile(&self.wanted, &mut self.streams);
@@ -475,6 +477,7 @@ impl Control {
             self.openflow.note_published();
         }
         self.openflow.tell_ports(&self.world);
+        self.openflow.configure_tables(&self.world, &self.pipeline, now_ms());
     }
 
     /// One transaction with everything the database does not know yet.

@@ -8,6 +8,8 @@ const WATCHED: &[(&str, &[&str])] = &[
     ("Datapath", &["ct_zones"]),
     ("CT_Zone", &["timeout_policy"]),
     ("CT_Timeout_Policy", &["timeouts"]),
+    ("Flow_Sample_Collector_Set", &["bridge", "ipfix"]),
+    ("Flow_Table", &["name", "flow_limit", "overflow_policy", "groups"]),
     (
         "Bridge",
         &[
@@ -19,6 +21,10 @@ const WATCHED: &[(&str, &[&str])] = &[
             "protocols",
             "other_config",
             "flood_vlans",
+            "flow_tables",
+            "netflow",
+            "sflow",
+            "ipfix",
         ],
     ),
     (

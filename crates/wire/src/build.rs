@@ -27,6 +27,7 @@ use crate::ipv6::Ipv6Repr;
 use crate::ipv6_ext::FragmentRepr;
 use crate::mpls::MplsEntry;
 use crate::ndp::NdpMessage;
+use crate::sctp::SctpRepr;
 use crate::tcp::{TcpFlags, TcpRepr};
 use crate::vlan::VlanTci;
 use crate::vxlan::{Gbp, VxlanRepr};
@@ -145,7 +146,12 @@ impl Frame {
 
     /// An SCTP common header with verification tag 1.
     pub fn sctp(self, src_port: u16, dst_port: u16) -> Self {
-        self.push(Layer::Sctp { src_port, dst_port })
+        self.sctp_tagged(src_port, dst_port, 1)
+    }
+
+    /// An SCTP common header with this verification tag.
+    pub fn sctp_tagged(self, src_port: u16, dst_port: u16, tag: u32) -> Self {
+        self.push(Layer::Sctp(SctpRepr { src_port, dst_port, tag }))
     }
 
     /// An ICMP message.

@@ -76,7 +76,13 @@ impl<'a> SctpView<'a> {
     /// True when the checksum is right.
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        checksum(self.head, self.payload) == self.checksum()
+        self.checksum_error() == 0
+    }
+
+    /// What the checksum differs by, XORed, from the right one; 0: it is right.
+    #[must_use]
+    pub fn checksum_error(&self) -> u32 {
+        checksum(self.head, self.payload) ^ self.checksum()
     }
 }
 
@@ -125,6 +131,20 @@ pub fn fill_checksum(packet: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// As [`fill_checksum`], but a packet whose checksum was wrong by `error` ([`SctpView::checksum_error`]) before it was
+/// changed does not become right by the change.
+///
+/// # Errors
+/// `Truncated` when the common header is not there.
+pub fn refill_checksum(packet: &mut [u8], error: u32) -> Result<()> {
+    fill_checksum(packet)?;
+    let (head, _) = packet.split_first_chunk_mut::<HEADER_LEN>().ok_or(Error::truncated(LAYER))?;
+    for (byte, wrong) in head[field::CHECKSUM..].iter_mut().zip(error.to_le_bytes()) {
+        *byte ^= wrong;
+    }
+    Ok(())
+}
+
 fn checksum(head: &[u8; HEADER_LEN], payload: &[u8]) -> u32 {
     let crc = crc32c(!0, &head[..field::CHECKSUM]);
     !crc32c(crc32c(crc, &[0; 4]), payload)
@@ -170,7 +190,12 @@ mod tests {
             prop_assert!(view.checksum_ok());
             prop_assert_eq!(SctpRepr::parse(&view), repr);
             buf[2] ^= 4;
-            prop_assert!(!SctpView::parse(&buf).unwrap().checksum_ok());
+            let error = SctpView::parse(&buf).unwrap().checksum_error();
+            prop_assert!(error != 0);
+            // Changed once more, it is as wrong as before.
+            buf[0] ^= 1;
+            refill_checksum(&mut buf, error).unwrap();
+            prop_assert_eq!(SctpView::parse(&buf).unwrap().checksum_error(), error);
         }
     }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
 use weft_host::ingress::IngressGuard;
 use weft_host::netlink::Netlink;
-use weft_host::packet::{PacketOptions, PacketRx, PacketSocket, PacketTx, VlanTag};
+use weft_host::packet::{FrameMark, PacketOptions, PacketRx, PacketSocket, PacketTx, VlanTag};
 use weft_wire::{ethernet, vlan};
 
 use super::{Received, Takes, frames};
@@ -86,9 +86,14 @@ impl Device {
         mut on_error: impl FnMut(&io::Error),
     ) {
         let frames = frames(pool, slots, self.socket.vnet_hdr_len());
+        let mut marks = marks(pool, slots);
         let mut at = 0;
         while at < slots.len() {
-            match self.socket.send(tx, &frames[at..]) {
+            let sent = match marks.get(at..).filter(|marks| !marks.is_empty()) {
+                Some(marks) => self.socket.send_marked(tx, &frames[at..], marks),
+                None => self.socket.send(tx, &frames[at..]),
+            };
+            match sent {
                 Ok(0) => break,
                 Ok(n) => {
                     slots[at..at + n].iter().for_each(|slot| on_sent(*slot));
@@ -98,6 +103,8 @@ impl Device {
                     slots[at..].iter().for_each(|_| on_error(&e));
                     break;
                 }
+                // Marks are not for everybody to set: the frames go without.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !marks.is_empty() => marks.clear(),
                 Err(e) => {
                     on_error(&e);
                     at += 1;
@@ -105,6 +112,18 @@ impl Device {
             }
         }
     }
+}
+
+/// What the host is to be told of each frame; nothing if there is nothing to tell of any.
+fn marks(pool: &Pool, slots: &[Slot]) -> SmallVec<[FrameMark; BATCH]> {
+    let of = |slot: &Slot| {
+        let meta = &pool.get(*slot).meta;
+        FrameMark { priority: meta.priority, mark: meta.mark }
+    };
+    if slots.iter().all(|slot| of(slot) == FrameMark::default()) {
+        return SmallVec::new();
+    }
+    slots.iter().map(of).collect()
 }
 
 /// Puts back a tag that the kernel keeps outside the frame.

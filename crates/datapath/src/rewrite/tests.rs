@@ -28,6 +28,7 @@ fn load(pool: &mut Pool, frame: &[u8]) -> PacketKey {
 enum Kind {
     Tcp,
     Udp,
+    Sctp,
     Icmp,
 }
 
@@ -49,6 +50,7 @@ fn build(
     let frame = match kind {
         Kind::Tcp => frame.tcp(ports.0, ports.1),
         Kind::Udp => frame.udp(ports.0, ports.1),
+        Kind::Sctp => frame.sctp_tagged(ports.0, ports.1, 77),
         Kind::Icmp if v6 => frame.icmpv6(Icmpv6Message::EchoRequest { id: 1, seq: 2 }),
         Kind::Icmp => frame.icmpv4(Icmpv4Message::EchoRequest { id: 1, seq: 2 }),
     };
@@ -61,7 +63,7 @@ proptest! {
     #[test]
     fn equals_what_is_built(
         v6: bool,
-        kind in prop_oneof![Just(Kind::Tcp), Just(Kind::Udp), Just(Kind::Icmp)],
+        kind in prop_oneof![Just(Kind::Tcp), Just(Kind::Udp), Just(Kind::Sctp), Just(Kind::Icmp)],
         tags in 0usize..3,
         partial: bool,
         old in any::<((u8, u8), (u16, u16), (u8, u8))>(),
@@ -70,7 +72,7 @@ proptest! {
         let mut pool = Pool::new().unwrap();
         let mut frame = build(v6, kind, tags, old.0, old.1, old.2);
         let wanted = build(v6, kind, tags, new.0, new.1, new.2);
-        let partial = partial && !matches!(kind, Kind::Icmp);
+        let partial = partial && !matches!(kind, Kind::Icmp | Kind::Sctp);
         let csum = if partial { vnet::make_partial(&mut frame).unwrap() } else { Csum::None };
         load(&mut pool, &frame);
         let packet = pool.get_mut(SLOT);
@@ -257,4 +259,29 @@ fn sctp_left_to_a_device_is_completed_by_its_own_sum() {
     packet.offload.csum = Csum::Partial { start: 34, offset: 8 };
     packet.complete_checksum().unwrap();
     assert_eq!((packet.data(), packet.offload.csum), (&whole[..], Csum::None));
+}
+
+#[test]
+fn an_sctp_checksum_that_was_wrong_stays_wrong() {
+    let good = build(false, Kind::Sctp, 0, (1, 2), (1000, 2000), (0, 64));
+    let wanted = build(false, Kind::Sctp, 0, (1, 2), (7, 2000), (0, 64));
+    let l4 = 34;
+    let set = |frame: &[u8], csum: Csum| {
+        let mut pool = Pool::new().unwrap();
+        load(&mut pool, frame);
+        let packet = pool.get_mut(SLOT);
+        packet.offload = VnetHdr { csum, ..VnetHdr::default() };
+        set_field(packet, &SetField::TpSrc(7)).unwrap();
+        assert_eq!(packet.offload.csum, Csum::None);
+        packet.data().to_vec()
+    };
+    assert_eq!(set(&good, Csum::None), wanted);
+    let mut wrong = good.clone();
+    wrong[l4 + sctp::field::CHECKSUM] ^= 0x40;
+    let mut still = wanted.clone();
+    still[l4 + sctp::field::CHECKSUM] ^= 0x40;
+    assert_eq!(set(&wrong, Csum::None), still);
+    // One that was left to a device is computed.
+    let partial = Csum::Partial { start: l4 as u16, offset: sctp::field::CHECKSUM as u16 };
+    assert_eq!(set(&wrong, partial), wanted);
 }

@@ -2,7 +2,6 @@
 
 use weft_wire::EtherType;
 
-use super::Syntax;
 use super::controller::{parse_controller, parse_sample};
 use super::ct::parse_ct;
 use super::encap::{parse_decap, parse_encap};
@@ -12,6 +11,7 @@ use super::lex::{Pair, pairs};
 use super::links::{parse_bundle, parse_multipath};
 use super::subfield::{arrow, fits, parse_bit, parse_subfield, parse_writable, same_width};
 use super::value::{hex_bytes, int, number, number_of, parse_option, parse_value};
+use super::{Style, Syntax};
 use crate::{Action, ActionError, Field, Instructions, Match, OfPort, OptionValue, Prereq};
 
 /// Most actions within actions (`clone(clone(...))`).
@@ -54,7 +54,13 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
         last = Some(stage);
         match stage {
             Stage::Meter => out.meter = Some(int(pair.key, pair.text())?),
-            Stage::Apply => parser.action(pair, 0, &mut out.apply)?,
+            Stage::Apply => {
+                let changes_tag = matches!(pair.key, "set_vlan_vid" | "set_vlan_pcp");
+                if changes_tag && syntax.style != Style::OpenFlow10 && !is_tagged(m, &out.apply) {
+                    return Err(ParseError::Action(ActionError::Prerequisite(Field::VlanVid)));
+                }
+                parser.action(pair, 0, &mut out.apply)?;
+            }
             Stage::Clear => out.clear = true,
             Stage::Write => out.write = parser.list(pair.text(), 0)?,
             Stage::Metadata => {
@@ -65,6 +71,15 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
         }
     }
     Ok(out)
+}
+
+/// Whether packets that `m` matches have a VLAN tag after these actions.
+fn is_tagged(m: &Match, actions: &[Action]) -> bool {
+    actions.iter().fold(m.meets(Prereq::Vlan), |tagged, action| match action {
+        Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => true,
+        Action::PopVlan => false,
+        _ => tagged,
+    })
 }
 
 /// Instructions in the order of their execution.
@@ -221,6 +236,9 @@ impl Parser<'_> {
             "copy_ttl_in" => Action::CopyTtlIn,
             "mod_dl_src" => self.set(Field::EthSrc, text)?,
             "mod_dl_dst" => self.set(Field::EthDst, text)?,
+            "mod_nw_src" | "mod_nw_dst" if text.contains('/') => {
+                return Err(bad(key, text, "an address without a mask"));
+            }
             "mod_nw_src" => self.set(Field::IpSrc, text)?,
             "mod_nw_dst" => self.set(Field::IpDst, text)?,
             "mod_nw_tos" => match int::<u8>(key, text)? {

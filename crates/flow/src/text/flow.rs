@@ -147,7 +147,7 @@ fn option(flow: &mut FlowText, pair: &Pair<'_>, syntax: &Syntax<'_>) -> Result<b
         }
         "out_group" => flow.out_group = Some(int(pair.key, text)?),
         "duration" | "n_packets" | "n_bytes" | "idle_age" | "hard_age" => {
-            if pair.value.is_none() {
+            if pair.value.is_none_or(str::is_empty) {
                 return Err(bad(pair.key, text, "a number"));
             }
         }

@@ -33,6 +33,7 @@ pub use odp::{format_dp_flow, format_dp_flow_options, format_dp_flow_stats};
 pub use odp_action::format_dp_actions;
 pub use odp_action_parse::parse_dp_actions;
 pub use odp_parse::parse_dp_flow;
+pub use subfield::parse_subfield;
 
 use crate::{OfPort, TlvTable};
 

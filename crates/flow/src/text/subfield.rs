@@ -6,7 +6,7 @@ use crate::{ActionError, Field, Subfield};
 
 /// Reads `NAME`, `NAME[]`, `NAME[bit]` or `NAME[first..last]`, where the name is a field's own or one of its names in
 /// OXM and NXM.
-pub(super) fn parse_subfield(text: &str) -> Result<Subfield> {
+pub fn parse_subfield(text: &str) -> Result<Subfield> {
     let fail = |problem: String| Err(ParseError::BadSubfield { text: text.to_owned(), problem });
     let (name, range) = match text.split_once('[') {
         Some((name, range)) => (name, range.strip_suffix(']')),

@@ -93,6 +93,10 @@ pub(super) fn format_option(out: &mut String, option: &OptionValue) {
 /// Reads a number of at most `bits` bits.
 pub(super) fn number_of(field: &str, text: &str, bits: u16) -> Result<u128> {
     let n = number(text).ok_or_else(|| bad(field, text, "a number"))?;
+    let hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+    if bits > 64 && n > u64::MAX.into() && !hexadecimal {
+        return Err(bad(field, text, "a number of more than 64 bits in hexadecimal"));
+    }
     if bits < 128 && n >> bits != 0 {
         return Err(ParseError::TooLarge { field: field.to_owned(), text: text.to_owned(), bits });
     }

@@ -82,7 +82,7 @@ fn set_vlan(m: &mut Match, vid: u16) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// Appends the structure. What it cannot say is left out.
+/// Appends the structure, type and length included. What it cannot say is left out.
 pub(super) fn encode_match11(m: &Match, out: &mut Vec<u8>) {
     let (key, mask) = (&m.key.packet, &m.mask.0.packet);
     let mut wild = 0;

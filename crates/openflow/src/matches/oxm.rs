@@ -21,19 +21,8 @@ pub(crate) enum Dialect {
 /// `NXM_NX_COOKIE`: class 1, number 30, shared with the one-byte `NXM_NX_MPLS_TTL`; told apart by its length.
 const NXM_NX_COOKIE: (u16, u8, usize) = (1, 30, 8);
 
-/// Reads fields until the end of `bytes`. `cookie` takes value and mask of `NXM_NX_COOKIE` where it is allowed.
-/// Unknown fields are an error if `strict`, else skipped.
-pub(crate) fn decode_tlvs(
-    bytes: &[u8],
-    cookie: Option<&mut (u64, u64)>,
-    strict: bool,
-) -> Result<Match, ErrorCode> {
-    let (m, options) = decode_with_options(bytes, cookie, strict)?;
-    // Without room for them, they belong to no table.
-    if strict && !options.is_empty() { Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD) } else { Ok(m) }
-}
-
-/// As [`decode_tlvs`], with the tunnel options that are matched besides.
+/// Reads fields until the end of `bytes`, and the tunnel options that are matched besides. `cookie` takes value and
+/// mask of `NXM_NX_COOKIE` where it is allowed. Unknown fields are an error if `strict`, else skipped.
 pub(crate) fn decode_with_options(
     bytes: &[u8],
     cookie: Option<&mut (u64, u64)>,

@@ -254,7 +254,7 @@ impl FlowMod {
         if version >= Version::V14 {
             f.importance = importance;
         }
-        f.options = decode_match_into(version, &mut r, &mut f.matching)?;
+        f.options = decode_match_into(&mut r, &mut f.matching)?;
         f.instructions = decode_instructions(version, r.rest())?;
         if f.table.is_none() && !f.deletes() {
             return Err(ErrorCode::OFPFMFC_BAD_TABLE_ID.into());

@@ -71,7 +71,7 @@ impl FlowRemoved {
         if version == Version::V15 {
             (f.table_id, f.reason, f.priority) = (r.u8()?, r.u8()?, r.u16()?);
             (f.idle_timeout, f.hard_timeout, f.cookie) = (r.u16()?, r.u16()?, r.u64()?);
-            (f.matching, f.options) = decode_match_options(version, &mut r)?;
+            (f.matching, f.options) = decode_match_options(&mut r)?;
             let oxs = decode_oxs(&mut r)?;
             (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
             return Ok(f);
@@ -86,10 +86,10 @@ impl FlowRemoved {
         (f.packets, f.bytes) = (r.u64()?, r.u64()?);
         match version {
             Version::V10 => f.table_id = 0,
-            Version::V11 => (f.matching, f.options) = decode_match_options(version, &mut r)?,
+            Version::V11 => (f.matching, f.options) = decode_match_options(&mut r)?,
             _ => {
                 f.hard_timeout = hard_timeout;
-                (f.matching, f.options) = decode_match_options(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(&mut r)?;
             }
         }
         Ok(f)

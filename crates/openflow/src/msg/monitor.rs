@@ -9,8 +9,7 @@ use super::flow::{GROUP_ANY, table};
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
-    Dialect, decode_match, decode_match_options, decode_tlvs, decode_with_options, encode_match,
-    encode_match_options, encode_options, encode_tlvs,
+    Dialect, decode_match_options, decode_with_options, encode_match_options, encode_options, encode_tlvs,
 };
 use crate::{ErrorCode, Version};
 
@@ -64,6 +63,8 @@ pub struct MonitorRequest {
     pub out_group: u32,
     /// Only rules at least as specific.
     pub matching: Match,
+    /// Tunnel options besides, which these rules have to match too; see [`crate::options_of`].
+    pub options: Vec<OptionValue>,
 }
 
 /// What happened to a rule.
@@ -128,7 +129,7 @@ const NXFMF: [(u16, u16); 6] = [
 ];
 
 impl MonitorRequest {
-    fn decode14(version: Version, r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
+    fn decode14(r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
         let (id, out_port, out_group) = (r.u32()?, OfPort(r.u32()?), r.u32()?);
         let (flags, table_id, command) = (r.u16()?, r.u8()?, r.u8()?);
         let command = match command {
@@ -140,13 +141,22 @@ impl MonitorRequest {
         if flags & !0x7f != 0 || command != MonitorCommand::Delete && flags & monitor_flags::EVENTS == 0 {
             return Err(ErrorCode::OFPMOFC_BAD_FLAGS);
         }
-        let matching = decode_match(version, r)?;
-        Ok(MonitorRequest { id, command, flags, table: table(table_id), out_port, out_group, matching })
+        let (matching, options) = decode_match_options(r)?;
+        Ok(MonitorRequest {
+            id,
+            command,
+            flags,
+            table: table(table_id),
+            out_port,
+            out_group,
+            matching,
+            options,
+        })
     }
 
     pub(crate) fn decode(version: Version, r: &mut Reader<'_>) -> Result<Self, ErrorCode> {
         if version >= Version::V14 {
-            return Self::decode14(version, r);
+            return Self::decode14(r);
         }
         let (id, wire) = (r.u32()?, r.u16()?);
         let (out_port, match_len) = if version == Version::V10 {
@@ -163,15 +173,24 @@ impl MonitorRequest {
         if wire & !0x3f != 0 || flags & monitor_flags::EVENTS == 0 {
             return Err(ErrorCode::OFPMOFC_BAD_FLAGS);
         }
-        let matching = if version == Version::V10 {
-            let m = decode_tlvs(r.take(match_len)?, None, true)?;
+        let (matching, options) = if version == Version::V10 {
+            let m = decode_with_options(r.take(match_len)?, None, true)?;
             r.skip(round8(match_len) - match_len)?;
             m
         } else {
-            decode_match(version, r)?
+            decode_match_options(r)?
         };
         let (command, out_group) = (MonitorCommand::Add, GROUP_ANY);
-        Ok(MonitorRequest { id, command, flags, table: table(table_id), out_port, out_group, matching })
+        Ok(MonitorRequest {
+            id,
+            command,
+            flags,
+            table: table(table_id),
+            out_port,
+            out_group,
+            matching,
+            options,
+        })
     }
 
     pub(crate) fn encode(&self, version: Version, out: &mut Vec<u8>) {
@@ -183,7 +202,7 @@ impl MonitorRequest {
             out.u16(self.flags);
             out.u8(table_id);
             out.u8(self.command as u8);
-            return encode_match(version, &self.matching, out);
+            return encode_match_options(version, &self.matching, &self.options, out);
         }
         out.u16(NXFMF.iter().filter(|f| self.flags & f.1 != 0).fold(0, |all, f| all | f.0));
         if version != Version::V10 {
@@ -193,7 +212,7 @@ impl MonitorRequest {
             out.u8(table_id);
             out.zeros(3);
             let start = out.len();
-            encode_match(version, &self.matching, out);
+            encode_match_options(version, &self.matching, &self.options, out);
             // The length of an OXM match without its padding stands in it.
             let length = u16::from_be_bytes([out[start + 2], out[start + 3]]);
             return out.patch_u16(at, length.into());
@@ -205,6 +224,7 @@ impl MonitorRequest {
         out.zeros(5);
         let start = out.len();
         encode_tlvs(Dialect::Nxm, &self.matching, None, out);
+        encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
     }
@@ -295,7 +315,7 @@ impl FlowUpdate {
             (u.matching, u.options) = decode_with_options(r.take(match_len)?, None, true)?;
             r.skip(round8(match_len) - match_len)?;
         } else {
-            (u.matching, u.options) = decode_match_options(version, r)?;
+            (u.matching, u.options) = decode_match_options(r)?;
         }
         u.instructions = decode_instructions(version, r.rest())?;
         Ok(u)

@@ -169,7 +169,7 @@ impl PacketIn {
                 if version >= Version::V13 {
                     p.cookie = r.u64()?;
                 }
-                (p.metadata, p.options) = decode_match_options(version, &mut r)?;
+                (p.metadata, p.options) = decode_match_options(&mut r)?;
                 r.skip(2)?;
             }
         }

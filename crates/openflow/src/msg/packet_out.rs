@@ -62,7 +62,7 @@ impl PacketOut {
             Version::V15 => {
                 let actions_len = r.u16()?;
                 r.skip(2)?;
-                let matching = decode_match(version, &mut r)?;
+                let matching = decode_match(&mut r)?;
                 if !of_pipeline(&matching) {
                     return Err(ErrorCode::OFPBRC_PIPELINE_FIELDS_ONLY.into());
                 }

@@ -3,7 +3,7 @@
 //! A connection keeps its monitors; the switch says what changed, and the session says it to those who asked. When too
 //! much waits to be sent it pauses: rules that go are still told, others are told together once the peer reads again.
 
-use weft_flow::{Action, Instructions, Match, OfPort};
+use weft_flow::{Action, Instructions, Match, OfPort, OptionValue};
 
 use super::switch::SwitchSession;
 use crate::message::Message;
@@ -71,6 +71,17 @@ fn within(inner: &Match, outer: &Match) -> bool {
     masks.zip(keys).all(|((om, im), (ok, ik))| om & im == *om && ik & om == *ok)
 }
 
+/// Whether options are matched by `inner` at least as narrowly as by `outer`.
+fn options_within(inner: &[OptionValue], outer: &[OptionValue]) -> bool {
+    outer.iter().all(|outer| {
+        let Some(inner) = inner.iter().find(|inner| inner.field == outer.field) else { return false };
+        // Options end together; what one of them lacks in front it does not look at.
+        let bytes = outer.mask.iter().rev().zip(outer.value.iter().rev());
+        let own = inner.mask.iter().rev().zip(inner.value.iter().rev()).chain(std::iter::repeat((&0, &0)));
+        bytes.zip(own).all(|((om, ov), (im, iv))| om & im == *om && (ov ^ iv) & om == 0)
+    })
+}
+
 fn any_action(list: &[Action], test: &impl Fn(&Action) -> bool) -> bool {
     list.iter().any(|action| match action {
         Action::Clone(inner) => any_action(inner, test),
@@ -95,6 +106,7 @@ impl MonitorRequest {
         let group = |action: &Action| matches!(action, Action::Group(id) if *id == self.out_group);
         self.table.is_none_or(|t| t == rule.table_id)
             && within(&rule.matching, &self.matching)
+            && options_within(&rule.options, &self.options)
             && (self.out_port == OfPort::ANY || uses(&rule.instructions, outputs))
             && (self.out_group == GROUP_ANY || uses(&rule.instructions, group))
     }

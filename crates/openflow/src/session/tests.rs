@@ -15,7 +15,7 @@ use crate::msg::queue::QueueDesc;
 use crate::stats::flow::FlowStats;
 use crate::stats::{MultipartRequest, StatsReply, StatsRequest};
 use crate::{Codec, ErrorCode, Message, Version};
-use weft_flow::{Action, Field, FlowKey, Instructions, Match, OfPort};
+use weft_flow::{Action, Field, FlowKey, Instructions, Match, OfPort, OptionValue};
 
 struct Pair {
     switch: SwitchSession,
@@ -339,6 +339,7 @@ fn monitor(id: u32, flags: u16) -> MonitorRequest {
         out_port: OfPort(5),
         out_group: GROUP_ANY,
         matching: Match::any(),
+        options: Vec::new(),
     }
 }
 
@@ -393,6 +394,37 @@ fn monitors_tell_what_they_watch() {
         pair.run();
         pair.switch.flow_changed(&[rule(FlowEvent::Added, 5)], None, 0);
         assert_eq!(updates(&mut pair), []);
+    }
+}
+
+#[test]
+fn monitors_watch_tunnel_options() {
+    let field = Field::tun_metadata(3).unwrap();
+    let (narrow, wide) = (OptionValue::whole(field, &[1, 2]), OptionValue::masked(field, &[2], &[0x0f]));
+    let other = OptionValue::whole(Field::tun_metadata(4).unwrap(), &[1, 2]);
+    let ours = |option: &OptionValue| {
+        let watching = MonitorRequest { options: vec![option.clone()], ..monitor(1, 0) };
+        let rule = |option: &OptionValue| FlowUpdate {
+            options: vec![other.clone(), option.clone()],
+            ..rule(FlowEvent::Added, 5)
+        };
+        [&narrow, &wide, &OptionValue::masked(field, &[9, 2], &[0xf0, 0xff])]
+            .map(|o| watching.watches(&rule(o)))
+    };
+    assert_eq!(ours(&narrow), [true, false, false]);
+    assert_eq!(ours(&wide), [true, true, true]);
+    assert_eq!(ours(&other), [true; 3]);
+    assert_eq!(ours(&OptionValue::masked(field, &[3], &[0x0f])), [false; 3]);
+    assert!(
+        !MonitorRequest { options: vec![wide.clone()], ..monitor(1, 0) }.watches(&rule(FlowEvent::Added, 5))
+    );
+    // As they are on the wire.
+    for version in [Version::V10, Version::V13, Version::V14, Version::V15] {
+        let mut pair = Pair::connected(version);
+        let asked = MonitorRequest { options: vec![wide.clone()], ..monitor(1, monitor_flags::INITIAL) };
+        let (_, request) = pair.ask(&question(StatsRequest::FlowMonitor(vec![asked.clone()]), false));
+        let Request::Stats(StatsRequest::FlowMonitor(heard)) = request else { panic!("{request:?}") };
+        assert_eq!(heard[0].options, asked.options, "{version}");
     }
 }
 

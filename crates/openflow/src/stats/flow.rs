@@ -65,7 +65,7 @@ impl FlowStatsRequest {
         r.skip(4)?;
         (f.cookie, f.cookie_mask) = (r.u64()?, r.u64()?);
         f.cookie &= f.cookie_mask;
-        (f.matching, f.options) = decode_match_options(version, r)?;
+        (f.matching, f.options) = decode_match_options(r)?;
         Ok(f)
     }
 
@@ -174,7 +174,7 @@ impl FlowStats {
                 r.skip(1)?;
                 (f.priority, f.idle_timeout, f.hard_timeout) = (r.u16()?, r.u16()?, r.u16()?);
                 (f.flags, f.importance, f.cookie) = (r.u16()?, r.u16()?, r.u64()?);
-                (f.matching, f.options) = decode_match_options(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(&mut r)?;
                 let oxs = decode_oxs(&mut r)?;
                 (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
                 f.idle_age = oxs.idle.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX));
@@ -189,7 +189,7 @@ impl FlowStats {
                 f.flags = if version >= Version::V13 { flags } else { 0 };
                 f.importance = if version >= Version::V14 { importance } else { 0 };
                 (f.cookie, f.packets, f.bytes) = (r.u64()?, r.u64()?, r.u64()?);
-                (f.matching, f.options) = decode_match_options(version, &mut r)?;
+                (f.matching, f.options) = decode_match_options(&mut r)?;
             }
         }
         f.instructions = decode_instructions(version, r.rest())?;
@@ -244,7 +244,7 @@ impl FlowStats {
         let mut f = FlowStats { table_id: r.u8()?, ..FlowStats::default() };
         r.skip(1)?;
         f.priority = r.u16()?;
-        (f.matching, f.options) = decode_match_options(Version::V15, &mut r)?;
+        (f.matching, f.options) = decode_match_options(&mut r)?;
         let oxs = decode_oxs(&mut r)?;
         (f.duration, f.packets, f.bytes) = (oxs.duration, oxs.packets, oxs.bytes);
         f.idle_age = oxs.idle.map(|d| u16::try_from(d.as_secs()).unwrap_or(u16::MAX));

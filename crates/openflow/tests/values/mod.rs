@@ -71,22 +71,8 @@ fn free(field: Field) -> bool {
     !set.contains(&field) && field.supported() && field.bytes() <= 16 && field.nxm().is_some()
 }
 
-/// Fields of the fixed structure of OpenFlow 1.1, which has no masks for ports.
-fn in_match11(field: Field) -> bool {
-    use Field::*;
-    let whole =
-        [NwTos, TcpSrc, TcpDst, UdpSrc, UdpDst, SctpSrc, SctpDst, IcmpType, IcmpCode, MplsLabel, MplsTc];
-    [EthSrc, EthDst, IpSrc, IpDst, ArpSpa, ArpTpa, Metadata].contains(&field) || whole.contains(&field)
-}
-
-/// Fields that OpenFlow 1.1 matches whole or not at all.
-fn transport(field: Field) -> bool {
-    ![Field::EthSrc, Field::EthDst, Field::IpSrc, Field::IpDst, Field::ArpSpa, Field::ArpTpa, Field::Metadata]
-        .contains(&field)
-}
-
-/// A match that `version` can say, and no other way than canonically.
-pub(crate) fn matching(version: Version) -> impl Strategy<Value = Match> + Clone {
+/// A match, said canonically.
+pub(crate) fn matching() -> impl Strategy<Value = Match> + Clone {
     let kind = prop::sample::select(KINDS.to_vec());
     let vlan = prop::sample::select(vec![
         (0, 0),
@@ -112,16 +98,13 @@ pub(crate) fn matching(version: Version) -> impl Strategy<Value = Match> + Clone
         if let Some(port) = port {
             add(&mut m, Field::InPort, port.into(), u128::MAX);
         }
-        if tracked && version != Version::V11 {
+        if tracked {
             add(&mut m, Field::CtState, 0x22, 0x26);
         }
-        // OpenFlow 1.1 says "no tag" in one way only.
-        if !(version == Version::V11 && vlan == (0, VLAN_PRESENT)) {
-            (m.key.packet.vlan[0].tci, m.mask.0.packet.vlan[0].tci) = vlan;
-        }
+        (m.key.packet.vlan[0].tci, m.mask.0.packet.vlan[0].tci) = vlan;
         for (i, value, mask, exact) in fields {
             let field = Field::ALL[i];
-            if !free(field) || version == Version::V11 && !in_match11(field) {
+            if !free(field) {
                 continue;
             }
             if field.mask_of(&m.mask) != 0 || !m.meets(field.prereq()) {
@@ -136,8 +119,7 @@ pub(crate) fn matching(version: Version) -> impl Strategy<Value = Match> + Clone
             if kind.0 != version_of {
                 continue;
             }
-            let maskable = field.maskable() && !(version == Version::V11 && transport(field));
-            let mask = if exact || !maskable { u128::MAX } else { mask };
+            let mask = if exact || !field.maskable() { u128::MAX } else { mask };
             add(&mut m, field, value, mask & field.value_mask());
         }
         m
@@ -247,11 +229,8 @@ pub(crate) fn flow_mod(version: Version) -> impl Strategy<Value = FlowMod> {
         FlowCommand::DeleteStrict,
     ];
     let numbers = any::<[u16; 4]>();
-    let parts = (
-        matching(version),
-        prop::collection::vec(stable_action(version), 0..6),
-        prop::sample::select(commands),
-    );
+    let parts =
+        (matching(), prop::collection::vec(stable_action(version), 0..6), prop::sample::select(commands));
     let options = extension::options(version);
     (parts, any::<[u64; 3]>(), numbers, prop::option::of(0u8..200), any::<bool>(), options).prop_map(
         move |((matching, apply, command), [cookie, mask, new], n, table, full, options)| {
@@ -458,7 +437,7 @@ fn packet_out(version: Version) -> impl Strategy<Value = PacketOut> {
 }
 
 fn flow_removed(version: Version) -> impl Strategy<Value = FlowRemoved> {
-    (matching(version), any::<[u64; 3]>(), any::<[u16; 3]>(), any::<u32>(), 0u8..3)
+    (matching(), any::<[u64; 3]>(), any::<[u16; 3]>(), any::<u32>(), 0u8..3)
         .prop_filter("1.0 has twelve fields", move |(m, ..)| version != Version::V10 || narrow(m))
         .prop_map(move |(matching, w, n, sec, reason)| FlowRemoved {
             options: Vec::new(),

@@ -159,7 +159,7 @@ fn answer(body: StatsReply) -> Message {
 }
 
 fn monitors(version: Version) -> Messages {
-    let request = (matching(version), 0u32..9, 0u16..64, any::<bool>()).prop_map(move |(m, id, n, gone)| {
+    let request = (matching(), 0u32..9, 0u16..64, any::<bool>()).prop_map(move |(m, id, n, gone)| {
         let new = version >= Version::V14;
         ask(StatsRequest::FlowMonitor(vec![MonitorRequest {
             id,
@@ -170,10 +170,11 @@ fn monitors(version: Version) -> Messages {
             out_port: if n & 2 != 0 { OfPort(5) } else { OfPort::ANY },
             out_group: if new { 8 } else { GROUP_ANY },
             matching: m,
+            options: Vec::new(),
         }]))
     });
     let apply = prop::collection::vec(stable_action(version), 0..3);
-    let update = (matching(version), apply, any::<u16>()).prop_map(move |(matching, apply, n)| {
+    let update = (matching(), apply, any::<u16>()).prop_map(move |(matching, apply, n)| {
         let rule = FlowUpdate {
             event: [FlowEvent::Added, FlowEvent::Removed, FlowEvent::Modified][usize::from(n % 3)],
             reason: (n % 4) as u8,
@@ -298,7 +299,7 @@ fn newest() -> Messages {
         connected: true,
         uri,
     });
-    let counts = matching(Version::V15).prop_map(|matching| {
+    let counts = matching().prop_map(|matching| {
         answer(StatsReply::FlowCounts(vec![FlowStats {
             table_id: 3,
             priority: 4,

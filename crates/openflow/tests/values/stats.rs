@@ -16,7 +16,7 @@ use super::extension::options;
 use super::{matching, port_desc, wild_action};
 
 pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartRequest> {
-    let flow = (matching(version), prop::option::of(0u8..255), any::<[u64; 2]>(), options(version)).prop_map(
+    let flow = (matching(), prop::option::of(0u8..255), any::<[u64; 2]>(), options(version)).prop_map(
         move |(m, table, w, options)| {
             let masked = version != Version::V10;
             Box::new(FlowStatsRequest {
@@ -46,8 +46,8 @@ pub(crate) fn request(version: Version) -> impl Strategy<Value = MultipartReques
 
 fn flow_stats(version: Version) -> impl Strategy<Value = FlowStats> {
     let actions = prop::collection::vec(wild_action(version), 0..4);
-    (matching(version), actions, any::<[u64; 3]>(), any::<[u16; 4]>(), any::<u32>(), options(version))
-        .prop_map(move |(matching, apply, w, n, sec, options)| FlowStats {
+    (matching(), actions, any::<[u64; 3]>(), any::<[u16; 4]>(), any::<u32>(), options(version)).prop_map(
+        move |(matching, apply, w, n, sec, options)| FlowStats {
             table_id: 9,
             priority: n[0],
             duration: Duration::new(sec.into(), 1),
@@ -63,7 +63,8 @@ fn flow_stats(version: Version) -> impl Strategy<Value = FlowStats> {
             matching,
             options,
             instructions: Instructions::apply(apply),
-        })
+        },
+    )
 }
 
 pub(crate) fn reply(version: Version) -> impl Strategy<Value = MultipartReply> {

@@ -132,7 +132,7 @@ fn nothing(key: &FlowKey, why: DropReason, mode: Mode) -> Outcome {
         counters: Vec::new(),
         effects: Vec::new(),
     };
-    let trace = mode.tells().then(|| Recorder::default().finish(key, key, &verdict, &|_| None));
+    let trace = mode.tells().then(|| Recorder::default().finish(key, key, &verdict, &|_| None, &|_| None));
     Outcome { verdict, learned: DepTags::default(), resolves: Vec::new(), effects: Vec::new(), trace }
 }
 
@@ -251,7 +251,11 @@ impl<'a> Walk<'a> {
                 let (bridge, ofport) = snapshot.port_of(port)?;
                 Some(snapshot.bridge(bridge)?.port(ofport)?.name.clone())
             };
-            recorder.finish(&first, &last, &verdict, &name)
+            let began = snapshot.port_of(DpPort(key.packet.in_port));
+            let first_bridge = began.and_then(|(bridge, _)| snapshot.bridge(bridge));
+            let bridge = first_bridge.map_or(self.bridge, |bridge| &**bridge);
+            let of_name = |port: OfPort| crate::trace::port_name(bridge, port);
+            recorder.finish(&first, &last, &verdict, &of_name, &name)
         });
         Outcome { verdict, learned: self.learned, resolves: self.resolves, effects, trace }
     }

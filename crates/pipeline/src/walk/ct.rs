@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
     fn marks(&mut self, exec: &'a [Action]) -> (Masked<u32>, Masked<u128>) {
         let (mut mark, mut label) = ((0u128, 0u128), (0u128, 0u128));
         for action in exec {
-            self.step(|| crate::trace::action_text(action));
+            self.step_action(action);
             let (field, value, bits) = match action {
                 Action::SetField { field, value, mask, .. } => (*field, *value, *mask),
                 Action::Move { src, dst } if self.meets(src.field.prereq()) => {

@@ -8,6 +8,7 @@ use weft_wire::IpProto;
 use super::{MAX_EFFECTS, Origin, Walk};
 use crate::effect::Effect;
 use crate::table::{FlowMod, Learned};
+use crate::trace::StepKind;
 
 /// FIN and RST.
 const ENDS: u128 = 0x05;
@@ -47,7 +48,8 @@ impl<'a> Walk<'a> {
         (rule.cookie, rule.idle_timeout, rule.hard_timeout) =
             (learn.cookie, learn.idle_timeout, learn.hard_timeout);
         rule.flags.send_flow_rem = learn.send_flow_rem;
-        self.note(|| crate::trace::learned_text(&rule));
+        self.record_on(StepKind::Note, |syntax| crate::trace::learned_text(&rule, syntax));
+        self.leave();
         let (bridge, learned) = (self.bridge, Box::new(Learned { rule, limit: learn.limit }));
         if let Some(dst) = learn.result {
             self.write(dst, bridge.tables.may_learn(&learned).into());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weft_flow::text::Syntax;
 use weft_flow::{DropReason, FRAG_ANY, Field, FlowMask, Instructions, OfPort, RuleRef};
 
 use super::{End, Frame, List, MAX_LOOKUPS, Origin, Walk, reason};
@@ -64,7 +65,8 @@ impl<'a> Walk<'a> {
             self.leave();
             table += 1;
         };
-        self.record(StepKind::Table, || format!("{table:2}. {}", crate::trace::rule_text(rule)));
+        let told = |syntax: &Syntax<'_>| format!("{table:2}. {}", crate::trace::rule_text(rule, syntax));
+        self.record_on(StepKind::Table, told);
         let is_miss_rule = rule.priority == 0 && rule.matching.is_any();
         let reason = if is_miss_rule { reason::NO_MATCH } else { reason::ACTION };
         let origin = Origin { table, cookie: rule.cookie, reason };

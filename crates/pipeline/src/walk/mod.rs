@@ -26,6 +26,7 @@ mod set;
 
 use std::sync::Arc;
 
+use weft_flow::text::{Syntax, format_action};
 use weft_flow::{
     Action, DepTags, DpAction, DpPort, DropReason, FdbRef, FlowMask, Instructions, OfPort, PipelineKey,
     RuleRef, RuleStats, Subfield, Verdict,
@@ -310,6 +311,19 @@ impl<'a> Walk<'a> {
         self.leave();
     }
 
+    /// As [`Walk::record`], of a text that may name ports.
+    fn record_on(&mut self, kind: StepKind, text: impl Fn(&Syntax<'_>) -> String) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.enter_on(self.bridge, kind, text);
+        }
+    }
+
+    /// Records an action.
+    fn step_action(&mut self, action: &Action) {
+        self.record_on(StepKind::Action, |syntax| format_action(action, syntax));
+        self.leave();
+    }
+
     fn warn(&mut self, text: impl FnOnce() -> String) {
         self.record(StepKind::Warning, text);
         self.leave();
@@ -354,7 +368,7 @@ impl<'a> Walk<'a> {
                 Some(action) if !done => {
                     frame.next += 1;
                     let origin = frame.origin;
-                    self.step(|| crate::trace::action_text(action));
+                    self.step_action(action);
                     let next = self.action(action, origin);
                     self.follow(next, frames, root);
                 }
@@ -425,10 +439,16 @@ impl<'a> Walk<'a> {
             self.clear_set();
         }
         if !rest.write.is_empty() {
-            self.step(|| format!("write_actions({})", crate::trace::actions_text(rest.write.iter())));
+            let written = |syntax: &Syntax<'_>| {
+                format!("write_actions({})", crate::trace::actions_text(rest.write.iter(), syntax))
+            };
+            self.record_on(StepKind::Action, written);
+            self.leave();
             rest.write.iter().for_each(|action| self.write_set(action));
             let set = set::ordered(self.action_set.iter().copied());
-            self.note(|| format!("action set is: {}", crate::trace::actions_text(set.into_iter())));
+            let is = |syntax: &Syntax<'_>| crate::trace::actions_text(set.iter().copied(), syntax);
+            self.record_on(StepKind::Note, |syntax| format!("action set is: {}", is(syntax)));
+            self.leave();
         }
         if let Some((value, mask)) = rest.metadata {
             self.step(|| match mask {

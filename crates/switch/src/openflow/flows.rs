@@ -103,7 +103,7 @@ pub(super) fn read(
 
 /// Whether the groups and meters that a rule is to use exist, and its match is one that controllers may make.
 pub(super) fn check_references(change: &FlowMod, bridge: &weft_pipeline::Bridge) -> Result<(), ErrorCode> {
-    if change.matching.mask.0.ct.dp_hash != 0 {
+    if change.matching.mask.0.ct.dp_hash != 0 || change.matching.key.packet.recirc_id != 0 {
         return Err(ErrorCode::OFPBRC_EPERM);
     }
     if matches!(change.command, FlowModCommand::Delete { .. }) {

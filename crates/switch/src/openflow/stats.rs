@@ -186,7 +186,8 @@ impl Sources<'_> {
     /// Names of flow tables: the configuration's go before those that controllers gave.
     fn names(&self) -> BTreeMap<u8, String> {
         let mut names = self.named.clone();
-        names.extend(self.bridge.wanted.table_names.clone());
+        let configured = self.bridge.wanted.flow_tables.iter().filter(|(_, table)| !table.name.is_empty());
+        names.extend(configured.map(|(number, table)| (*number, table.name.clone())));
         names
     }
 
@@ -209,10 +210,12 @@ impl Sources<'_> {
         let names = self.names();
         let of = |table_id| {
             let s = self.flow.tables.stats(table_id);
+            let most = self.tables().table_config(table_id).max_rules;
+            let most = u32::try_from(most).unwrap_or(MAX_RULES);
             TableStats {
                 table_id,
                 name: names.get(&table_id).cloned().unwrap_or_default(),
-                max_entries: MAX_RULES,
+                max_entries: most.min(MAX_RULES),
                 config: tables::miss_bits(self.tables(), table_id),
                 active: u32::try_from(s.active).unwrap_or(u32::MAX),
                 lookups: s.lookups,

@@ -7,7 +7,12 @@ use weft_openflow::Version;
 use weft_openflow::msg::table::{TableMod, Vacancy as WireVacancy, eviction_flags};
 use weft_openflow::stats::table::TableDesc;
 use weft_openflow::stats::table_features::TableFeatures;
-use weft_pipeline::{ALL_TABLES, FlowModOutcome, TableMiss, TableSet, Vacancy};
+use weft_pipeline::{ALL_TABLES, FlowModOutcome, Pipeline, TableMiss, TableSet, Vacancy};
+
+use super::OpenFlow;
+use super::changes::Done;
+use crate::bridge::World;
+use crate::wanted::FlowTable;
 
 /// What a miss does (OpenFlow 1.1 and 1.2): two bits.
 const MISS_MASK: u32 = 3;
@@ -19,6 +24,36 @@ const VACANCY_EVENTS: u32 = 1 << 3;
 /// Commands of a request for features (OpenFlow 1.5): the one that changes the tables it names, and the last.
 const MODIFY: u8 = 1;
 const LAST_COMMAND: u8 = 3;
+
+impl OpenFlow {
+    /// Has flow tables hold as many rules as the database says, and tells controllers of rules that go for it.
+    pub(crate) fn configure_tables(&mut self, world: &World, pipeline: &Pipeline, now: u64) {
+        let plain = FlowTable::default();
+        for live in world.bridges.values() {
+            let wanted = |number: u8| live.wanted.flow_tables.get(&number).unwrap_or(&plain);
+            let different = |tables: &TableSet| {
+                let all = 0..super::stats::TABLES;
+                all.filter(|n| !wanted(*n).is_kept(tables.table_config(*n))).collect::<Vec<u8>>()
+            };
+            let numbers = pipeline.with_bridge(live.id, |b| different(&b.tables)).unwrap_or_default();
+            if numbers.is_empty() {
+                continue;
+            }
+            let outcome = pipeline.update(|snapshot| {
+                let tables = snapshot.tables_mut(live.id).ok_or(())?;
+                let mut outcome = FlowModOutcome::default();
+                for number in numbers {
+                    outcome.extend(tables.configure(number, |config| wanted(number).configure(config)));
+                }
+                Ok::<_, ()>(outcome)
+            });
+            if let Ok(outcome) = outcome {
+                self.note_published();
+                self.tell(&Done { bridge: live.id, outcome, by: None, message: None }, pipeline, now);
+            }
+        }
+    }
+}
 
 /// Configures a table, or all.
 ///

@@ -29,8 +29,8 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "weft/trace",
-        usage: "bridge br_flow [--json]",
-        arguments: (2, 3),
+        usage: "bridge br_flow [--names] [--json]",
+        arguments: (2, 4),
         run: weft_trace,
     },
 ];
@@ -183,10 +183,18 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 
 fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
     let recorded = record(control, &args[0], &args[1], None, &Options::default())?;
-    match args.get(2).map(String::as_str) {
-        None => Ok(recorded.to_string()),
-        Some("--json") => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
-        Some(other) => Err(format!("{other}: unknown option, use --json")),
+    let (mut json, mut names) = (false, false);
+    for option in &args[2..] {
+        match option.as_str() {
+            "--json" => json = true,
+            "--names" => names = true,
+            other => return Err(format!("{other}: unknown option, use --names or --json")),
+        }
+    }
+    match (json, names) {
+        (true, _) => serde_json::to_string(&recorded).map_err(|e| e.to_string()),
+        (false, true) => Ok(format!("{recorded:#}")),
+        (false, false) => Ok(recorded.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use weft_wire::Mac;
 
 use crate::openflow::packet_ins::{DEFAULT_QUEUE, Limits};
 
+use super::flow_table::{FlowTable, flow_tables};
 use super::{Iface, Port, flag, max_backoff, number, probe, rows};
 
 /// A bridge.
@@ -45,17 +46,8 @@ pub(crate) struct Bridge {
     pub flood_vlans: VlanSet,
     /// `other_config:weft-persist-flows`: flow tables outlive the process.
     pub persist_flows: bool,
-    /// Names of flow tables (`name` of Flow_Table).
-    pub table_names: BTreeMap<u8, String>,
-}
-
-/// Names that Flow_Table rows give to flow tables.
-fn table_names(db: &Database, row: &RowView<'_>) -> BTreeMap<u8, String> {
-    let name = |(number, uuid): (&i64, &Uuid)| {
-        let name = db.row("Flow_Table", *uuid)?.opt_str("name")?.to_owned();
-        Some((u8::try_from(*number).ok()?, name))
-    };
-    row.int_refs("flow_tables").iter().filter_map(name).filter(|(_, name)| !name.is_empty()).collect()
+    /// Flow tables that rows of Flow_Table are about.
+    pub flow_tables: BTreeMap<u8, FlowTable>,
 }
 
 /// A row of the Controller table.
@@ -111,7 +103,7 @@ impl Bridge {
             forward_bpdu: flag(row, "forward-bpdu"),
             flood_vlans: VlanSet::of(&floods),
             persist_flows: flag(row, "weft-persist-flows"),
-            table_names: table_names(db, row),
+            flow_tables: flow_tables(db, row),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What does the database ask for? Rows become typed wishes; nothing is done about them here.
 
+mod absent;
 mod bridge;
 mod datapath;
+mod flow_table;
 mod iface;
 mod port;
 mod tunnel;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use crate::stream::TlsFiles;
 
 pub(crate) use bridge::{Bridge, Controller};
 pub(crate) use datapath::{Datapath, Timeouts};
+pub(crate) use flow_table::FlowTable;
 pub(crate) use iface::TYPES;
 pub(crate) use iface::{Iface, IfaceKind};
 pub(crate) use port::{Bond, Port};
@@ -46,6 +50,8 @@ pub(crate) struct Wanted {
     pub vhost_sock_dir: PathBuf,
     /// `other_config:flow-restore-wait`: packets wait until flows are restored.
     pub flow_restore_wait: bool,
+    /// What is asked for and not done, in lines for the log.
+    pub absent: BTreeSet<String>,
 }
 
 /// A row of the Manager table.
@@ -82,6 +88,7 @@ impl Wanted {
             datapath: Datapath::read(db, &root),
             vhost_sock_dir: sock_dir(&root),
             flow_restore_wait: flag(&root, "flow-restore-wait"),
+            absent: absent::absent(db),
         }
     }
 }

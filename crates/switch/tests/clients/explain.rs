@@ -329,3 +329,31 @@ fn metrics_are_valid_and_bounded() {
     }
     drop((scene.a, scene.b));
 }
+
+#[test]
+fn traces_name_ports_when_asked() {
+    let s = Switch::start();
+    let _ends = (s.workload("t1", "10.1.0.1/24"), s.workload("t2", "10.1.0.2/24"));
+    s.vsctl("add-br br0 -- add-port br0 t1 -- set interface t1 ofport_request=1");
+    s.vsctl("add-port br0 t2 -- set interface t2 ofport_request=2");
+    s.ok("ovs-ofctl -O OpenFlow13 add-flow br0 in_port=1,udp,actions=output:2,write_actions(output:1)");
+    for command in ["ofproto/trace", "weft/trace"] {
+        let numbered = s.ok(&format!("ovs-appctl {command} br0 in_port=t1,udp"));
+        let wanted = ["Flow: udp,in_port=1,", " 0. udp,in_port=1, priority", "output:2", "Megaflow: "];
+        assert!(wanted.iter().all(|text| numbered.contains(text)), "{numbered}");
+        assert!(!numbered.contains("t1") && !numbered.contains("t2"), "{numbered}");
+        let options =
+            if command == "weft/trace" { "br0 in_port=1,udp --names" } else { "--names br0 in_port=1,udp" };
+        let named = s.ok(&format!("ovs-appctl {command} {options}"));
+        let wanted = [
+            "Flow: udp,in_port=t1,",
+            " 0. udp,in_port=t1, priority",
+            "output:t2",
+            "action set is: output:t1",
+        ];
+        assert!(wanted.iter().all(|text| named.contains(text)), "{named}");
+        assert!(named.contains("Datapath actions: t2") && !named.contains("in_port=1"), "{named}");
+    }
+    let refused = s.run("ovs-appctl weft/trace br0 in_port=1,udp --nickname");
+    assert!(refused.code != 0 && refused.err.contains("--nickname: unknown option"), "{}", refused.err);
+}

@@ -14,6 +14,7 @@ use weft_openflow::msg::meter::{MeterCommand, MeterMod, meter_flags};
 use weft_openflow::msg::monitor::{FlowEvent, MonitorCommand, MonitorRequest, MonitorUpdate, monitor_flags};
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::msg::port::{PortMod, port_config};
+use weft_openflow::msg::table::TableReason;
 use weft_openflow::session::{ControllerEvent, ControllerSession, Options};
 use weft_openflow::stats::{MultipartRequest, StatsReply, StatsRequest};
 use weft_openflow::{Codec, ErrorCode, ErrorKind, Message, Version};
@@ -203,6 +204,7 @@ fn monitors_and_removed_rules_tell_tunnel_options() {
             out_port: OfPort::ANY,
             out_group: GROUP_ANY,
             matching: Match::any(),
+            options: Vec::new(),
         };
         let body = StatsRequest::FlowMonitor(vec![monitor]);
         a.send(&Message::MultipartRequest(MultipartRequest { more: false, nicira: false, body }));
@@ -256,6 +258,96 @@ fn monitors_and_removed_rules_tell_tunnel_options() {
             s.ok("ovs-ofctl del-flows br0 table=6");
         }
     }
+}
+
+/// What monitors tell of rules that were added or were there: their cookies.
+fn added(m: &Message) -> Option<Vec<u64>> {
+    let Message::MultipartReply(reply) = m else { return None };
+    let StatsReply::FlowMonitor(list) = &reply.body else { return None };
+    let cookie = |u: &MonitorUpdate| match u {
+        MonitorUpdate::Full(u) if matches!(u.event, FlowEvent::Added | FlowEvent::Initial) => Some(u.cookie),
+        _ => None,
+    };
+    Some(list.iter().filter_map(cookie).collect())
+}
+
+#[test]
+fn a_monitor_of_a_tunnel_option_hears_of_rules_that_match_it() {
+    let s = Switch::start();
+    s.vsctl("add-br br0");
+    s.ok("ovs-ofctl add-tlv-map br0 {class=0xffff,type=1,len=4}->tun_metadata1");
+    s.ok("ovs-ofctl add-tlv-map br0 {class=0xffff,type=2,len=8}->tun_metadata2");
+    for version in [Version::V10, Version::V13, Version::V14, Version::V15] {
+        s.ok("ovs-ofctl del-flows br0");
+        s.ok("ovs-ofctl add-flow br0 cookie=1,tun_metadata1=0x1234,actions=drop");
+        s.ok("ovs-ofctl add-flow br0 cookie=2,tun_metadata1=0x1235,actions=drop");
+        let mut a = Controller::connect(&s, version);
+        let field = Field::tun_metadata(1).expect("a field");
+        let monitor = MonitorRequest {
+            id: 5,
+            command: MonitorCommand::Add,
+            flags: monitor_flags::EVENTS | monitor_flags::INITIAL,
+            table: None,
+            out_port: OfPort::ANY,
+            out_group: GROUP_ANY,
+            matching: Match::any(),
+            options: vec![weft_flow::OptionValue::masked(field, &[0x34], &[0xff])],
+        };
+        let body = StatsRequest::FlowMonitor(vec![monitor]);
+        a.send(&Message::MultipartRequest(MultipartRequest { more: false, nicira: false, body }));
+        assert_eq!(a.hears("what is there", added), [1], "{version}");
+        s.ok("ovs-ofctl add-flow br0 cookie=3,tun_metadata2=0x1234,actions=drop");
+        s.ok("ovs-ofctl add-flow br0 cookie=4,tun_metadata1=0x4/0xf,actions=drop");
+        s.ok("ovs-ofctl add-flow br0 cookie=5,tun_metadata1=0x734/0xfff,tun_metadata2=7,actions=drop");
+        assert_eq!(a.hears("what was added", added), [5], "{version}");
+    }
+}
+
+#[test]
+fn a_table_tells_when_it_fills_up_and_empties() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- --id=@t create Flow_Table flow_limit=10 -- set bridge br0 flow_tables:3=@t");
+    for (n, version) in [Version::V14, Version::V15].into_iter().enumerate() {
+        let mut a = Controller::connect(&s, version);
+        a.wants_all(version);
+        s.ok(&format!("ovs-ofctl -O OpenFlow1{} mod-table br0 3 vacancy:30,60", 4 + n));
+        let told = |m: &Message| match m {
+            Message::TableStatus(status) => Some(*status),
+            _ => None,
+        };
+        let add = |i: usize| s.ok(&format!("ovs-ofctl add-flow br0 table=3,in_port={i},actions=drop"));
+        (1..=9).for_each(|i| drop(add(i)));
+        let status = a.hears("the table fills up", told);
+        let vacancy = status.table.vacancy.expect("limits");
+        assert_eq!((status.reason, status.table.table_id), (TableReason::VacancyDown, 3), "{version}");
+        assert_eq!((vacancy.down, vacancy.up, vacancy.now), (30, 60, 20), "{version}");
+        add(10);
+        let full = s.run("ovs-ofctl add-flow br0 table=3,in_port=11,actions=drop");
+        assert!(full.err.contains("OFPFMFC_TABLE_FULL"), "{}", full.err);
+        s.ok("ovs-ofctl add-flow br0 table=4,in_port=11,actions=drop");
+        for i in 1..=7 {
+            s.ok(&format!("ovs-ofctl del-flows br0 table=3,in_port={i}"));
+        }
+        let status = a.hears("the table empties", told);
+        assert_eq!(status.reason, TableReason::VacancyUp, "{version}");
+        assert_eq!(status.table.vacancy.expect("limits").now, 70, "{version}");
+        s.ok("ovs-ofctl del-flows br0");
+        a.send(&Message::BarrierRequest);
+        a.hears("the barrier", |m| matches!(m, Message::BarrierReply).then_some(()));
+        assert!(a.heard.iter().all(|m| told(m).is_none()), "each is told once: {:?}", a.heard);
+    }
+    // What is full gives way where the configuration says so, rules for ever excepted.
+    s.vsctl("set flow_table . flow_limit=2 overflow_policy=evict");
+    s.ok("ovs-ofctl add-flow br0 table=3,in_port=1,actions=drop");
+    s.ok("ovs-ofctl add-flow br0 table=3,in_port=2,idle_timeout=600,actions=drop");
+    s.ok("ovs-ofctl add-flow br0 table=3,in_port=3,idle_timeout=900,actions=drop");
+    let left = s.ok("ovs-ofctl dump-flows br0 table=3");
+    assert!(
+        left.contains("in_port=1 ") && left.contains("in_port=3 ") && !left.contains("in_port=2 "),
+        "{left}"
+    );
+    s.vsctl("clear bridge br0 flow_tables");
+    (10..20).for_each(|i| drop(s.ok(&format!("ovs-ofctl add-flow br0 table=3,in_port={i},actions=drop"))));
 }
 
 /// Opens a bundle with these messages in it and commits it; the last answer is the commit's, or the errors are these.

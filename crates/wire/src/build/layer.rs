@@ -61,10 +61,7 @@ pub(super) enum Layer {
         dst_port: u16,
         checksum: bool,
     },
-    Sctp {
-        src_port: u16,
-        dst_port: u16,
-    },
+    Sctp(SctpRepr),
     Icmpv4(Icmpv4Message),
     Icmpv6(Icmpv6Message),
     Ndp(NdpMessage),
@@ -110,7 +107,7 @@ fn ip_proto(inner: Option<&Layer>) -> IpProto {
         Some(Layer::Fragment(_)) => IpProto::FRAGMENT,
         Some(Layer::Tcp { .. }) => IpProto::TCP,
         Some(Layer::Udp { .. }) => IpProto::UDP,
-        Some(Layer::Sctp { .. }) => IpProto::SCTP,
+        Some(Layer::Sctp(_)) => IpProto::SCTP,
         Some(Layer::Icmpv4(_)) => IpProto::ICMP,
         Some(Layer::Icmpv6(_) | Layer::Ndp(_)) => IpProto::ICMPV6,
         Some(Layer::Igmp(_)) => IpProto::IGMP,
@@ -254,9 +251,9 @@ fn transport(layer: &Layer, outer: &[Layer], inner: Vec<u8>) -> Result<Vec<u8>> 
             }
             Ok(out)
         }
-        Layer::Sctp { src_port, dst_port } => {
+        Layer::Sctp(repr) => {
             let mut out = before(sctp::HEADER_LEN, &inner);
-            SctpRepr { src_port: *src_port, dst_port: *dst_port, tag: 1 }.emit(&mut out)?;
+            repr.emit(&mut out)?;
             sctp::fill_checksum(&mut out)?;
             Ok(out)
         }
