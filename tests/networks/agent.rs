@@ -12,13 +12,13 @@ use crate::hosts::Site;
 use crate::support::Kind as Switch;
 
 /// An agent in the switch's namespace, in threads of this process.
-struct Agent {
-    store: Arc<Embedded>,
+pub(crate) struct Agent {
+    pub(crate) store: Arc<Embedded>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Agent {
-    fn start(site: &Site, file: &Path) -> Agent {
+    pub(crate) fn start(site: &Site, file: &Path) -> Agent {
         let ns = NetNs::open(&site.switch.ns).expect("the switch's namespace");
         let config = Config {
             node: "here".into(),
@@ -41,7 +41,7 @@ impl Agent {
         Agent { store, runtime: Some(runtime.expect("the namespace")) }
     }
 
-    fn apply(&self, yaml: &str) {
+    pub(crate) fn apply(&self, yaml: &str) {
         let parsed = weft_model::parse(yaml).unwrap_or_else(|e| panic!("{e}"));
         let op = |resource: Resource| Op::Put { resource, expect: Expect::Any };
         let ops = parsed.into_iter().map(|p| op(p.resource)).collect();
@@ -51,17 +51,33 @@ impl Agent {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
-    fn delete(&self, kind: Kind, name: &str) {
+    pub(crate) fn delete(&self, kind: Kind, name: &str) {
         let runtime = self.runtime.as_ref().expect("it runs");
         let delete = Transaction::delete(ObjectRef::new(kind, name), Expect::Any);
         runtime.block_on(self.store.commit(delete)).unwrap_or_else(|e| panic!("{e}"));
     }
 
-    fn port(&self, name: &str) -> weft_model::Port {
+    /// Stored leases: address, and what is kept of it.
+    pub(crate) fn leases(&self) -> Vec<(String, serde_json::Value)> {
+        let runtime = self.runtime.as_ref().expect("it runs");
+        let all = runtime.block_on(self.store.leases(None)).expect("the store reads");
+        let read =
+            |l: weft_store::Lease| (l.address.to_string(), serde_json::from_slice(&l.value).expect("JSON"));
+        all.into_iter().map(read).collect()
+    }
+
+    /// The state of the lease of an address; empty: there is none.
+    pub(crate) fn lease_state(&self, address: &str) -> String {
+        let all = self.leases();
+        let found = all.iter().find(|(a, _)| a == address);
+        found.and_then(|(_, lease)| lease["state"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn port(&self, name: &str) -> weft_model::Port {
         self.store.with_catalog(|c| c.port(name).cloned()).expect("the port is there")
     }
 
-    fn ready(&self, site: &Site, names: &[&str]) {
+    pub(crate) fn ready(&self, site: &Site, names: &[&str]) {
         for name in names {
             site.switch.wait_for(&format!("port {name} is ready: {:?}", self.port(name).status), |_| {
                 self.port(name).status.phase == Phase::Ready
@@ -70,7 +86,7 @@ impl Agent {
     }
 
     /// As `kill -9` would: nothing is said, nothing is cleaned up.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

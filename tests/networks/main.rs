@@ -2,6 +2,8 @@
 
 mod agent;
 mod command;
+mod dhcp;
+mod dhcp_load;
 mod field;
 mod healing;
 #[path = "../support/hosts.rs"]

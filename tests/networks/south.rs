@@ -1,10 +1,8 @@
 //! What is compiled reaches a switch through its public surfaces, and packets agree.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use weft_agent::south::{Database, Event, Flows, Punt, Wanted, program, replace};
+use weft_agent::south::{Database, Event, Flows, Outgoing, Punt, Wanted, program, replace};
 use weft_compile::{Change, Compiler, Cookie, Guard, Net, NetKey, Port, PortKey, Purpose, Subnet};
 use weft_flow::OfPort;
 
@@ -17,6 +15,7 @@ struct South {
     view: watch::Receiver<Option<std::sync::Arc<weft_agent::south::View>>>,
     flows: Flows,
     events: mpsc::Receiver<Event>,
+    punts: mpsc::Receiver<Punt>,
     wanted: Wanted,
 }
 
@@ -24,10 +23,10 @@ impl South {
     /// Connects, and has the integration bridge made.
     async fn new(site: &Site) -> South {
         let (database, view) = Database::start(site.switch.path("db.sock"));
-        let (flows, events) = Flows::start(site.switch.path("br-int.mgmt"));
+        let (flows, events, punts) = Flows::start(site.switch.path("br-int.mgmt"));
         let datapath = if site.switch.kind == Kind::Ovs { "netdev" } else { "" };
         let wanted = Wanted { datapath: datapath.into(), ..Wanted::default() };
-        let mut south = South { database, view, flows, events, wanted };
+        let mut south = South { database, view, flows, events, punts, wanted };
         south.settle(|view| view.bridge.is_some()).await;
         south
     }
@@ -57,28 +56,27 @@ impl South {
     }
 
     /// The next event of a kind.
-    async fn event<T>(&mut self, mut of: impl FnMut(Event) -> Option<T>) -> T {
+    async fn connected(&mut self) -> Vec<u32> {
         let wait = async {
             loop {
-                let event = self.events.recv().await.expect("the task lives");
-                if let Some(found) = of(event) {
-                    return found;
+                if let Event::Connected(groups) = self.events.recv().await.expect("the task lives") {
+                    return groups;
                 }
             }
         };
-        timeout(PATIENCE, wait).await.expect("the switch says something")
+        timeout(PATIENCE, wait).await.expect("the switch is connected")
     }
 
-    async fn connected(&mut self) -> Vec<u32> {
-        self.event(|e| if let Event::Connected(groups) = e { Some(groups) } else { None }).await
-    }
-
-    async fn punt(&mut self, purpose: Purpose) -> Box<Punt> {
-        self.event(|e| match e {
-            Event::Punt(p) if Cookie::from_u64(p.cookie).is_some_and(|c| c.purpose == purpose) => Some(p),
-            _ => None,
-        })
-        .await
+    async fn punt(&mut self, purpose: Purpose) -> Punt {
+        let wait = async {
+            loop {
+                let punt = self.punts.recv().await.expect("the task lives");
+                if Cookie::from_u64(punt.cookie).is_some_and(|c| c.purpose == purpose) {
+                    return punt;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("a packet comes")
     }
 }
 
@@ -229,9 +227,7 @@ async fn services(site: &Site, south: &mut South) {
     frame.extend([2, 0xee, 0, 0, 0, 1, 0x88, 0xb5]);
     frame.resize(60, 0);
     let to = south.ofport("p2").await;
-    let out = weft_flow::Action::Output { port: to, max_len: 0 };
-    south.flows.send(OfPort::CONTROLLER, vec![out], frame);
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    south.flows.send(vec![Outgoing { ports: vec![to], frame }]).await;
     site.switch.wait_for("the frame arrives", |_| capture.log().contains("0x88b5"));
 }
 

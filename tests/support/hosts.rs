@@ -129,6 +129,20 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let words = [format!("-{name}"), self.child.id().to_string()];
+        let _ = std::process::Command::new("kill").args(words).status();
+    }
+
+    /// Ends it as its administrator would, and waits until it has ended.
+    pub(crate) fn end(&mut self) {
+        self.signal("TERM");
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -241,12 +241,20 @@ impl Switch {
     }
 
     /// Waits until `done`, or fails.
-    pub(crate) fn wait_for(&self, what: &str, mut done: impl FnMut(&Switch) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, done: impl FnMut(&Switch) -> bool) {
+        assert!(self.eventually(done), "{:?}: {what}: not in {PATIENCE:?}\n{}", self.kind, self.logs());
+    }
+
+    /// Waits until `done`; false: it took too long.
+    pub(crate) fn eventually(&self, mut done: impl FnMut(&Switch) -> bool) -> bool {
         let until = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < until, "{:?}: {what}: not in {PATIENCE:?}\n{}", self.kind, self.logs());
+            if Instant::now() >= until {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     /// What the processes wrote.

@@ -36,7 +36,7 @@ fn allocator(catalog: &Catalog, subnet: &Subnet) -> Option<Allocator> {
     let dynamic = spec.dhcp.ranges.iter().map(|r| AddressRange { start: r.start, end: r.end });
     let fixed = spec.dhcp.hosts.iter().filter_map(|h| h.ip).map(single);
     let taken = spec.reserved.iter().copied().chain(ours.map(single)).chain(dynamic).chain(fixed);
-    taken.for_each(|range| out.reserve(range));
+    taken.for_each(|range| out.withdraw(range));
     for port in catalog.ports_of(&spec.network) {
         held(port).for_each(|ip| out.reserve(single(ip)));
     }
@@ -74,7 +74,7 @@ impl Ipam {
     /// A subnet has none left.
     pub fn assign(&mut self, catalog: &Catalog, port: &Port) -> Result<Vec<IpAddr>, String> {
         let mut out: Vec<IpAddr> = port.spec.addresses.clone();
-        for subnet in catalog.subnets_of(&port.spec.network) {
+        for subnet in catalog.subnets_of(&port.spec.network).filter(|s| !s.spec.dhcp.relayed) {
             let inside = |ip: &&IpAddr| subnet.spec.cidr.contains(*ip);
             if out.iter().any(|ip| inside(&ip)) {
                 continue;
@@ -140,6 +140,27 @@ mod tests {
         catalog.remove(&gone.reference());
         ipam.port_changed(&catalog, Some(&gone), None);
         assert_eq!(ipam.assign(&catalog, &port("late")).unwrap()[0], gone.status.addresses[0]);
+    }
+
+    #[test]
+    fn what_dhcp_gives_or_is_reserved_no_port_gets_even_when_one_had_it() {
+        let mut catalog = Catalog::new();
+        catalog.insert(Resource::from(Network::new("blue", NetworkSpec::default())));
+        let mut subnet = Subnet::new("v4", SubnetSpec::new("blue", "10.0.0.0/29".parse().unwrap()));
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        subnet.spec.reserved = vec![single(ip("10.0.0.2"))];
+        let (start, end) = (ip("10.0.0.3"), ip("10.0.0.4"));
+        subnet.spec.dhcp.ranges = vec![weft_model::DhcpRange { start, end, lease_seconds: None }];
+        catalog.insert(Resource::from(subnet));
+        let mut ipam = Ipam::default();
+        assert_eq!(ipam.assign(&catalog, &port("a")).unwrap(), [ip("10.0.0.5")]);
+        // One that was given such an address on purpose goes: the address is still not for others.
+        let mut wish = port("wish");
+        wish.spec.addresses = vec![start];
+        ipam.port_changed(&catalog, None, Some(&wish));
+        ipam.port_changed(&catalog, Some(&wish), None);
+        assert_eq!(ipam.assign(&catalog, &port("b")).unwrap(), [ip("10.0.0.6")]);
+        assert!(ipam.assign(&catalog, &port("c")).is_err());
     }
 
     #[test]

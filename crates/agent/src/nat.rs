@@ -4,6 +4,7 @@
 //! The table is written whole, in one transaction, and read back: what others changed in it is put right. Nothing outside
 //! of it is touched.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -46,6 +47,12 @@ pub fn rules(catalog: &Catalog) -> Option<String> {
         chain("postrouting", "nat", "postrouting", "srcnat", &source),
         chain("forward", "filter", "forward", "filter", &forward),
     ))
+}
+
+/// The ports that forwards name: the rules hold their addresses.
+pub fn named(catalog: &Catalog) -> BTreeSet<String> {
+    let forwards = catalog.networks().flat_map(|n| n.spec.nat.iter()).flat_map(|nat| &nat.forwards);
+    forwards.filter_map(|forward| forward.to.name.clone()).collect()
 }
 
 fn family(ip: bool) -> &'static str {

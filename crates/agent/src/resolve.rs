@@ -163,7 +163,8 @@ impl Resolver {
         let network = catalog.network(name)?;
         let spec = &network.spec;
         let key = NetKey(self.nets.of(name));
-        let subnets = catalog.subnets_of(name).map(|s| Subnet {
+        let here = catalog.subnets_of(name).filter(|s| !s.spec.dhcp.relayed);
+        let subnets = here.map(|s| Subnet {
             address: s.spec.cidr.network(),
             prefix: s.spec.cidr.prefix_len(),
             gateway: s.spec.service_address(spec.mode),

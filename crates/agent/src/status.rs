@@ -40,7 +40,7 @@ pub(crate) fn network(network: &Network, catalog: &Catalog, fault: &Fault, mtu: 
     let status = &mut out.status;
     status.observed_generation = network.metadata.generation;
     status.mtu = Some(network.mtu(mtu));
-    status.ports = catalog.ports_of(network.name()).count() as u32;
+    status.ports = catalog.port_count(network.name()) as u32;
     status.phase = ready(&mut status.conditions, fault, now);
     out
 }

@@ -9,7 +9,7 @@ use support::serve;
 use weft_api::{ClientError, Limits};
 
 const LAB: &str = include_str!("../../model/tests/data/lab.yaml");
-const ROUNDS: u32 = 2_000;
+const ROUNDS: u32 = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_documents_are_refused_whole() {

@@ -63,6 +63,8 @@ pub struct Compiler {
     plan: Plan,
     members: BTreeMap<NetKey, BTreeSet<PortKey>>,
     flows: BTreeMap<Owner, Vec<Flow>>,
+    /// How many they are.
+    count: usize,
     /// Who asks for a flow with this hash of its identity.
     owners: HashMap<u64, SmallVec<[Owner; 1]>>,
     groups: BTreeMap<NetKey, BTreeMap<u32, Bucket>>,
@@ -92,7 +94,7 @@ impl Compiler {
 
     /// How many flows there are.
     pub fn len(&self) -> usize {
-        self.flows.values().map(Vec::len).sum()
+        self.count
     }
 
     /// Whether there are none.
@@ -189,8 +191,9 @@ impl Compiler {
     /// Makes the flows of an owner anew.
     fn rebuild(&mut self, owner: Owner, delta: &mut Delta) {
         let wanted = self.wanted(owner);
-        let mut before: HashMap<FlowId, Flow> =
-            self.flows.remove(&owner).unwrap_or_default().into_iter().map(|f| (f.id(), f)).collect();
+        let before = self.flows.remove(&owner).unwrap_or_default();
+        self.count -= before.len();
+        let mut before: HashMap<FlowId, Flow> = before.into_iter().map(|f| (f.id(), f)).collect();
         let mut kept = BTreeMap::new();
         for flow in wanted {
             let id = flow.id();
@@ -210,6 +213,7 @@ impl Compiler {
         let kept: Vec<Flow> = kept.into_values().collect();
         let still: BTreeSet<u64> = kept.iter().map(|f| hash(&f.id())).collect();
         if !kept.is_empty() {
+            self.count += kept.len();
             self.flows.insert(owner, kept);
         }
         for (id, _) in before {

@@ -110,17 +110,16 @@ impl Allocator {
         if range.check().is_err() || range.start.is_ipv6() != self.ipv6 {
             return;
         }
-        let (low, high) = (number(range.start), number(range.end));
-        let begin = holds(&self.free, low).map_or(low, |(first, _)| first);
-        let touched: Vec<(u128, u128)> = self.free.range(begin..=high).map(|(f, l)| (*f, *l)).collect();
-        for (first, last) in touched {
-            self.free.remove(&first);
-            if first < low {
-                self.free.insert(first, low - 1);
-            }
-            if last > high {
-                self.free.insert(high + 1, last);
-            }
+        cut_out(&mut self.free, number(range.start), number(range.end));
+    }
+
+    /// Takes all addresses of a range that belong here for good: [`Self::release`] does not bring them back.
+    pub fn withdraw(&mut self, range: AddressRange) {
+        if range.check().is_err() || range.start.is_ipv6() != self.ipv6 {
+            return;
+        }
+        for map in [&mut self.free, &mut self.all] {
+            cut_out(map, number(range.start), number(range.end));
         }
     }
 
@@ -160,6 +159,21 @@ fn holds(map: &BTreeMap<u128, u128>, n: u128) -> Option<(u128, u128)> {
     map.range(..=n).next_back().filter(|(_, last)| **last >= n).map(|(first, last)| (*first, *last))
 }
 
+/// Removes `low` to `high` from intervals.
+fn cut_out(map: &mut BTreeMap<u128, u128>, low: u128, high: u128) {
+    let begin = holds(map, low).map_or(low, |(first, _)| first);
+    let touched: Vec<(u128, u128)> = map.range(begin..=high).map(|(f, l)| (*f, *l)).collect();
+    for (first, last) in touched {
+        map.remove(&first);
+        if first < low {
+            map.insert(first, low - 1);
+        }
+        if last > high {
+            map.insert(high + 1, last);
+        }
+    }
+}
+
 /// Adds an interval and joins it with those that it overlaps or touches.
 fn insert(map: &mut BTreeMap<u128, u128>, mut first: u128, mut last: u128) {
     if let Some((f, l)) = map.range(..=first).next_back().map(|(f, l)| (*f, *l))
@@ -196,6 +210,10 @@ mod tests {
         assert!(pool.release("10.0.0.11".parse().unwrap()));
         assert!(!pool.release("10.0.0.11".parse().unwrap()));
         assert!(!pool.release("10.0.0.99".parse().unwrap()));
+        let mut withdrawn = pool.clone();
+        withdrawn.withdraw(range("10.0.0.11", "10.0.0.12"));
+        assert!(!withdrawn.release("10.0.0.12".parse().unwrap()), "it is gone for good");
+        assert!(withdrawn.release("10.0.0.10".parse().unwrap()));
         assert_eq!(pool.allocate_near("10.0.0.15".parse().unwrap()), Ok("10.0.0.11".parse().unwrap()));
     }
 

@@ -173,6 +173,12 @@ impl Catalog {
         self.ports.get(network).into_iter().flatten().filter_map(|name| self.port(name))
     }
 
+    /// How many ports a network has.
+    #[must_use]
+    pub fn port_count(&self, network: &str) -> usize {
+        self.ports.get(network).map_or(0, BTreeSet::len)
+    }
+
     /// The port that has this address in a network.
     #[must_use]
     pub fn port_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Port> {

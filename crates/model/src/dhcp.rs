@@ -34,6 +34,10 @@ pub struct Dhcp {
     pub options: DhcpOptions,
     /// Two messages instead of four for clients that ask for it (RFC 4039, RFC 8415 §18.3.1).
     pub rapid_commit: bool,
+    /// The subnet lies behind a relay: its addresses are for clients that a relay speaks for (`giaddr`, RFC 2131 §4.1),
+    /// never for the network's own machines, and its gateway is the relay's affair.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub relayed: bool,
 }
 
 impl Default for Dhcp {
@@ -47,6 +51,7 @@ impl Default for Dhcp {
             hosts: Vec::new(),
             options: DhcpOptions::default(),
             rapid_commit: false,
+            relayed: false,
         }
     }
 }

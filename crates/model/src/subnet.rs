@@ -147,9 +147,12 @@ impl SubnetSpec {
     }
 
     /// The address at which the node answers DHCP and DNS in this subnet: the gateway's, else the first one. `None` on
-    /// networks where somebody else does, and in prefixes that have no room for it.
+    /// networks where somebody else does, behind relays, and in prefixes that have no room for it.
     #[must_use]
     pub fn service_address(&self, mode: NetworkMode) -> Option<IpAddr> {
+        if self.dhcp.relayed {
+            return None;
+        }
         let ours = !matches!(mode, NetworkMode::Bridged | NetworkMode::Private);
         let needed = ours || self.dhcp.enabled == Some(true);
         self.gateway_address(mode).filter(|_| needed).or_else(|| {
@@ -194,7 +197,7 @@ impl SubnetSpec {
     #[must_use]
     pub fn advertises(&self, network: &NetworkSpec) -> bool {
         let ours = !matches!(network.mode, NetworkMode::Bridged | NetworkMode::Private);
-        self.is_ipv6() && self.ra.as_ref().and_then(|ra| ra.enabled).unwrap_or(ours)
+        self.is_ipv6() && !self.dhcp.relayed && self.ra.as_ref().and_then(|ra| ra.enabled).unwrap_or(ours)
     }
 }
 

@@ -41,7 +41,7 @@ use crate::stream::{StreamEvent, Streams, Tls};
 /// Stream events that may wait; senders then wait with their next piece.
 const STREAM_EVENTS: usize = 64;
 /// Packets for controllers that may wait; more are dropped and counted.
-const PACKET_INS: usize = 512;
+const PACKET_INS: usize = 2_048;
 /// Events taken in before everything is made to match.
 const BATCH: usize = 256;
 

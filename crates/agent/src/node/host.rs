@@ -45,6 +45,8 @@ pub(super) struct Host {
     /// Networks changed since.
     stale: bool,
     wanted: Arc<Wanted>,
+    /// Ports whose addresses the rules hold.
+    forwarded: BTreeSet<String>,
     kernel: Kernel,
     ledger: Ledger,
     firewall: Firewall,
@@ -148,7 +150,7 @@ impl Host {
 impl<S: Store> Node<S> {
     /// Takes in what changed. True: so do the ports of the bridge.
     pub(super) fn wire(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> bool {
-        self.host.stale |= !nets.is_empty();
+        self.host.stale |= !nets.is_empty() || ports.iter().any(|p| self.host.forwarded.contains(p));
         let wiring = &mut self.host.wiring;
         let mut changed: Vec<String> = Vec::new();
         nets.iter().for_each(|name| changed.extend(wiring.network_changed(&self.catalog, name)));
@@ -175,6 +177,7 @@ impl<S: Store> Node<S> {
         }
         let networks = std::mem::take(&mut self.host.stale);
         if networks {
+            self.host.forwarded = nat::named(&self.catalog);
             self.host.wanted = Arc::new(Wanted {
                 links: links::wanted(&self.catalog),
                 rules: nat::rules(&self.catalog),

@@ -8,22 +8,15 @@ use weft_store::{Change, Event as StoreEvent, Store};
 
 use super::Node;
 use crate::resolve;
-use crate::respond::Tell;
 use crate::south::Event;
 
 impl<S: Store> Node<S> {
-    /// What the switch says. True: nothing is to be settled.
-    pub(super) async fn take_event(&mut self, event: Event) -> bool {
+    /// What the switch says.
+    pub(super) fn take_event(&mut self, event: Event) {
         match event {
-            Event::Punt(punt) => {
-                // A full queue is a busy cable.
-                let _ = self.responders.try_send(Tell::Punt(punt));
-                return true;
-            }
             Event::Connected(groups) => (self.connected, self.whole) = (true, Some(groups)),
             Event::Disconnected => self.connected = false,
         }
-        false
     }
 
     /// What somebody wants.
@@ -38,8 +31,15 @@ impl<S: Store> Node<S> {
         let both: Vec<&Resource> = old.iter().chain(new).map(Arc::as_ref).collect();
         match reference.kind {
             Kind::Network => {
-                let spec = |r: Option<&Arc<Resource>>| r.and_then(|r| r.as_network().map(|n| n.spec.clone()));
-                if spec(old.as_ref()) != spec(new) {
+                let network = |r: Option<&Arc<Resource>>| r.and_then(|r| r.as_network().cloned());
+                let (old, new) = (network(old.as_ref()), network(new));
+                let both = old.as_ref().zip(new.as_ref());
+                if both.is_some_and(|(old, new)| old.spec == new.spec && old.key() == new.key()) {
+                    // What was said of it changed, mostly by us.
+                    self.counted.insert(reference.name);
+                    return;
+                }
+                if old.map(|n| n.spec) != new.map(|n| n.spec) {
                     let ports = self.catalog.ports_of(&reference.name).map(|p| p.name().to_owned());
                     self.ports.extend(ports);
                     let subnets: Vec<String> =
@@ -50,6 +50,9 @@ impl<S: Store> Node<S> {
             }
             Kind::Subnet => {
                 self.ipam.subnet_changed(&reference.name);
+                if new.is_none() {
+                    self.lost.push(reference.name.clone());
+                }
                 for subnet in both.iter().filter_map(|r| r.as_subnet()) {
                     let network = &subnet.spec.network;
                     self.nets.insert(network.clone());
@@ -69,10 +72,10 @@ impl<S: Store> Node<S> {
                 if let Some(new) = new {
                     self.anchor(&new.clone(), true);
                 }
-                let networks = both.iter().filter_map(|r| r.as_port()).map(|p| p.spec.network.clone());
-                if old.map(|p| (&p.spec, &p.status.addresses)) != new.map(|p| (&p.spec, &p.status.addresses))
-                {
-                    self.nets.extend(networks);
+                let network = |p: Option<&Port>| p.map(|p| p.spec.network.clone());
+                let (left, joined) = (network(old), network(new));
+                if left != joined {
+                    self.counted.extend(left.into_iter().chain(joined));
                 }
                 self.ports.insert(reference.name);
             }
@@ -111,6 +114,7 @@ impl<S: Store> Node<S> {
     pub(super) fn take_view(&mut self) {
         let Some(view) = self.views.borrow_and_update().clone() else { return };
         let old = std::mem::replace(&mut self.view, view);
+        self.stale = true;
         let view = Arc::clone(&self.view);
         if old.bridge != view.bridge {
             self.everything();

@@ -85,6 +85,9 @@ pub enum NodeError {
     /// The store fails.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
+    /// Leases could not be read or kept.
+    #[error("no lease can be kept, so none is given: {0}")]
+    Leases(StoreError),
     /// A task of ours ended.
     #[error("{0} ended")]
     Ended(&'static str),
@@ -105,9 +108,17 @@ pub struct Node<S> {
     flows: Flows,
     events: mpsc::Receiver<Event>,
     responders: mpsc::Sender<Tell>,
+    /// Why the responders ended.
+    unkept: oneshot::Receiver<StoreError>,
     /// Networks and ports to be looked at.
     nets: BTreeSet<String>,
     ports: BTreeSet<String>,
+    /// Networks of which only what is told may have changed.
+    counted: BTreeSet<String>,
+    /// Subnets that are gone.
+    lost: Vec<String>,
+    /// What is wanted of the database, or what it holds, changed. One port's change seldom does that.
+    stale: bool,
     /// Ports by what they are plugged in by.
     anchors: BTreeMap<String, BTreeSet<String>>,
     connected: bool,
@@ -138,8 +149,8 @@ impl<S: Store> Node<S> {
     /// The store fails.
     pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
         let (database, views) = Database::start(config.rundir.join("db.sock"));
-        let (flows, events) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
-        let responders = respond::start(Arc::clone(&store), flows.clone());
+        let (flows, events, punts) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
+        let (responders, unkept) = respond::start(Arc::clone(&store), flows.clone(), punts);
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;
         let mut node = Node {
@@ -149,6 +160,9 @@ impl<S: Store> Node<S> {
             view: Arc::default(),
             nets: catalog.networks().map(|n| n.name().to_owned()).collect(),
             ports: catalog.ports().map(|p| p.name().to_owned()).collect(),
+            counted: BTreeSet::new(),
+            lost: Vec::new(),
+            stale: true,
             anchors: BTreeMap::new(),
             connected: false,
             whole: None,
@@ -170,6 +184,7 @@ impl<S: Store> Node<S> {
             flows,
             events,
             responders,
+            unkept,
         };
         let ports: Vec<Port> = node.catalog.ports().cloned().collect();
         ports.iter().for_each(|port| node.anchor(port, true));
@@ -208,10 +223,11 @@ impl<S: Store> Node<S> {
                     self.take_view();
                 }
                 event = self.events.recv() => {
-                    let event = event.ok_or(NodeError::Ended("the connection to the bridge"))?;
-                    if self.take_event(event).await {
-                        continue;
-                    }
+                    self.take_event(event.ok_or(NodeError::Ended("the connection to the bridge"))?);
+                }
+                why = &mut self.unkept => {
+                    // Nobody can be promised an address any more. The switch forwards on.
+                    return Err(why.map_or(NodeError::Ended("the responders"), NodeError::Leases));
                 }
                 question = next(&mut self.questions) => {
                     self.tell_name(question);

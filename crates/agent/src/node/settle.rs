@@ -24,8 +24,8 @@ impl<S: Store> Node<S> {
         self.numbers(&mut written);
         let mut nets = std::mem::take(&mut self.nets);
         let mut ports = std::mem::take(&mut self.ports);
-        self.wire(&nets, &ports);
-        if !self.devices().await {
+        self.stale |= self.wire(&nets, &ports) || !nets.is_empty();
+        if self.stale && !self.devices().await {
             self.again = Some(Instant::now() + AGAIN);
         }
         let told = self.program(&nets, &ports).await;
@@ -50,6 +50,7 @@ impl<S: Store> Node<S> {
                 *p = Progress { version, connected: in_line, switch, flows, ..std::mem::take(p) };
             });
         }
+        nets.append(&mut self.counted);
         self.report(&nets, &ports, written).await
     }
 
@@ -69,7 +70,6 @@ impl<S: Store> Node<S> {
                     let resource = Resource::from(new.clone());
                     self.catalog.insert(resource.clone());
                     self.ipam.port_changed(&self.catalog, Some(&port), Some(&new));
-                    self.nets.insert(port.spec.network.clone());
                     written.insert(port.reference(), resource);
                 }
                 Err(why) => {
@@ -102,12 +102,14 @@ impl<S: Store> Node<S> {
         if self.views.borrow().is_none() {
             return true;
         }
+        self.stale = false;
         let mut ports = resolve::devices(&self.catalog, self.config.underlay_mtu);
         ports.extend(self.host.wiring.devices.clone());
         let wanted = Wanted { datapath: self.config.datapath.clone(), ports };
         match self.database.ensure(&wanted, &self.view).await {
             Ok(_) => true,
             Err(why) => {
+                self.stale = true;
                 tracing::warn!(%why, "the switch's database was not changed");
                 false
             }
@@ -134,14 +136,6 @@ impl<S: Store> Node<S> {
             }
         }
         let delta = self.compiler.apply(changes);
-        for name in nets.iter().filter(|n| self.catalog.network(n).is_none()) {
-            self.tell(name, |key| Tell::Configure(key, None)).await;
-            self.resolver.nets.forget(name);
-        }
-        for name in ports.iter().filter(|n| self.catalog.port(n).is_none()) {
-            self.resolver.ports.forget(name);
-            self.faults.remove(name);
-        }
         // Before it is known which ports there are, the bridge keeps what it has.
         if !self.connected || self.view.bridge.is_none() {
             return true;
@@ -165,25 +159,40 @@ impl<S: Store> Node<S> {
         }
     }
 
-    pub(super) async fn tell(&self, network: &str, message: impl FnOnce(u64) -> Tell) {
-        if let Some(key) = self.resolver.nets.get(network) {
-            let _ = self.responders.send(message(key.into())).await;
-        }
-    }
-
     /// What the responders say.
-    pub(super) async fn configure(&self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) {
-        let of_ports = ports.iter().filter_map(|p| self.catalog.port(p)).map(|p| &p.spec.network);
-        let all: BTreeSet<&String> = nets.iter().chain(of_ports).collect();
-        for name in all {
-            let Some(services) = respond::services(&self.catalog, name, self.config.underlay_mtu) else {
+    pub(super) async fn configure(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) {
+        let mut tells = Vec::new();
+        for name in nets {
+            let Some(key) = self.resolver.nets.get(name) else { continue };
+            let services = respond::services(&self.catalog, name, self.config.underlay_mtu);
+            if services.is_none() {
+                self.resolver.nets.forget(name);
+            }
+            tells.push(Tell::Configure(key.into(), services.map(Box::new)));
+        }
+        let mut stations = Vec::new();
+        for name in ports {
+            let Some(port) = self.catalog.port(name) else {
+                stations.extend(self.resolver.ports.forget(name).map(|key| (key, None)));
+                self.faults.remove(name);
                 continue;
             };
-            self.tell(name, |key| Tell::Configure(key, Some(Box::new(services)))).await;
-            let Some(key) = self.resolver.nets.get(name) else { continue };
-            let plan = self.compiler.plan();
-            let out = plan.ports.values().filter(|p| p.net.0 == key).map(|p| p.port).collect();
-            self.tell(name, |key| Tell::Ports(key, out)).await;
+            let Some(net) = self.resolver.nets.get(&port.spec.network) else { continue };
+            let key = self.resolver.ports.of(name);
+            let plugged = self.compiler.plan().ports.get(&PortKey(key)).map(|p| p.port);
+            stations.push((key, Some((net.into(), respond::station(&self.catalog, port, plugged)))));
+        }
+        if !stations.is_empty() {
+            tells.push(Tell::Stations(stations));
+        }
+        let lost = std::mem::take(&mut self.lost).into_iter();
+        let lost: Vec<String> = lost.filter(|name| self.catalog.subnet(name).is_none()).collect();
+        if !lost.is_empty() {
+            tells.push(Tell::Forget(lost));
+        }
+        for tell in tells {
+            // Why they ended is told elsewhere.
+            let _ = self.responders.send(tell).await;
         }
     }
 }

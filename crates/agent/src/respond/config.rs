@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weft_model::{Catalog, DhcpOptions, IpNet, Network, Port, Subnet, parse_hex};
+use weft_model::{Catalog, DhcpOptions, IpNet, Network, Route, Subnet, parse_hex};
 use weft_services::{dhcp4, dhcp6, ra};
 use weft_wire::Mac;
 
 use super::Routers;
 use crate::resolve::gateway_mac;
 
-/// The services of one network.
+/// The services of one network. What its ports are to them is told apart: see [`super::Station`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Services {
     /// DHCPv4, if it is served.
@@ -43,15 +43,15 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
     for subnet in served {
         match subnet.spec.cidr {
             IpNet::V4(cidr) => {
-                let Some(IpAddr::V4(server)) = subnet.spec.service_address(network.spec.mode) else {
-                    continue;
-                };
-                let base = dhcp4::Subnet::new(cidr.network(), cidr.prefix_len(), server);
-                four.subnets.push(subnet4(catalog, network, subnet, base, underlay_mtu));
+                let Some(server) = server_of(subnet, &subnets, network) else { continue };
+                let mut base = dhcp4::Subnet::new(cidr.network(), cidr.prefix_len(), server);
+                base.relayed = subnet.spec.dhcp.relayed;
+                four.subnets.push(subnet4(network, subnet, base, underlay_mtu));
             }
             IpNet::V6(cidr) => {
-                let base = dhcp6::Subnet::new(cidr.network(), cidr.prefix_len());
-                six.subnets.push(subnet6(catalog, network, subnet, base));
+                let mut base = dhcp6::Subnet::new(cidr.network(), cidr.prefix_len());
+                base.relayed = subnet.spec.dhcp.relayed;
+                six.subnets.push(subnet6(network, subnet, base));
             }
         }
     }
@@ -64,18 +64,33 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
     })
 }
 
+/// Where clients of a subnet find the server: in the subnet, or, behind a relay, where the relay finds it.
+fn server_of(subnet: &Subnet, all: &[&Subnet], network: &Network) -> Option<Ipv4Addr> {
+    let serves = |s: &Subnet| match s.spec.service_address(network.spec.mode) {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let relayed = subnet.spec.dhcp.relayed.then(|| all.iter().find_map(|s| serves(s)));
+    serves(subnet).or(relayed.flatten())
+}
+
 /// The domain of a network.
 fn domain(network: &Network) -> Option<String> {
     network.spec.domain.as_ref().map(|d| d.name.clone())
 }
 
-fn options4(o: &DhcpOptions) -> dhcp4::Options {
-    let routes = o.routes.iter().filter_map(|r| match (r.to, r.via) {
+fn routes4(routes: &[Route]) -> Vec<dhcp4::option::Route> {
+    let route = |r: &Route| match (r.to, r.via) {
         (IpNet::V4(to), IpAddr::V4(via)) => {
             Some(dhcp4::option::Route { network: to.network(), prefix_len: to.prefix_len(), via })
         }
         _ => None,
-    });
+    };
+    routes.iter().filter_map(route).collect()
+}
+
+pub(super) fn options4(o: &DhcpOptions) -> dhcp4::Options {
+    let forced = o.raw.iter().filter(|r| r.force).filter_map(|r| u8::try_from(r.code).ok());
     let raw = o.raw.iter().filter_map(|r| Some((u8::try_from(r.code).ok()?, r.bytes()?)));
     dhcp4::Options {
         dns: v4(&o.dns),
@@ -83,14 +98,15 @@ fn options4(o: &DhcpOptions) -> dhcp4::Options {
         search: o.search.clone(),
         mtu: o.mtu,
         ntp: v4(&o.ntp),
-        routes: routes.collect(),
+        routes: routes4(&o.routes),
         tftp_server: o.tftp_server.clone(),
         raw: raw.collect(),
+        force: forced.collect(),
         ..dhcp4::Options::default()
     }
 }
 
-fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
+pub(super) fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
     let server_name = o.tftp_server.clone();
     let ipxe = o.ipxe.iter().map(|b| dhcp4::Boot {
         ipxe: Some(true),
@@ -114,16 +130,11 @@ fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
     ipxe.chain(by_architecture).chain(plain).collect()
 }
 
-fn subnet4(
-    catalog: &Catalog,
-    network: &Network,
-    subnet: &Subnet,
-    base: dhcp4::Subnet,
-    underlay_mtu: u16,
-) -> dhcp4::Subnet {
+fn subnet4(network: &Network, subnet: &Subnet, base: dhcp4::Subnet, underlay_mtu: u16) -> dhcp4::Subnet {
     let (dhcp, mode) = (&subnet.spec.dhcp, network.spec.mode);
     let mut options = options4(&dhcp.options);
     options.routers = v4(&subnet.spec.gateway_address(mode).into_iter().collect::<Vec<_>>());
+    options.routes.extend(routes4(&subnet.spec.routes));
     options.domain = options.domain.or_else(|| domain(network));
     options.mtu = options.mtu.or(Some(network.mtu(underlay_mtu)));
     let written = dhcp.hosts.iter().filter_map(|h| {
@@ -138,7 +149,6 @@ fn subnet4(
         let lease_seconds = h.lease_seconds;
         Some(dhcp4::Host { id, address, name: h.name.clone(), lease_seconds, options: none, boot })
     });
-    let ports = catalog.ports_of(network.name()).filter_map(|port| port4(port, subnet));
     dhcp4::Subnet {
         ranges: dhcp
             .ranges
@@ -151,26 +161,14 @@ fn subnet4(
         // A port has one address in every state of its machine, firmware to operating system.
         ignore_client_id: true,
         rapid_commit: dhcp.rapid_commit,
-        hosts: written.chain(ports).collect(),
+        hosts: written.collect(),
         boot: boot4(&dhcp.options),
         options,
         ..base
     }
 }
 
-/// A port is a fixed host: its address was allocated to it.
-fn port4(port: &Port, subnet: &Subnet) -> Option<dhcp4::Host> {
-    let own = port.spec.addresses.iter().chain(&port.status.addresses);
-    let address = own.filter(|ip| subnet.spec.cidr.contains(*ip)).find_map(|ip| v4(&[*ip]).pop())?;
-    let mut host = dhcp4::Host::fixed(port.mac().0, address);
-    host.name = Some(port.hostname().to_owned());
-    if let Some(options) = &port.spec.dhcp_options {
-        (host.options, host.boot) = (options4(options), boot4(options));
-    }
-    Some(host)
-}
-
-fn subnet6(catalog: &Catalog, network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Subnet {
+fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Subnet {
     let dhcp = &subnet.spec.dhcp;
     let o = &dhcp.options;
     let raw = o.raw.iter().filter_map(|r| Some((r.code, r.bytes()?)));
@@ -194,12 +192,6 @@ fn subnet6(catalog: &Catalog, network: &Network, subnet: &Subnet, base: dhcp6::S
         let address = v6(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
         Some(dhcp6::Host { id, address, name: h.name.clone() })
     });
-    let ports = catalog.ports_of(network.name()).filter_map(|port| {
-        let own = port.spec.addresses.iter().chain(&port.status.addresses);
-        let address = own.filter(|ip| subnet.spec.cidr.contains(*ip)).find_map(|ip| v6(&[*ip]).pop())?;
-        let id = dhcp6::HostId::Mac(port.mac().0);
-        Some(dhcp6::Host { id, address: Some(address), name: Some(port.hostname().to_owned()) })
-    });
     dhcp6::Subnet {
         ranges: dhcp
             .ranges
@@ -211,7 +203,7 @@ fn subnet6(catalog: &Catalog, network: &Network, subnet: &Subnet, base: dhcp6::S
         renew_seconds: dhcp.renew_seconds,
         rebind_seconds: dhcp.rebind_seconds,
         rapid_commit: dhcp.rapid_commit,
-        hosts: written.chain(ports).collect(),
+        hosts: written.collect(),
         options,
         ..base
     }

@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use weft_model::IpNet;
 use weft_services::lease::{Address, LeaseState};
 use weft_services::{Client, Lease, LeaseChange};
 use weft_store::LeaseWrite;
-
-use super::Services;
 
 /// An address family whose leases are kept.
 pub(super) trait Family: Address {
@@ -27,12 +26,12 @@ impl Family for Ipv6Addr {
 
 /// What changes of leases mean for the store.
 pub(super) fn written<'a, A: Family + 'a>(
-    services: &Services,
+    subnets: &[(String, IpNet)],
     changes: impl IntoIterator<Item = &'a LeaseChange<A>>,
 ) -> Vec<LeaseWrite> {
     let write = |change: &LeaseChange<A>| {
         let address = change.address.ip();
-        let subnet = services.subnets.iter().find(|(_, cidr)| cidr.contains(&address))?.0.clone();
+        let subnet = subnets.iter().find(|(_, cidr)| cidr.contains(&address))?.0.clone();
         Some(match &change.after {
             Some(lease) if lease.state == LeaseState::Offered => return None,
             Some(lease) => LeaseWrite::Put(weft_store::Lease { subnet, address, value: write_lease(lease) }),
@@ -40,6 +39,21 @@ pub(super) fn written<'a, A: Family + 'a>(
         })
     };
     changes.into_iter().filter_map(write).collect()
+}
+
+/// What takes a stored lease away.
+pub(super) fn removal(lease: weft_store::Lease) -> LeaseWrite {
+    LeaseWrite::Remove { subnet: lease.subnet, address: lease.address }
+}
+
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    client: String,
+    mac: Option<String>,
+    hostname: Option<&'a str>,
+    state: &'static str,
+    since: u64,
+    expires: u64,
 }
 
 /// A lease as the store keeps it: JSON, for people who look.
@@ -50,16 +64,17 @@ fn write_lease<A>(lease: &Lease<A>) -> Vec<u8> {
         LeaseState::Released => "released",
         LeaseState::Declined => "declined",
     };
-    let client: String = lease.client.bytes().iter().map(|b| format!("{b:02x}")).collect();
-    let value = serde_json::json!({
-        "client": client,
-        "mac": lease.mac.map(|m| m.to_string()),
-        "hostname": lease.hostname.as_deref(),
-        "state": state,
-        "since": lease.since,
-        "expires": lease.expires,
-    });
-    value.to_string().into_bytes()
+    let digit = |n: u8| char::from_digit(n.into(), 16).unwrap_or_default();
+    let value = Written {
+        client: lease.client.bytes().iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect(),
+        mac: lease.mac.map(|m| m.to_string()),
+        hostname: lease.hostname.as_deref(),
+        state,
+        since: lease.since,
+        expires: lease.expires,
+    };
+    // Strings and numbers: it cannot fail.
+    serde_json::to_vec(&value).unwrap_or_default()
 }
 
 /// A stored lease; `None`: it cannot be read, which is said.

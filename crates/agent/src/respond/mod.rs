@@ -1,33 +1,41 @@
 //! Who answers what ports ask the network: for an address, a router, why a packet cannot go on?
 //!
-//! One task owns the responders of all networks. Packets come from flows, answers go back by the port they came from;
-//! leases are durable before an answer goes out.
+//! ```text
+//!   node ──Tell───▶ ┐
+//!                   ├─▶ responders ──answers, changes of leases──▶ keeper ──▶ store, one write for all that wait
+//!   flows ──Punt──▶ ┘                                                 └─────▶ flows: the answers, once that is durable
+//! ```
+//! One task owns the responders of all networks, another keeps their leases. Packets come from flows, answers go back by
+//! the port they came from. When leases cannot be kept, nothing can be promised any more, and both tasks end.
 
 mod config;
 mod icmp;
+mod keeper;
 mod lease;
+mod network;
+mod station;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
-use weft_compile::{Cookie, Purpose};
-use weft_flow::{Action, OfPort};
-use weft_services::{LeaseChange, dhcp4, dhcp6, ra};
-use weft_store::{LeaseWrite, Store};
+use weft_flow::OfPort;
+use weft_services::ra;
+use weft_store::{Store, StoreError};
 
 pub use config::{Services, services};
 pub use icmp::Routers;
 pub use lease::lease_view;
+pub use station::{Station, station};
 
-use lease::{read_lease, written};
+use keeper::Work;
+use network::{Network, New};
 
-use crate::south::{Flows, Punt};
+use crate::south::{Flows, Outgoing, Punt};
 
-/// Packets handled before their leases are made durable together.
+/// Packets handled before their leases are on the way to the disk.
 const BATCH: usize = 256;
 
 /// What the responders are told.
@@ -35,54 +43,51 @@ const BATCH: usize = 256;
 pub enum Tell {
     /// A network, by its key, has these services, or none.
     Configure(u64, Option<Box<Services>>),
-    /// The ports of a network, for what is said unasked.
-    Ports(u64, Vec<OfPort>),
-    /// A packet.
-    Punt(Box<Punt>),
-}
-
-/// The responders of one network.
-struct Network {
-    services: Box<Services>,
-    dhcp4: Option<dhcp4::Server>,
-    dhcp6: Option<dhcp6::Server>,
-    router: Option<ra::Router>,
-    ports: Vec<OfPort>,
-}
-
-/// An answer that waits for its lease to be durable.
-struct Answer {
-    port: OfPort,
-    frame: Vec<u8>,
-}
-
-/// A change of a lease, and the network whose book has it.
-enum Kept {
-    V4(u64, LeaseChange<Ipv4Addr>),
-    V6(u64, LeaseChange<Ipv6Addr>),
+    /// What is known of ports, by their keys: the network that a port is of and what it is there, or nothing.
+    Stations(Vec<(u32, Option<(u64, Station)>)>),
+    /// These subnets are gone, and what was leased of them.
+    Forget(Vec<String>),
 }
 
 /// All responders.
 struct Responders<S> {
     store: Arc<S>,
-    flows: Flows,
     networks: HashMap<u64, Network>,
+    /// The network that a port is of, as was told last.
+    homes: HashMap<u32, u64>,
+    keeper: mpsc::Sender<Work>,
     started: Instant,
     icmp: icmp::Limit,
 }
 
-/// Starts the task. It ends when the sender is dropped.
-pub fn start<S: Store>(store: Arc<S>, flows: Flows) -> mpsc::Sender<Tell> {
-    let (sender, receiver) = mpsc::channel(8192);
+/// Starts the tasks. They end when the sender is dropped, or when leases cannot be read or kept, which the receiver is
+/// told.
+pub fn start<S: Store>(
+    store: Arc<S>,
+    flows: Flows,
+    punts: mpsc::Receiver<Punt>,
+) -> (mpsc::Sender<Tell>, oneshot::Receiver<StoreError>) {
+    let (sender, told) = mpsc::channel(1024);
+    let (failed, failure) = oneshot::channel();
+    let (keeper, work) = mpsc::channel(keeper::QUEUE);
+    let keeping = tokio::spawn(keeper::run(Arc::clone(&store), flows, work));
     let responders = Responders {
         store,
-        flows,
         networks: HashMap::new(),
+        homes: HashMap::new(),
+        keeper,
         started: Instant::now(),
         icmp: icmp::Limit::default(),
     };
-    tokio::spawn(responders.run(receiver));
-    sender
+    tokio::spawn(async move {
+        let answered = responders.run(told, punts).await;
+        // The keeper's word counts: it knows why it went.
+        let kept = keeping.await.unwrap_or(Ok(()));
+        if let Err(why) = kept.and(answered) {
+            let _ = failed.send(why);
+        }
+    });
+    (sender, failure)
 }
 
 /// Seconds since 1970: leases outlive the process.
@@ -91,164 +96,116 @@ fn wall() -> u64 {
 }
 
 impl<S: Store> Responders<S> {
-    async fn run(mut self, mut told: mpsc::Receiver<Tell>) {
+    async fn run(
+        mut self,
+        mut told: mpsc::Receiver<Tell>,
+        mut punts: mpsc::Receiver<Punt>,
+    ) -> Result<(), StoreError> {
+        let mut batch = Vec::new();
         loop {
             let next =
                 self.networks.values().filter_map(|n| n.router.as_ref()).map(ra::Router::next_at).min();
             let next = self.started + Duration::from_millis(next.unwrap_or(u64::MAX >> 20));
-            let mut batch = Vec::new();
+            let mut work = Work::default();
             tokio::select! {
-                n = told.recv_many(&mut batch, BATCH) => if n == 0 { return },
+                // What a port is comes before what it asks.
+                biased;
+                tell = told.recv() => match tell {
+                    Some(tell) => self.take(tell, &mut work).await?,
+                    None => return Ok(()),
+                },
+                n = punts.recv_many(&mut batch, BATCH) => {
+                    if n == 0 {
+                        return Ok(());
+                    }
+                    batch.drain(..).for_each(|punt| self.punt(&punt, &mut work));
+                }
                 () = sleep_until(next.into()) => {}
             }
-            let (mut answers, mut writes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-            for tell in batch {
-                match tell {
-                    Tell::Configure(key, services) => self.configure(key, services, &mut writes).await,
-                    Tell::Ports(key, ports) => {
-                        if let Some(network) = self.networks.get_mut(&key) {
-                            network.ports = ports;
-                        }
+            if Instant::now() >= next {
+                self.advertise(&mut work);
+            }
+            if !work.is_empty() && self.keeper.send(work).await.is_err() {
+                return Err(StoreError::Closed);
+            }
+        }
+    }
+
+    async fn take(&mut self, tell: Tell, work: &mut Work) -> Result<(), StoreError> {
+        match tell {
+            Tell::Configure(key, None) => drop(self.networks.remove(&key)),
+            Tell::Configure(key, Some(services)) => {
+                let now = self.started.elapsed().as_millis() as u64;
+                let (mut network, new) = match self.networks.remove(&key) {
+                    Some(known) if known.services == services => {
+                        self.networks.insert(key, known);
+                        return Ok(());
                     }
-                    Tell::Punt(punt) => answers.extend(self.punt(&punt, &mut writes, &mut kept)),
-                }
-            }
-            // What a client is told must be true after a crash.
-            if !writes.is_empty()
-                && let Err(why) = self.store.write_leases(writes).await
-            {
-                tracing::error!(%why, "leases could not be stored: they are taken back, and nobody is told of them");
-                kept.iter().rev().for_each(|change| self.undo(change));
-                answers.clear();
-            }
-            for Answer { port, frame } in answers {
-                self.flows.send(OfPort::CONTROLLER, vec![Action::Output { port, max_len: 0 }], frame);
-            }
-            self.advertise();
-        }
-    }
-
-    /// Takes back what could not be stored.
-    fn undo(&mut self, kept: &Kept) {
-        match kept {
-            Kept::V4(key, change) => {
-                let server = self.networks.get_mut(key).and_then(|n| n.dhcp4.as_mut());
-                server.map(|s| s.book_mut().revert(change)).unwrap_or_default();
-            }
-            Kept::V6(key, change) => {
-                let server = self.networks.get_mut(key).and_then(|n| n.dhcp6.as_mut());
-                server.map(|s| s.book_mut().revert(change)).unwrap_or_default();
-            }
-        }
-    }
-
-    async fn configure(&mut self, key: u64, services: Option<Box<Services>>, writes: &mut Vec<LeaseWrite>) {
-        let Some(services) = services else {
-            self.networks.remove(&key);
-            return;
-        };
-        let now = self.started.elapsed().as_millis() as u64;
-        let known = self.networks.remove(&key);
-        let ports = known.as_ref().map(|n| n.ports.clone()).unwrap_or_default();
-        let fresh = known.is_none();
-        let (mut dhcp4, mut dhcp6, mut router) =
-            known.map_or((None, None, None), |n| (n.dhcp4, n.dhcp6, n.router));
-        match (&services.dhcp4, &mut dhcp4) {
-            (Some(config), Some(server)) => {
-                writes.extend(written(&services, &server.configure(config.clone())))
-            }
-            (Some(config), server) => *server = Some(dhcp4::Server::new(config.clone())),
-            (None, server) => *server = None,
-        }
-        match (&services.dhcp6, &mut dhcp6) {
-            (Some(config), Some(server)) => {
-                writes.extend(written(&services, &server.configure(config.clone())))
-            }
-            (Some(config), server) => *server = Some(dhcp6::Server::new(config.clone())),
-            (None, server) => *server = None,
-        }
-        match (&services.router, &mut router) {
-            (Some(config), Some(router)) if router.config() == config => {}
-            (Some(config), Some(router)) => router.configure(config.clone(), now),
-            (Some(config), router) => *router = Some(ra::Router::new(config.clone(), now)),
-            (None, router) => *router = None,
-        }
-        let mut network = Network { services, dhcp4, dhcp6, router, ports };
-        if fresh {
-            self.remember(&mut network).await;
-        }
-        self.networks.insert(key, network);
-    }
-
-    /// Takes stored leases back.
-    async fn remember(&self, network: &mut Network) {
-        for (subnet, _) in &network.services.subnets {
-            match self.store.leases(Some(subnet)).await {
-                Ok(leases) => {
-                    for lease in leases {
-                        match lease.address {
-                            IpAddr::V4(a) => {
-                                let read = read_lease(a, &lease.value).zip(network.dhcp4.as_mut());
-                                read.map(|(lease, server)| server.book_mut().load(lease));
-                            }
-                            IpAddr::V6(a) => {
-                                let read = read_lease(a, &lease.value).zip(network.dhcp6.as_mut());
-                                read.map(|(lease, server)| server.book_mut().load(lease));
-                            }
-                        }
+                    Some(mut known) => {
+                        let new = known.configure(services, now, &mut work.writes);
+                        (known, new)
+                    }
+                    None => (Network::new(services, now), New { v4: true, v6: true }),
+                };
+                for (subnet, _) in network.services.subnets.clone() {
+                    if new.v4 || new.v6 {
+                        network.remember(self.store.leases(Some(&subnet)).await?, new);
                     }
                 }
-                Err(why) => tracing::error!(%why, subnet, "leases could not be read"),
+                network.resettle(&mut work.writes);
+                self.networks.insert(key, network);
+            }
+            Tell::Stations(stations) => self.stations(stations, work),
+            Tell::Forget(subnets) => {
+                for subnet in subnets {
+                    let gone = self.store.leases(Some(&subnet)).await?;
+                    work.writes.extend(gone.into_iter().map(lease::removal));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses change hands: all that is let go is let go before anything is taken.
+    fn stations(&mut self, stations: Vec<(u32, Option<(u64, Station)>)>, work: &mut Work) {
+        for (port, now) in &stations {
+            let Some(home) = self.homes.get(port) else { continue };
+            if let Some(network) = self.networks.get_mut(home) {
+                let stays = now.as_ref().filter(|(net, _)| net == home).map(|(_, station)| station);
+                network.let_go(*port, stays, &mut work.writes);
+            }
+        }
+        for (port, now) in stations {
+            let Some((net, station)) = now else {
+                self.homes.remove(&port);
+                continue;
+            };
+            self.homes.insert(port, net);
+            if let Some(network) = self.networks.get_mut(&net) {
+                network.settle(port, station, &mut work.writes);
             }
         }
     }
 
     /// Answers a packet.
-    fn punt(&mut self, punt: &Punt, writes: &mut Vec<LeaseWrite>, kept: &mut Vec<Kept>) -> Option<Answer> {
-        let cookie = Cookie::from_u64(punt.cookie)?;
-        let network = self.networks.get_mut(&punt.metadata)?;
-        let frame = match cookie.purpose {
-            Purpose::Dhcp => {
-                let v4 = network.dhcp4.as_mut().map(|server| server.handle_frame(&punt.frame, wall()));
-                if let Some(outcome) = v4.filter(|o| o.reply.is_some() || !o.changes.is_empty()) {
-                    writes.extend(written(&network.services, &outcome.changes));
-                    tracing::debug!(event = ?outcome.event, "DHCPv4");
-                    kept.extend(outcome.changes.into_iter().map(|c| Kept::V4(punt.metadata, c)));
-                    outcome.reply
-                } else {
-                    let outcome = network.dhcp6.as_mut()?.handle_frame(&punt.frame, wall());
-                    writes.extend(written(&network.services, &outcome.changes));
-                    tracing::debug!(event = ?outcome.event, "DHCPv6");
-                    kept.extend(outcome.changes.into_iter().map(|c| Kept::V6(punt.metadata, c)));
-                    outcome.reply
-                }
-            }
-            Purpose::RouterAdvert => network.router.as_ref()?.handle_frame(&punt.frame),
-            Purpose::NoRoute => {
-                let problem = weft_wire::icmp_error::Problem::HostUnreachable;
-                self.icmp.answer(&network.services.routers, &punt.frame, problem, self.started)
-            }
-            Purpose::Route if punt.reason == 2 => {
-                let problem = weft_wire::icmp_error::Problem::TimeExceeded;
-                self.icmp.answer(&network.services.routers, &punt.frame, problem, self.started)
-            }
-            _ => None,
-        };
-        frame.map(|frame| Answer { port: punt.in_port, frame })
+    fn punt(&mut self, punt: &Punt, work: &mut Work) {
+        let Some(network) = self.networks.get_mut(&punt.metadata) else { return };
+        if let Some(frame) = network.answer(punt, &mut self.icmp, self.started, &mut work.writes) {
+            work.frames.push(Outgoing { ports: vec![punt.in_port], frame });
+        }
     }
 
     /// Router advertisements that are due.
-    fn advertise(&mut self) {
+    fn advertise(&mut self, work: &mut Work) {
         let now = self.started.elapsed();
         for network in self.networks.values_mut() {
             let Some(router) = network.router.as_mut() else { continue };
             let random = u64::from(now.subsec_nanos()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
             let Some(frame) = router.poll(now.as_millis() as u64, random) else { continue };
-            if network.ports.is_empty() {
-                continue;
+            let ports: Vec<OfPort> = network.stations.values().filter_map(|s| s.port).collect();
+            if !ports.is_empty() {
+                work.frames.push(Outgoing { ports, frame });
             }
-            let out = network.ports.iter().map(|port| Action::Output { port: *port, max_len: 0 });
-            self.flows.send(OfPort::CONTROLLER, out.collect(), frame);
         }
     }
 }

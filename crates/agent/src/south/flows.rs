@@ -55,13 +55,20 @@ pub enum Event {
     Connected(Vec<u32>),
     /// The connection is gone.
     Disconnected,
-    /// A packet for a service.
-    Punt(Box<Punt>),
+}
+
+/// A frame that leaves by ports of the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The ports.
+    pub ports: Vec<OfPort>,
+    /// The frame.
+    pub frame: Vec<u8>,
 }
 
 enum Command {
     Commit(Vec<Message>, oneshot::Sender<Result<(), SouthError>>),
-    Send(OfPort, Vec<Action>, Vec<u8>),
+    Send(Vec<Outgoing>),
 }
 
 /// The way to the integration bridge's tables.
@@ -72,12 +79,14 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Starts the task that keeps a connection to `path`, the bridge's management socket.
-    pub fn start(path: PathBuf) -> (Flows, mpsc::Receiver<Event>) {
+    /// Starts the task that keeps a connection to `path`, the bridge's management socket. Packets for services have a
+    /// queue of their own: whoever answers them need not wait for whoever programs the bridge.
+    pub fn start(path: PathBuf) -> (Flows, mpsc::Receiver<Event>, mpsc::Receiver<Punt>) {
         let (commands, receiver) = mpsc::channel(256);
-        let (events, out) = mpsc::channel(PUNTS);
-        tokio::spawn(keep(path.clone(), receiver, events));
-        (Flows { commands, path }, out)
+        let (events, out) = mpsc::channel(64);
+        let (punts, packets) = mpsc::channel(PUNTS);
+        tokio::spawn(keep(path.clone(), receiver, events, punts));
+        (Flows { commands, path }, out, packets)
     }
 
     /// Applies messages: all of them or none. When it returns, packets are handled by them.
@@ -94,15 +103,21 @@ impl Flows {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Sends a frame as if it came in by a port. Lost when there is no connection.
-    pub fn send(&self, in_port: OfPort, actions: Vec<Action>, frame: Vec<u8>) {
-        // A full queue is a busy cable.
-        let _ = self.commands.try_send(Command::Send(in_port, actions, frame));
+    /// Sends frames. They are lost when there is no connection.
+    pub async fn send(&self, frames: Vec<Outgoing>) {
+        if !frames.is_empty() {
+            let _ = self.commands.send(Command::Send(frames)).await;
+        }
     }
 }
 
 /// Connects again and again.
-async fn keep(path: PathBuf, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+async fn keep(
+    path: PathBuf,
+    mut commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    punts: mpsc::Sender<Punt>,
+) {
     let mut wait = BACKOFF.0;
     loop {
         match Link::open(&path).await {
@@ -111,7 +126,7 @@ async fn keep(path: PathBuf, mut commands: mpsc::Receiver<Command>, events: mpsc
                 if events.send(Event::Connected(groups)).await.is_err() {
                     return;
                 }
-                if let Err(why) = link.serve(&mut commands, &events).await {
+                if let Err(why) = link.serve(&mut commands, &punts).await {
                     tracing::warn!(bridge = %path.display(), %why, "the connection to the integration bridge broke");
                 }
                 if events.send(Event::Disconnected).await.is_err() {
@@ -190,12 +205,12 @@ impl Link {
     async fn serve(
         &mut self,
         commands: &mut mpsc::Receiver<Command>,
-        events: &mpsc::Sender<Event>,
+        punts: &mpsc::Sender<Punt>,
     ) -> Result<(), SouthError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             while let Some((_, message)) = self.pending.pop_front() {
-                tell(message, events);
+                tell(message, punts);
             }
             tokio::select! {
                 command = commands.recv() => match command {
@@ -211,10 +226,13 @@ impl Link {
                             return Err(fatal);
                         }
                     }
-                    Some(Command::Send(in_port, actions, frame)) => {
-                        let out = Message::PacketOut(Box::new(PacketOut::new(in_port, actions, frame)));
-                        if let Err(why) = self.post(&out) {
-                            tracing::warn!(%why, "a packet could not be sent");
+                    Some(Command::Send(frames)) => {
+                        for Outgoing { ports, frame } in frames {
+                            let out = ports.into_iter().map(|port| Action::Output { port, max_len: 0 });
+                            let out = PacketOut::new(OfPort::CONTROLLER, out.collect(), frame);
+                            if let Err(why) = self.post(&Message::PacketOut(Box::new(out))) {
+                                tracing::warn!(%why, "a packet could not be sent");
+                            }
                         }
                         self.flush().await?;
                     }
@@ -354,11 +372,11 @@ fn is_asynchronous(message: &Message) -> bool {
 }
 
 /// Passes a packet on, if it is one.
-fn tell(message: Message, events: &mpsc::Sender<Event>) {
+fn tell(message: Message, punts: &mpsc::Sender<Punt>) {
     match message {
         Message::PacketIn(packet) => {
             // Nobody has taken so many packets: a busy cable.
-            let _ = events.try_send(Event::Punt(Box::new(punt(*packet))));
+            let _ = punts.try_send(punt(*packet));
         }
         Message::Error(e) => tracing::warn!(why = ?e.code, "the switch refused something"),
         _ => {}

@@ -12,7 +12,7 @@ mod program;
 mod wanted;
 
 pub use database::{Database, Interface, View};
-pub use flows::{Event, Flows, Punt};
+pub use flows::{Event, Flows, Outgoing, Punt};
 pub use program::{GROUPS, program, replace};
 pub use wanted::{BRIDGE, Device, OWNER, Wanted};
 

@@ -1,6 +1,6 @@
 //! Which flows does a network ask for, besides those of its ports?
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_flow::{Action, Field, Learn, LearnDst, LearnSpec, LearnSrc, OfPort};
 use weft_wire::{EtherType, IpProto};
@@ -22,6 +22,12 @@ const GROUP_BIT: u128 = 1 << 40;
 const HOST_BUCKET: u32 = 0xf000_0000;
 const UPLINK_BUCKET: u32 = 0xf000_0001;
 const PEER_BUCKETS: u32 = 0xf100_0000;
+
+/// All DHCPv6 relay agents and servers, and all servers of a site (RFC 8415 §7.1).
+const DHCP6_GROUPS: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2)),
+    IpAddr::V6(Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)),
+];
 
 fn flow(key: NetKey, stage: Stage, priority: u16, purpose: Purpose) -> Flow {
     Flow::new(stage, priority, Cookie { kind: Kind::Network, purpose, key: key.0 })
@@ -168,6 +174,19 @@ fn services(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
     }
     if any(|s| s.dhcp && s.address.is_ipv6()) {
         out.push(dhcp(true, 546, 547));
+    }
+    // Relays speak to the gateway, or to whoever hears them.
+    for gateway in net.subnets.iter().filter(|s| s.dhcp).filter_map(|s| s.gateway) {
+        let relayed = |to| {
+            let server: u16 = if gateway.is_ipv6() { 547 } else { 67 };
+            let asked = flow(Purpose::Dhcp).transport(gateway.is_ipv6(), IpProto::UDP);
+            let asked = asked.on(Field::UdpSrc, server).on(Field::UdpDst, server);
+            ask(on_address_only(asked, to))
+        };
+        out.push(relayed(gateway));
+        let all: &[IpAddr] =
+            if gateway.is_ipv6() { &DHCP6_GROUPS } else { &[IpAddr::V4(Ipv4Addr::BROADCAST)] };
+        out.extend(all.iter().map(|to| relayed(*to)));
     }
     if any(|s| s.adverts && s.address.is_ipv6()) {
         let asked = flow(Purpose::RouterAdvert).transport(true, IpProto::ICMPV6);

@@ -1,0 +1,270 @@
+//! What do the responders of one network know, and what do they answer?
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+use weft_compile::{Cookie, Purpose};
+use weft_services::{LeaseState, dhcp4, dhcp6, ra};
+use weft_store::{Lease, LeaseWrite};
+use weft_wire::icmp_error::Problem;
+
+use super::icmp::Limit;
+use super::lease::{read_lease, written};
+use super::{Services, Station, wall};
+use crate::south::Punt;
+
+/// The responders of one network.
+pub(super) struct Network {
+    pub(super) services: Box<Services>,
+    dhcp4: Option<dhcp4::Server>,
+    dhcp6: Option<dhcp6::Server>,
+    pub(super) router: Option<ra::Router>,
+    /// Ports by their keys.
+    pub(super) stations: HashMap<u32, Station>,
+}
+
+/// Servers that were made a moment ago: their leases are only in the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct New {
+    pub(super) v4: bool,
+    pub(super) v6: bool,
+}
+
+impl Network {
+    /// The responders of these services, without leases. `now` is in milliseconds since the start.
+    pub(super) fn new(services: Box<Services>, now: u64) -> Network {
+        Network {
+            dhcp4: services.dhcp4.clone().map(dhcp4::Server::new),
+            dhcp6: services.dhcp6.clone().map(dhcp6::Server::new),
+            router: services.router.clone().map(|config| ra::Router::new(config, now)),
+            services,
+            stations: HashMap::new(),
+        }
+    }
+
+    /// Takes stored leases back, of the families whose servers are new.
+    pub(super) fn remember(&mut self, leases: Vec<Lease>, new: New) {
+        for lease in leases {
+            match (lease.address, &mut self.dhcp4, &mut self.dhcp6) {
+                (IpAddr::V4(address), Some(server), _) if new.v4 => {
+                    read_lease(address, &lease.value).map(|lease| server.book_mut().load(lease));
+                }
+                (IpAddr::V6(address), _, Some(server)) if new.v6 => {
+                    read_lease(address, &lease.value).map(|lease| server.book_mut().load(lease));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Other services, for the same ports, which are told anew by [`Network::resettle`].
+    pub(super) fn configure(
+        &mut self,
+        services: Box<Services>,
+        now: u64,
+        writes: &mut Vec<LeaseWrite>,
+    ) -> New {
+        let new = New {
+            v4: services.dhcp4.is_some() && self.dhcp4.is_none(),
+            v6: services.dhcp6.is_some() && self.dhcp6.is_none(),
+        };
+        // Leases outside of the new subnets were leases of the old ones.
+        let old = std::mem::replace(&mut self.services, services);
+        match (&self.services.dhcp4, &mut self.dhcp4) {
+            (Some(config), Some(server)) => {
+                writes.extend(written(&old.subnets, &server.configure(config.clone())));
+            }
+            (config, server) => *server = config.clone().map(dhcp4::Server::new),
+        }
+        match (&self.services.dhcp6, &mut self.dhcp6) {
+            (Some(config), Some(server)) => {
+                writes.extend(written(&old.subnets, &server.configure(config.clone())));
+            }
+            (config, server) => *server = config.clone().map(dhcp6::Server::new),
+        }
+        match (&self.services.router, &mut self.router) {
+            (Some(config), Some(router)) if router.config() == config => {}
+            (Some(config), Some(router)) => router.configure(config.clone(), now),
+            (config, router) => *router = config.clone().map(|config| ra::Router::new(config, now)),
+        }
+        new
+    }
+
+    /// Tells the servers all ports.
+    pub(super) fn resettle(&mut self, writes: &mut Vec<LeaseWrite>) {
+        for (port, station) in std::mem::take(&mut self.stations) {
+            self.settle(port, station, writes);
+        }
+    }
+
+    /// A port has other addresses, or is gone: what it does not keep ends.
+    pub(super) fn let_go(&mut self, port: u32, now: Option<&Station>, writes: &mut Vec<LeaseWrite>) {
+        let Some(old) = self.stations.remove(&port) else { return };
+        let keeps4 = |net: &Ipv4Addr, host: &dhcp4::Host| {
+            let same =
+                |(n, h): &(Ipv4Addr, dhcp4::Host)| n == net && h.id == host.id && h.address == host.address;
+            now.is_some_and(|station| station.hosts4.iter().any(same))
+        };
+        for (net, host) in old.hosts4.iter().filter(|(net, host)| !keeps4(net, host)) {
+            let Some(server) = &mut self.dhcp4 else { break };
+            writes.extend(written(&self.services.subnets, &server.remove_host(*net, &host.id)));
+            // The subnet may know the same host.
+            let subnets = self.services.dhcp4.iter().flat_map(|c| &c.subnets).filter(|s| s.network == *net);
+            for known in subnets.flat_map(|s| &s.hosts).filter(|h| h.id == host.id) {
+                server.set_host(*net, known.clone());
+            }
+        }
+        let keeps6 = |net: &Ipv6Addr, host: &dhcp6::Host| {
+            let same =
+                |(n, h): &(Ipv6Addr, dhcp6::Host)| n == net && h.id == host.id && h.address == host.address;
+            now.is_some_and(|station| station.hosts6.iter().any(same))
+        };
+        for (net, host) in old.hosts6.iter().filter(|(net, host)| !keeps6(net, host)) {
+            let Some(server) = &mut self.dhcp6 else { break };
+            writes.extend(written(&self.services.subnets, &server.remove_host(*net, &host.id)));
+            let subnets = self.services.dhcp6.iter().flat_map(|c| &c.subnets).filter(|s| s.network == *net);
+            for known in subnets.flat_map(|s| &s.hosts).filter(|h| h.id == host.id) {
+                server.set_host(*net, known.clone());
+            }
+        }
+    }
+
+    /// A port has these addresses. What others hold of them, from before they were given to the port, ends.
+    pub(super) fn settle(&mut self, port: u32, station: Station, writes: &mut Vec<LeaseWrite>) {
+        for (net, host) in &station.hosts4 {
+            let Some(server) = &mut self.dhcp4 else { break };
+            server.set_host(*net, host.clone());
+            let dhcp4::HostId::Mac(mac) = host.id else { continue };
+            let held = host.address.and_then(|address| server.book().get(address));
+            if let Some(lease) = held.filter(|l| l.state != LeaseState::Declined && l.mac != Some(mac)) {
+                let gone = lease.address;
+                writes.extend(written(&self.services.subnets, &server.book_mut().remove(gone)));
+            }
+        }
+        for (net, host) in &station.hosts6 {
+            let Some(server) = &mut self.dhcp6 else { break };
+            server.set_host(*net, host.clone());
+            let dhcp6::HostId::Mac(mac) = host.id else { continue };
+            let held = host.address.and_then(|address| server.book().get(address));
+            if let Some(lease) =
+                held.filter(|l| l.state != LeaseState::Declined && l.mac.is_some_and(|m| m != mac))
+            {
+                let gone = lease.address;
+                writes.extend(written(&self.services.subnets, &server.book_mut().remove(gone)));
+            }
+        }
+        self.stations.insert(port, station);
+    }
+
+    /// The answer to a packet; what it rests on is added to `writes`.
+    pub(super) fn answer(
+        &mut self,
+        punt: &Punt,
+        icmp: &mut Limit,
+        started: Instant,
+        writes: &mut Vec<LeaseWrite>,
+    ) -> Option<Vec<u8>> {
+        let problem = match Cookie::from_u64(punt.cookie)?.purpose {
+            Purpose::Dhcp => return self.dhcp(&punt.frame, writes),
+            Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame),
+            Purpose::NoRoute => Problem::HostUnreachable,
+            Purpose::Route if punt.reason == 2 => Problem::TimeExceeded,
+            _ => return None,
+        };
+        icmp.answer(&self.services.routers, &punt.frame, problem, started)
+    }
+
+    /// The frame's datagram is of one family; the other's server passes it over.
+    fn dhcp(&mut self, frame: &[u8], writes: &mut Vec<LeaseWrite>) -> Option<Vec<u8>> {
+        if let Some(server) = &mut self.dhcp4 {
+            let outcome = server.handle_frame(frame, wall());
+            if outcome.event != dhcp4::Event::Ignored(dhcp4::Ignored::NotForServer) {
+                tracing::debug!(event = ?outcome.event, "DHCPv4");
+                writes.extend(written(&self.services.subnets, &outcome.changes));
+                return outcome.reply;
+            }
+        }
+        let outcome = self.dhcp6.as_mut()?.handle_frame(frame, wall());
+        tracing::debug!(event = ?outcome.event, "DHCPv6");
+        writes.extend(written(&self.services.subnets, &outcome.changes));
+        outcome.reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::respond::{services, station};
+    use weft_model::{Catalog, Port, PortSpec, Resource};
+    use weft_services::Client;
+
+    const NETWORK: &str = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: blue}\n---\n\
+        apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: v4}\nspec: {network: blue, cidr: 10.0.0.0/24}\n";
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::new();
+        weft_model::parse(NETWORK).unwrap().into_iter().for_each(|p| drop(catalog.insert(p.resource)));
+        catalog
+    }
+
+    /// A port with this address, as the responders see it.
+    fn at(catalog: &mut Catalog, name: &str, address: &str) -> Station {
+        let mut port = Port::new(name, PortSpec { network: "blue".into(), ..PortSpec::default() });
+        port.status.addresses = vec![address.parse().unwrap()];
+        catalog.insert(Resource::from(port.clone()));
+        station(catalog, &port, None)
+    }
+
+    fn bind(network: &mut Network, address: &str, station: &Station) {
+        let dhcp4::HostId::Mac(mac) = station.hosts4[0].1.id else { panic!("a port has a MAC address") };
+        let lease = weft_services::Lease {
+            address: address.parse().unwrap(),
+            client: Client::mac(mac),
+            mac: Some(mac),
+            hostname: None,
+            state: LeaseState::Bound,
+            since: 1,
+            expires: u64::MAX,
+        };
+        assert!(network.dhcp4.as_mut().unwrap().book_mut().load(lease));
+    }
+
+    fn holder(network: &Network, address: &str) -> Option<weft_wire::Mac> {
+        network.dhcp4.as_ref().unwrap().book().get(address.parse().unwrap())?.mac
+    }
+
+    #[test]
+    fn addresses_change_hands_and_nobody_holds_them_from_before() {
+        let mut catalog = catalog();
+        let mut network = Network::new(Box::new(services(&catalog, "blue", 1500).unwrap()), 0);
+        let mut writes = Vec::new();
+        for (key, name, address) in [(1, "a", "10.0.0.5"), (2, "b", "10.0.0.6")] {
+            let station = at(&mut catalog, name, address);
+            network.settle(key, station.clone(), &mut writes);
+            bind(&mut network, address, &station);
+        }
+        assert!(writes.is_empty());
+        // They swap: what each held ends.
+        let now = [(1, at(&mut catalog, "a", "10.0.0.6")), (2, at(&mut catalog, "b", "10.0.0.5"))];
+        now.iter().for_each(|(key, station)| network.let_go(*key, Some(station), &mut writes));
+        now.into_iter().for_each(|(key, station)| network.settle(key, station, &mut writes));
+        let gone = |w: &LeaseWrite| matches!(w, LeaseWrite::Remove { subnet, .. } if subnet == "v4");
+        assert!(writes.len() == 2 && writes.iter().all(gone), "{writes:?}");
+        assert_eq!((holder(&network, "10.0.0.5"), holder(&network, "10.0.0.6")), (None, None));
+        // A port that is told again unchanged keeps its lease; one that is gone does not.
+        let a = at(&mut catalog, "a", "10.0.0.6");
+        bind(&mut network, "10.0.0.6", &a);
+        writes.clear();
+        network.let_go(1, Some(&a), &mut writes);
+        network.settle(1, a, &mut writes);
+        assert!(writes.is_empty() && holder(&network, "10.0.0.6").is_some());
+        network.let_go(1, None, &mut writes);
+        assert!(writes.len() == 1 && holder(&network, "10.0.0.6").is_none());
+        // An address that somebody held before it was given to a port is the port's.
+        let stranger = at(&mut catalog, "stranger", "10.0.0.9");
+        bind(&mut network, "10.0.0.7", &stranger);
+        network.settle(3, at(&mut catalog, "c", "10.0.0.7"), &mut writes);
+        assert!(writes.len() == 2 && holder(&network, "10.0.0.7").is_none());
+    }
+}
