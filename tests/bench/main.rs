@@ -10,6 +10,7 @@ mod lab;
 mod machine;
 mod measure;
 mod misses;
+mod names;
 mod ns;
 mod ofp;
 mod ovs;
@@ -36,7 +37,7 @@ struct Args {
     /// Seconds of each throughput measurement.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, vm, idle.
+    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, vm, idle, dns.
     #[arg(long)]
     only: Option<String>,
     /// Only set-ups whose name contains this.
@@ -108,6 +109,9 @@ fn run(args: &Args) -> Result<(), String> {
     }
     if wanted("vm") {
         done(vms::table(args.setup.as_deref(), args.rounds, args.seconds));
+    }
+    if wanted("dns") {
+        done(names::table(args.rounds, args.seconds));
     }
     if wanted("idle") {
         done(measure::idle()?);

@@ -4,6 +4,7 @@ mod agent;
 mod command;
 mod dhcp;
 mod dhcp_load;
+mod dns;
 mod field;
 mod healing;
 #[path = "../support/hosts.rs"]
@@ -14,3 +15,4 @@ mod plugs;
 mod south;
 #[path = "../support/mod.rs"]
 mod support;
+mod typing;

@@ -190,8 +190,7 @@ impl Resolver {
             uplink,
             routed: self.routed(catalog, name),
             isolated: spec.port_isolation,
-            // Questions go to the host's own name server, if it has one, until the agent answers them.
-            dns: false,
+            dns: spec.dns.enabled,
         };
         Some((key, net))
     }

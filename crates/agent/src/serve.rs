@@ -29,6 +29,8 @@ pub struct Options {
     pub node: Config,
     /// File of the embedded store.
     pub store: PathBuf,
+    /// Whom the machine asks for names, as `resolv.conf(5)`.
+    pub resolv_conf: PathBuf,
     /// Unix socket of the API.
     pub socket: PathBuf,
     /// TCP address of the API, with what TLS needs and the token that clients show.
@@ -95,6 +97,7 @@ pub async fn run(options: Options, stop: watch::Receiver<bool>) -> Result<(), Ag
         });
     }
     let node = Node::new(Arc::new(store.clone()), options.node).await?.telling(told).answering(asked);
+    let node = node.with_resolv_conf(options.resolv_conf).await;
     let mut stop = stop;
     tokio::select! {
         ended = node.run() => ended?,

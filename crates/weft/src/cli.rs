@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Get(commands::resource::GetArgs),
     /// One resource and how it fares.
     Describe(commands::resource::DescribeArgs),
+    /// Change a resource in an editor.
+    Edit(commands::edit::Args),
     /// Delete resources.
     Delete(commands::resource::DeleteArgs),
     /// Resources as they change.

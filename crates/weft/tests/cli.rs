@@ -42,9 +42,17 @@ fn every_command_has_examples() {
 fn every_shell_completes_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = out(&["completions", shell]);
-        for command in commands() {
-            assert!(script.contains(&command), "{shell}: {command}");
-        }
+        assert!(script.contains("COMPLETE") && script.contains("weft"), "{shell}: {script}");
+    }
+    // As bash asks for the word at this place.
+    let said = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args(["--", "weft", ""])
+        .envs([("COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", "1"), ("_CLAP_IFS", "\n")])
+        .output()
+        .expect("run weft");
+    let words = String::from_utf8(said.stdout).expect("UTF-8");
+    for command in commands() {
+        assert!(words.lines().any(|word| word == command), "{command}: {words}");
     }
 }
 

@@ -4,8 +4,8 @@
 //!  store ──watch──▶ ┐                          ┌──▶ database: bridge and ports
 //!  database ─view─▶ ├─▶ dirty names ─▶ settle ─┼──▶ flows: one bundle
 //!  flows ──events─▶ ┘                          ├──▶ links: addresses of the host's ends
-//!      │                                       ├──▶ responders: DHCP, router advertisements
-//!      └──punts──▶ responders                  └──▶ store: status
+//!      │                                       ├──▶ responders: DHCP, router advertisements; names
+//!      └──punts──▶ responders, names           └──▶ store: status
 //! ```
 //! One task owns all of it but connections and responders. What fails is tried again.
 
@@ -30,6 +30,7 @@ use weft_store::{Store, StoreError, Watch};
 use crate::heal::Told;
 use crate::ipam::Ipam;
 use crate::resolve::Resolver;
+use crate::respond::dns::{self, Dns};
 use crate::respond::{self, Tell};
 use crate::south::{BRIDGE, Database, Event, Flows, View};
 
@@ -110,6 +111,7 @@ pub struct Node<S> {
     responders: mpsc::Sender<Tell>,
     /// Why the responders ended.
     unkept: oneshot::Receiver<StoreError>,
+    names: Dns,
     /// Networks and ports to be looked at.
     nets: BTreeSet<String>,
     ports: BTreeSet<String>,
@@ -150,7 +152,9 @@ impl<S: Store> Node<S> {
     pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
         let (database, views) = Database::start(config.rundir.join("db.sock"));
         let (flows, events, punts) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
-        let (responders, unkept) = respond::start(Arc::clone(&store), flows.clone(), punts);
+        let names = dns::start(flows.clone());
+        let punts = respond::sort(punts, names.punts());
+        let (responders, unkept) = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller());
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;
         let mut node = Node {
@@ -185,6 +189,7 @@ impl<S: Store> Node<S> {
             events,
             responders,
             unkept,
+            names,
         };
         let ports: Vec<Port> = node.catalog.ports().cloned().collect();
         ports.iter().for_each(|port| node.anchor(port, true));
@@ -201,6 +206,12 @@ impl<S: Store> Node<S> {
     #[must_use]
     pub fn answering(self, questions: mpsc::Receiver<Question>) -> Node<S> {
         Node { questions: Some(questions), ..self }
+    }
+
+    /// The same node, that reads in this file instead of `/etc/resolv.conf` whom the machine asks for names.
+    pub async fn with_resolv_conf(self, path: PathBuf) -> Node<S> {
+        let _ = self.names.teller().send(dns::Tell::ResolvConf(path)).await;
+        self
     }
 
     /// Works until the store or a task of ours ends.

@@ -42,6 +42,8 @@ impl<S: Store> Node<S> {
         }
         self.host(Look::Changed).await;
         self.configure(&nets, &ports).await;
+        let mtu = self.config.underlay_mtu;
+        self.names.settle(&self.catalog, &self.resolver.nets, (&nets, &ports), mtu).await;
         if let Some(progress) = &self.progress {
             let switch = self.config.rundir.display().to_string();
             let flows = self.compiler.len() as u64;

@@ -79,6 +79,12 @@ fn domain(network: &Network) -> Option<String> {
     network.spec.domain.as_ref().map(|d| d.name.clone())
 }
 
+/// Where names of a subnet are answered: at the gateway's address, if they are at all.
+fn name_server(network: &Network, subnet: &Subnet) -> Vec<IpAddr> {
+    let address = subnet.spec.service_address(network.spec.mode);
+    address.filter(|_| network.spec.dns.enabled).into_iter().collect()
+}
+
 fn routes4(routes: &[Route]) -> Vec<dhcp4::option::Route> {
     let route = |r: &Route| match (r.to, r.via) {
         (IpNet::V4(to), IpAddr::V4(via)) => {
@@ -136,6 +142,9 @@ fn subnet4(network: &Network, subnet: &Subnet, base: dhcp4::Subnet, underlay_mtu
     options.routers = v4(&subnet.spec.gateway_address(mode).into_iter().collect::<Vec<_>>());
     options.routes.extend(routes4(&subnet.spec.routes));
     options.domain = options.domain.or_else(|| domain(network));
+    if options.dns.is_empty() {
+        options.dns = v4(&name_server(network, subnet));
+    }
     options.mtu = options.mtu.or(Some(network.mtu(underlay_mtu)));
     let written = dhcp.hosts.iter().filter_map(|h| {
         let id = match (&h.client_id, h.mac) {
@@ -180,6 +189,9 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
         domain: o.domain.clone().or_else(|| domain(network)),
         raw: raw.collect(),
     };
+    if options.dns.is_empty() {
+        options.dns = v6(&name_server(network, subnet));
+    }
     if options.search.is_empty() {
         options.search = domain(network).into_iter().collect();
     }
@@ -239,7 +251,11 @@ fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -
         lifetime: if is_router { base.router_lifetime_seconds } else { 0 },
         mtu: base.mtu.or(Some(network.mtu(underlay_mtu).into())),
         prefixes: prefixes.collect(),
-        rdnss: base.rdnss.clone(),
+        rdnss: if base.rdnss.is_empty() {
+            said.iter().flat_map(|s| v6(&name_server(network, s))).collect()
+        } else {
+            base.rdnss.clone()
+        },
         dnssl: if base.dnssl.is_empty() { domain(network).into_iter().collect() } else { base.dnssl },
         interval: (interval / 3, interval),
         ..ra::Config::new(mac)

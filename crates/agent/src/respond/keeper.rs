@@ -5,8 +5,12 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use weft_model::IpNet;
+use weft_services::LeaseChange;
 use weft_store::{LeaseWrite, Store, StoreError};
 
+use super::dns;
+use super::lease::{Family, named, written};
 use crate::south::{Flows, Outgoing};
 
 /// Batches that may wait for the disk; then the packets wait, and then they are dropped as on any busy cable.
@@ -19,12 +23,29 @@ pub(super) struct Work {
     pub(super) writes: Vec<LeaseWrite>,
     /// Frames to send once these are durable.
     pub(super) frames: Vec<Outgoing>,
+    /// Names that come and go with leases.
+    pub(super) names: Vec<dns::Tell>,
 }
 
 impl Work {
     /// Whether there is nothing to be done.
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.frames.is_empty()
+        self.writes.is_empty() && self.frames.is_empty() && self.names.is_empty()
+    }
+}
+
+impl Work {
+    /// Notes changes of leases of a network, by its key.
+    pub(super) fn note<'a, A: Family + 'a>(
+        &mut self,
+        key: u64,
+        subnets: &[(String, IpNet)],
+        changes: impl IntoIterator<Item = &'a LeaseChange<A>>,
+    ) {
+        for change in changes {
+            self.writes.extend(written(subnets, change));
+            self.names.extend(named(key, change));
+        }
     }
 }
 
@@ -35,19 +56,25 @@ impl Work {
 pub(super) async fn run<S: Store>(
     store: Arc<S>,
     flows: Flows,
+    names: mpsc::Sender<dns::Tell>,
     mut work: mpsc::Receiver<Work>,
 ) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     while work.recv_many(&mut batch, QUEUE).await > 0 {
-        let (mut writes, mut frames) = (Vec::new(), Vec::new());
+        let (mut writes, mut frames, mut tells) = (Vec::new(), Vec::new(), Vec::new());
         for part in batch.drain(..) {
             writes.extend(part.writes);
             frames.extend(part.frames);
+            tells.extend(part.names);
         }
         if !writes.is_empty() {
             store.write_leases(writes).await?;
         }
         flows.send(frames).await;
+        for tell in tells {
+            // Name servers that are gone are told nothing.
+            let _ = names.send(tell).await;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use weft_services::lease::{Address, LeaseState};
 use weft_services::{Client, Lease, LeaseChange};
 use weft_store::LeaseWrite;
 
+use super::dns::Tell;
+
 /// An address family whose leases are kept.
 pub(super) trait Family: Address {
     fn ip(self) -> IpAddr;
@@ -24,21 +26,15 @@ impl Family for Ipv6Addr {
     }
 }
 
-/// What changes of leases mean for the store.
-pub(super) fn written<'a, A: Family + 'a>(
-    subnets: &[(String, IpNet)],
-    changes: impl IntoIterator<Item = &'a LeaseChange<A>>,
-) -> Vec<LeaseWrite> {
-    let write = |change: &LeaseChange<A>| {
-        let address = change.address.ip();
-        let subnet = subnets.iter().find(|(_, cidr)| cidr.contains(&address))?.0.clone();
-        Some(match &change.after {
-            Some(lease) if lease.state == LeaseState::Offered => return None,
-            Some(lease) => LeaseWrite::Put(weft_store::Lease { subnet, address, value: write_lease(lease) }),
-            None => LeaseWrite::Remove { subnet, address },
-        })
-    };
-    changes.into_iter().filter_map(write).collect()
+/// What a change of a lease means for the store; `None`: nothing.
+pub(super) fn written<A: Family>(subnets: &[(String, IpNet)], change: &LeaseChange<A>) -> Option<LeaseWrite> {
+    let address = change.address.ip();
+    let subnet = subnets.iter().find(|(_, cidr)| cidr.contains(&address))?.0.clone();
+    Some(match &change.after {
+        Some(lease) if lease.state == LeaseState::Offered => return None,
+        Some(lease) => LeaseWrite::Put(weft_store::Lease { subnet, address, value: write_lease(lease) }),
+        None => LeaseWrite::Remove { subnet, address },
+    })
 }
 
 /// What takes a stored lease away.
@@ -105,6 +101,25 @@ pub(super) fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) ->
         tracing::warn!(?address, "a stored lease cannot be read; it is passed over");
     }
     lease
+}
+
+/// What a change of a lease means for names; `None`: nothing.
+pub(super) fn named<A: Family>(key: u64, change: &LeaseChange<A>) -> Option<Tell> {
+    let (address, after) = (change.address.ip(), change.after.as_ref());
+    if after.is_some_and(|lease| lease.state == LeaseState::Offered) {
+        return None;
+    }
+    let bound = after.filter(|lease| lease.state == LeaseState::Bound);
+    let name = bound.and_then(|lease| Some((lease.hostname.clone()?, lease.expires)));
+    let had = change.before.as_ref().is_some_and(|lease| lease.hostname.is_some());
+    (had || name.is_some()).then_some(Tell::Lease(key, address, name))
+}
+
+/// The name of a stored lease that is held.
+pub(super) fn name_of(key: u64, lease: &weft_store::Lease) -> Option<Tell> {
+    let found = read_lease(lease.address, &lease.value)?;
+    let name = found.hostname.clone().filter(|_| found.is_bound(super::wall()))?;
+    Some(Tell::Lease(key, lease.address, Some((name, found.expires))))
 }
 
 /// A stored lease as people see it; `None`: it cannot be read.

@@ -9,10 +9,12 @@
 //! the port they came from. When leases cannot be kept, nothing can be promised any more, and both tasks end.
 
 mod config;
+pub mod dns;
 mod icmp;
 mod keeper;
 mod lease;
 mod network;
+mod sort;
 mod station;
 
 use std::collections::HashMap;
@@ -28,12 +30,13 @@ use weft_store::{Store, StoreError};
 pub use config::{Services, services};
 pub use icmp::Routers;
 pub use lease::lease_view;
+pub use sort::sort;
 pub use station::{Station, station};
 
 use keeper::Work;
 use network::{Network, New};
 
-use crate::south::{Flows, Outgoing, Punt};
+use crate::south::{Flows, Outgoing, Punt, Punts};
 
 /// Packets handled before their leases are on the way to the disk.
 const BATCH: usize = 256;
@@ -65,12 +68,13 @@ struct Responders<S> {
 pub fn start<S: Store>(
     store: Arc<S>,
     flows: Flows,
-    punts: mpsc::Receiver<Punt>,
+    punts: Punts,
+    names: mpsc::Sender<dns::Tell>,
 ) -> (mpsc::Sender<Tell>, oneshot::Receiver<StoreError>) {
     let (sender, told) = mpsc::channel(1024);
     let (failed, failure) = oneshot::channel();
     let (keeper, work) = mpsc::channel(keeper::QUEUE);
-    let keeping = tokio::spawn(keeper::run(Arc::clone(&store), flows, work));
+    let keeping = tokio::spawn(keeper::run(Arc::clone(&store), flows, names, work));
     let responders = Responders {
         store,
         networks: HashMap::new(),
@@ -96,11 +100,7 @@ fn wall() -> u64 {
 }
 
 impl<S: Store> Responders<S> {
-    async fn run(
-        mut self,
-        mut told: mpsc::Receiver<Tell>,
-        mut punts: mpsc::Receiver<Punt>,
-    ) -> Result<(), StoreError> {
+    async fn run(mut self, mut told: mpsc::Receiver<Tell>, mut punts: Punts) -> Result<(), StoreError> {
         let mut batch = Vec::new();
         loop {
             let next =
@@ -142,17 +142,17 @@ impl<S: Store> Responders<S> {
                         return Ok(());
                     }
                     Some(mut known) => {
-                        let new = known.configure(services, now, &mut work.writes);
+                        let new = known.configure(services, now, work);
                         (known, new)
                     }
-                    None => (Network::new(services, now), New { v4: true, v6: true }),
+                    None => (Network::new(key, services, now), New { v4: true, v6: true }),
                 };
                 for (subnet, _) in network.services.subnets.clone() {
                     if new.v4 || new.v6 {
-                        network.remember(self.store.leases(Some(&subnet)).await?, new);
+                        network.remember(self.store.leases(Some(&subnet)).await?, new, work);
                     }
                 }
-                network.resettle(&mut work.writes);
+                network.resettle(work);
                 self.networks.insert(key, network);
             }
             Tell::Stations(stations) => self.stations(stations, work),
@@ -172,7 +172,7 @@ impl<S: Store> Responders<S> {
             let Some(home) = self.homes.get(port) else { continue };
             if let Some(network) = self.networks.get_mut(home) {
                 let stays = now.as_ref().filter(|(net, _)| net == home).map(|(_, station)| station);
-                network.let_go(*port, stays, &mut work.writes);
+                network.let_go(*port, stays, work);
             }
         }
         for (port, now) in stations {
@@ -182,7 +182,7 @@ impl<S: Store> Responders<S> {
             };
             self.homes.insert(port, net);
             if let Some(network) = self.networks.get_mut(&net) {
-                network.settle(port, station, &mut work.writes);
+                network.settle(port, station, work);
             }
         }
     }
@@ -190,7 +190,7 @@ impl<S: Store> Responders<S> {
     /// Answers a packet.
     fn punt(&mut self, punt: &Punt, work: &mut Work) {
         let Some(network) = self.networks.get_mut(&punt.metadata) else { return };
-        if let Some(frame) = network.answer(punt, &mut self.icmp, self.started, &mut work.writes) {
+        if let Some(frame) = network.answer(punt, &mut self.icmp, self.started, work) {
             work.frames.push(Outgoing { ports: vec![punt.in_port], frame });
         }
     }

@@ -6,16 +6,19 @@ use std::time::Instant;
 
 use weft_compile::{Cookie, Purpose};
 use weft_services::{LeaseState, dhcp4, dhcp6, ra};
-use weft_store::{Lease, LeaseWrite};
+use weft_store::Lease;
 use weft_wire::icmp_error::Problem;
 
 use super::icmp::Limit;
-use super::lease::{read_lease, written};
+use super::keeper::Work;
+use super::lease::{name_of, read_lease};
 use super::{Services, Station, wall};
 use crate::south::Punt;
 
 /// The responders of one network.
 pub(super) struct Network {
+    /// The network's number on this node.
+    key: u64,
     pub(super) services: Box<Services>,
     dhcp4: Option<dhcp4::Server>,
     dhcp6: Option<dhcp6::Server>,
@@ -33,8 +36,9 @@ pub(super) struct New {
 
 impl Network {
     /// The responders of these services, without leases. `now` is in milliseconds since the start.
-    pub(super) fn new(services: Box<Services>, now: u64) -> Network {
+    pub(super) fn new(key: u64, services: Box<Services>, now: u64) -> Network {
         Network {
+            key,
             dhcp4: services.dhcp4.clone().map(dhcp4::Server::new),
             dhcp6: services.dhcp6.clone().map(dhcp6::Server::new),
             router: services.router.clone().map(|config| ra::Router::new(config, now)),
@@ -44,8 +48,9 @@ impl Network {
     }
 
     /// Takes stored leases back, of the families whose servers are new.
-    pub(super) fn remember(&mut self, leases: Vec<Lease>, new: New) {
+    pub(super) fn remember(&mut self, leases: Vec<Lease>, new: New, work: &mut Work) {
         for lease in leases {
+            work.names.extend(name_of(self.key, &lease));
             match (lease.address, &mut self.dhcp4, &mut self.dhcp6) {
                 (IpAddr::V4(address), Some(server), _) if new.v4 => {
                     read_lease(address, &lease.value).map(|lease| server.book_mut().load(lease));
@@ -59,12 +64,7 @@ impl Network {
     }
 
     /// Other services, for the same ports, which are told anew by [`Network::resettle`].
-    pub(super) fn configure(
-        &mut self,
-        services: Box<Services>,
-        now: u64,
-        writes: &mut Vec<LeaseWrite>,
-    ) -> New {
+    pub(super) fn configure(&mut self, services: Box<Services>, now: u64, work: &mut Work) -> New {
         let new = New {
             v4: services.dhcp4.is_some() && self.dhcp4.is_none(),
             v6: services.dhcp6.is_some() && self.dhcp6.is_none(),
@@ -73,13 +73,13 @@ impl Network {
         let old = std::mem::replace(&mut self.services, services);
         match (&self.services.dhcp4, &mut self.dhcp4) {
             (Some(config), Some(server)) => {
-                writes.extend(written(&old.subnets, &server.configure(config.clone())));
+                work.note(self.key, &old.subnets, &server.configure(config.clone()));
             }
             (config, server) => *server = config.clone().map(dhcp4::Server::new),
         }
         match (&self.services.dhcp6, &mut self.dhcp6) {
             (Some(config), Some(server)) => {
-                writes.extend(written(&old.subnets, &server.configure(config.clone())));
+                work.note(self.key, &old.subnets, &server.configure(config.clone()));
             }
             (config, server) => *server = config.clone().map(dhcp6::Server::new),
         }
@@ -92,14 +92,14 @@ impl Network {
     }
 
     /// Tells the servers all ports.
-    pub(super) fn resettle(&mut self, writes: &mut Vec<LeaseWrite>) {
+    pub(super) fn resettle(&mut self, work: &mut Work) {
         for (port, station) in std::mem::take(&mut self.stations) {
-            self.settle(port, station, writes);
+            self.settle(port, station, work);
         }
     }
 
     /// A port has other addresses, or is gone: what it does not keep ends.
-    pub(super) fn let_go(&mut self, port: u32, now: Option<&Station>, writes: &mut Vec<LeaseWrite>) {
+    pub(super) fn let_go(&mut self, port: u32, now: Option<&Station>, work: &mut Work) {
         let Some(old) = self.stations.remove(&port) else { return };
         let keeps4 = |net: &Ipv4Addr, host: &dhcp4::Host| {
             let same =
@@ -108,7 +108,7 @@ impl Network {
         };
         for (net, host) in old.hosts4.iter().filter(|(net, host)| !keeps4(net, host)) {
             let Some(server) = &mut self.dhcp4 else { break };
-            writes.extend(written(&self.services.subnets, &server.remove_host(*net, &host.id)));
+            work.note(self.key, &self.services.subnets, &server.remove_host(*net, &host.id));
             // The subnet may know the same host.
             let subnets = self.services.dhcp4.iter().flat_map(|c| &c.subnets).filter(|s| s.network == *net);
             for known in subnets.flat_map(|s| &s.hosts).filter(|h| h.id == host.id) {
@@ -122,7 +122,7 @@ impl Network {
         };
         for (net, host) in old.hosts6.iter().filter(|(net, host)| !keeps6(net, host)) {
             let Some(server) = &mut self.dhcp6 else { break };
-            writes.extend(written(&self.services.subnets, &server.remove_host(*net, &host.id)));
+            work.note(self.key, &self.services.subnets, &server.remove_host(*net, &host.id));
             let subnets = self.services.dhcp6.iter().flat_map(|c| &c.subnets).filter(|s| s.network == *net);
             for known in subnets.flat_map(|s| &s.hosts).filter(|h| h.id == host.id) {
                 server.set_host(*net, known.clone());
@@ -131,7 +131,7 @@ impl Network {
     }
 
     /// A port has these addresses. What others hold of them, from before they were given to the port, ends.
-    pub(super) fn settle(&mut self, port: u32, station: Station, writes: &mut Vec<LeaseWrite>) {
+    pub(super) fn settle(&mut self, port: u32, station: Station, work: &mut Work) {
         for (net, host) in &station.hosts4 {
             let Some(server) = &mut self.dhcp4 else { break };
             server.set_host(*net, host.clone());
@@ -139,7 +139,7 @@ impl Network {
             let held = host.address.and_then(|address| server.book().get(address));
             if let Some(lease) = held.filter(|l| l.state != LeaseState::Declined && l.mac != Some(mac)) {
                 let gone = lease.address;
-                writes.extend(written(&self.services.subnets, &server.book_mut().remove(gone)));
+                work.note(self.key, &self.services.subnets, &server.book_mut().remove(gone));
             }
         }
         for (net, host) in &station.hosts6 {
@@ -151,7 +151,7 @@ impl Network {
                 held.filter(|l| l.state != LeaseState::Declined && l.mac.is_some_and(|m| m != mac))
             {
                 let gone = lease.address;
-                writes.extend(written(&self.services.subnets, &server.book_mut().remove(gone)));
+                work.note(self.key, &self.services.subnets, &server.book_mut().remove(gone));
             }
         }
         self.stations.insert(port, station);
@@ -163,10 +163,10 @@ impl Network {
         punt: &Punt,
         icmp: &mut Limit,
         started: Instant,
-        writes: &mut Vec<LeaseWrite>,
+        work: &mut Work,
     ) -> Option<Vec<u8>> {
         let problem = match Cookie::from_u64(punt.cookie)?.purpose {
-            Purpose::Dhcp => return self.dhcp(&punt.frame, writes),
+            Purpose::Dhcp => return self.dhcp(&punt.frame, work),
             Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame),
             Purpose::NoRoute => Problem::HostUnreachable,
             Purpose::Route if punt.reason == 2 => Problem::TimeExceeded,
@@ -176,18 +176,18 @@ impl Network {
     }
 
     /// The frame's datagram is of one family; the other's server passes it over.
-    fn dhcp(&mut self, frame: &[u8], writes: &mut Vec<LeaseWrite>) -> Option<Vec<u8>> {
+    fn dhcp(&mut self, frame: &[u8], work: &mut Work) -> Option<Vec<u8>> {
         if let Some(server) = &mut self.dhcp4 {
             let outcome = server.handle_frame(frame, wall());
             if outcome.event != dhcp4::Event::Ignored(dhcp4::Ignored::NotForServer) {
                 tracing::debug!(event = ?outcome.event, "DHCPv4");
-                writes.extend(written(&self.services.subnets, &outcome.changes));
+                work.note(self.key, &self.services.subnets, &outcome.changes);
                 return outcome.reply;
             }
         }
         let outcome = self.dhcp6.as_mut()?.handle_frame(frame, wall());
         tracing::debug!(event = ?outcome.event, "DHCPv6");
-        writes.extend(written(&self.services.subnets, &outcome.changes));
+        work.note(self.key, &self.services.subnets, &outcome.changes);
         outcome.reply
     }
 }
@@ -198,6 +198,7 @@ mod tests {
     use crate::respond::{services, station};
     use weft_model::{Catalog, Port, PortSpec, Resource};
     use weft_services::Client;
+    use weft_store::LeaseWrite;
 
     const NETWORK: &str = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: blue}\n---\n\
         apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: v4}\nspec: {network: blue, cidr: 10.0.0.0/24}\n";
@@ -237,34 +238,34 @@ mod tests {
     #[test]
     fn addresses_change_hands_and_nobody_holds_them_from_before() {
         let mut catalog = catalog();
-        let mut network = Network::new(Box::new(services(&catalog, "blue", 1500).unwrap()), 0);
-        let mut writes = Vec::new();
+        let mut network = Network::new(1, Box::new(services(&catalog, "blue", 1500).unwrap()), 0);
+        let mut work = Work::default();
         for (key, name, address) in [(1, "a", "10.0.0.5"), (2, "b", "10.0.0.6")] {
             let station = at(&mut catalog, name, address);
-            network.settle(key, station.clone(), &mut writes);
+            network.settle(key, station.clone(), &mut work);
             bind(&mut network, address, &station);
         }
-        assert!(writes.is_empty());
+        assert!(work.writes.is_empty());
         // They swap: what each held ends.
         let now = [(1, at(&mut catalog, "a", "10.0.0.6")), (2, at(&mut catalog, "b", "10.0.0.5"))];
-        now.iter().for_each(|(key, station)| network.let_go(*key, Some(station), &mut writes));
-        now.into_iter().for_each(|(key, station)| network.settle(key, station, &mut writes));
+        now.iter().for_each(|(key, station)| network.let_go(*key, Some(station), &mut work));
+        now.into_iter().for_each(|(key, station)| network.settle(key, station, &mut work));
         let gone = |w: &LeaseWrite| matches!(w, LeaseWrite::Remove { subnet, .. } if subnet == "v4");
-        assert!(writes.len() == 2 && writes.iter().all(gone), "{writes:?}");
+        assert!(work.writes.len() == 2 && work.writes.iter().all(gone), "{work:?}");
         assert_eq!((holder(&network, "10.0.0.5"), holder(&network, "10.0.0.6")), (None, None));
         // A port that is told again unchanged keeps its lease; one that is gone does not.
         let a = at(&mut catalog, "a", "10.0.0.6");
         bind(&mut network, "10.0.0.6", &a);
-        writes.clear();
-        network.let_go(1, Some(&a), &mut writes);
-        network.settle(1, a, &mut writes);
-        assert!(writes.is_empty() && holder(&network, "10.0.0.6").is_some());
-        network.let_go(1, None, &mut writes);
-        assert!(writes.len() == 1 && holder(&network, "10.0.0.6").is_none());
+        work.writes.clear();
+        network.let_go(1, Some(&a), &mut work);
+        network.settle(1, a, &mut work);
+        assert!(work.writes.is_empty() && holder(&network, "10.0.0.6").is_some());
+        network.let_go(1, None, &mut work);
+        assert!(work.writes.len() == 1 && holder(&network, "10.0.0.6").is_none());
         // An address that somebody held before it was given to a port is the port's.
         let stranger = at(&mut catalog, "stranger", "10.0.0.9");
         bind(&mut network, "10.0.0.7", &stranger);
-        network.settle(3, at(&mut catalog, "c", "10.0.0.7"), &mut writes);
-        assert!(writes.len() == 2 && holder(&network, "10.0.0.7").is_none());
+        network.settle(3, at(&mut catalog, "c", "10.0.0.7"), &mut work);
+        assert!(work.writes.len() == 2 && holder(&network, "10.0.0.7").is_none());
     }
 }

@@ -26,6 +26,10 @@ use super::{BACKOFF, PATIENCE, SouthError, idle};
 
 /// Packets for services that may wait; more are dropped, as on any busy cable.
 const PUNTS: usize = 4096;
+/// What may wait to be sent.
+const COMMANDS: usize = 4096;
+/// Bytes that are written together.
+const TOGETHER: usize = 64 << 10;
 /// Messages in one bundle: more go in several, each atomic by itself.
 const BUNDLE_MESSAGES: usize = 100_000;
 /// Every reason there is to send a packet, expired TTLs included.
@@ -82,7 +86,7 @@ impl Flows {
     /// Starts the task that keeps a connection to `path`, the bridge's management socket. Packets for services have a
     /// queue of their own: whoever answers them need not wait for whoever programs the bridge.
     pub fn start(path: PathBuf) -> (Flows, mpsc::Receiver<Event>, mpsc::Receiver<Punt>) {
-        let (commands, receiver) = mpsc::channel(256);
+        let (commands, receiver) = mpsc::channel(COMMANDS);
         let (events, out) = mpsc::channel(64);
         let (punts, packets) = mpsc::channel(PUNTS);
         tokio::spawn(keep(path.clone(), receiver, events, punts));
@@ -108,6 +112,11 @@ impl Flows {
         if !frames.is_empty() {
             let _ = self.commands.send(Command::Send(frames)).await;
         }
+    }
+
+    /// Sends a frame by a port, if there is room in the queue: a full one is a busy cable.
+    pub fn try_send(&self, port: OfPort, frame: Vec<u8>) {
+        let _ = self.commands.try_send(Command::Send(vec![Outgoing { ports: vec![port], frame }]));
     }
 }
 
@@ -213,34 +222,45 @@ impl Link {
                 tell(message, punts);
             }
             tokio::select! {
-                command = commands.recv() => match command {
-                    None => return Ok(()),
-                    Some(Command::Commit(messages, done)) => {
-                        let result = self.commit(messages).await;
-                        let fatal = match &result {
-                            Err(e @ (SouthError::Disconnected(_) | SouthError::Silent)) => Some(e.clone()),
-                            _ => None,
-                        };
-                        let _ = done.send(result);
-                        if let Some(fatal) = fatal {
-                            return Err(fatal);
-                        }
+                command = commands.recv() => {
+                    let Some(command) = command else { return Ok(()) };
+                    self.act(command).await?;
+                    while self.session.output().len() < TOGETHER
+                        && let Ok(command) = commands.try_recv()
+                    {
+                        self.act(command).await?;
                     }
-                    Some(Command::Send(frames)) => {
-                        for Outgoing { ports, frame } in frames {
-                            let out = ports.into_iter().map(|port| Action::Output { port, max_len: 0 });
-                            let out = PacketOut::new(OfPort::CONTROLLER, out.collect(), frame);
-                            if let Err(why) = self.post(&Message::PacketOut(Box::new(out))) {
-                                tracing::warn!(%why, "a packet could not be sent");
-                            }
-                        }
-                        self.flush().await?;
-                    }
-                },
+                    self.flush().await?;
+                }
                 read = self.stream.read(&mut buffer) => {
                     self.take(read.ok(), &buffer)?;
                     self.flush().await?;
                 }
+            }
+        }
+    }
+
+    /// Does one thing; packets wait to be written with others.
+    async fn act(&mut self, command: Command) -> Result<(), SouthError> {
+        match command {
+            Command::Commit(messages, done) => {
+                let result = self.commit(messages).await;
+                let fatal = match &result {
+                    Err(e @ (SouthError::Disconnected(_) | SouthError::Silent)) => Err(e.clone()),
+                    _ => Ok(()),
+                };
+                let _ = done.send(result);
+                fatal
+            }
+            Command::Send(frames) => {
+                for Outgoing { ports, frame } in frames {
+                    let out = ports.into_iter().map(|port| Action::Output { port, max_len: 0 });
+                    let out = PacketOut::new(OfPort::CONTROLLER, out.collect(), frame);
+                    if let Err(why) = self.post(&Message::PacketOut(Box::new(out))) {
+                        tracing::warn!(%why, "a packet could not be sent");
+                    }
+                }
+                Ok(())
             }
         }
     }

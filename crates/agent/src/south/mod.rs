@@ -9,11 +9,13 @@
 mod database;
 mod flows;
 mod program;
+mod punts;
 mod wanted;
 
 pub use database::{Database, Interface, View};
 pub use flows::{Event, Flows, Outgoing, Punt};
 pub use program::{GROUPS, program, replace};
+pub use punts::{PuntSender, Punts};
 pub use wanted::{BRIDGE, Device, OWNER, Wanted};
 
 use std::time::Duration;

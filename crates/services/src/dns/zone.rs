@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::config::{Config, Data, holds};
+use super::config::{Config, Data, Entry, holds};
 use super::{Key, key, key_of, labels, suffixes};
 
+/// What the gateway is called, unless something else is.
+const GATEWAY: &str = "gateway";
 /// Longest chain of aliases that is followed.
 const MAX_ALIASES: usize = 8;
 
@@ -17,7 +19,7 @@ const MAX_ALIASES: usize = 8;
 struct Node {
     /// Records an operator wrote; leases cannot change the addresses of such a name.
     fixed: Vec<RData>,
-    /// Addresses from leases.
+    /// Addresses from leases, which count while nothing is fixed.
     leased: Vec<IpAddr>,
     /// Nodes below, and this one: a name that only others stand under exists, too (RFC 8020).
     below: usize,
@@ -68,32 +70,63 @@ impl Zone {
             serial: 1,
         };
         for entry in &config.records {
-            let (Some(name), Some(data)) = (zone.full(&entry.name), rdata(&entry.data)) else { continue };
-            if let Data::Address(address) = entry.data {
-                zone.reverse.entry(address).or_default().push((name.clone(), true));
-            }
-            zone.node(&key(&name)).fixed.push(data);
+            zone.add(entry);
+        }
+        for address in &config.addresses {
+            zone.lease(GATEWAY, *address);
         }
         zone
     }
 
-    /// Gives an address of a lease a name: a label, or a full name. False when the name belongs
-    /// to a record, is no name, or is one that clients must not claim (`wpad`, CERT VU#598349).
+    /// Adds a record. False when its name or what it says cannot be written.
+    pub fn add(&mut self, entry: &Entry) -> bool {
+        let (Some(name), Some(data)) = (self.full(&entry.name), rdata(&entry.data)) else { return false };
+        if let Data::Address(address) = entry.data {
+            self.reverse.entry(address).or_default().push((name.clone(), true));
+        }
+        self.node(&key(&name)).fixed.push(data);
+        self.serial = self.serial.wrapping_add(1);
+        true
+    }
+
+    /// Takes one such record away, if it is there.
+    pub fn remove(&mut self, entry: &Entry) {
+        let (Some(name), Some(data)) = (self.full(&entry.name), rdata(&entry.data)) else { return };
+        let at = key(&name);
+        let Some(node) = self.nodes.get_mut(&at) else { return };
+        let Some(place) = node.fixed.iter().position(|d| *d == data) else { return };
+        node.fixed.swap_remove(place);
+        if let Data::Address(address) = entry.data {
+            self.forget_reverse(&name, address, true);
+        }
+        self.release(&at);
+    }
+
+    /// Gives an address of a lease a name: a label, or a full name. While a record has the name,
+    /// the lease does not count. False when it does not, when the name is none, or when it is one
+    /// that clients must not claim (`wpad`, CERT VU#598349).
     pub fn set_lease(&mut self, name: &str, address: IpAddr) -> bool {
         let Some(full) = self.full(name) else { return false };
         let at = key(&full);
-        let taken = self.nodes.get(&at).is_some_and(|node| !node.fixed.is_empty());
-        let reserved = [&b"\x04wpad"[..], b"\x06isatap", b"\x09localhost", b"\x02ns"];
-        if taken || at.is_empty() || reserved.iter().any(|label| at.starts_with(label)) {
+        let reserved = [&b"\x04wpad"[..], b"\x06isatap", b"\x09localhost", b"\x02ns", b"\x07gateway"];
+        if at.is_empty() || reserved.iter().any(|label| at.starts_with(label)) {
             return false;
         }
-        let known = self.nodes.get(&at).is_some_and(|node| node.leased.contains(&address));
-        if !known {
-            self.node(&at).leased.push(address);
-            self.reverse.entry(address).or_default().push((full, false));
-            self.serial = self.serial.wrapping_add(1);
+        self.lease(name, address);
+        self.nodes.get(&at).is_some_and(|node| node.fixed.is_empty())
+    }
+
+    fn lease(&mut self, name: &str, address: IpAddr) {
+        let Some(full) = self.full(name) else { return };
+        let node = self.node(&key(&full));
+        let known = node.leased.contains(&address);
+        if known {
+            self.release(&key(&full));
+            return;
         }
-        true
+        node.leased.push(address);
+        self.reverse.entry(address).or_default().push((full, false));
+        self.serial = self.serial.wrapping_add(1);
     }
 
     /// Takes the name of a lease away.
@@ -103,8 +136,14 @@ impl Zone {
         let Some(node) = self.nodes.get_mut(&at) else { return };
         let Some(place) = node.leased.iter().position(|a| *a == address) else { return };
         node.leased.swap_remove(place);
+        self.forget_reverse(&full, address, false);
+        self.release(&at);
+    }
+
+    /// One record less at a name and its parents.
+    fn release(&mut self, at: &Key) {
         self.serial = self.serial.wrapping_add(1);
-        for suffix in suffixes(&at) {
+        for suffix in suffixes(at) {
             if let Some(node) = self.nodes.get_mut(suffix) {
                 node.below = node.below.saturating_sub(1);
                 if node.below == 0 {
@@ -112,19 +151,36 @@ impl Zone {
                 }
             }
         }
-        if let Some(names) = self.reverse.get_mut(&address) {
-            names.retain(|(name, fixed)| *fixed || *name != full);
-            if names.is_empty() {
-                self.reverse.remove(&address);
-            }
+    }
+
+    fn forget_reverse(&mut self, name: &Name, address: IpAddr, fixed: bool) {
+        let Some(names) = self.reverse.get_mut(&address) else { return };
+        if let Some(place) = names.iter().position(|(n, f)| *f == fixed && n == name) {
+            names.swap_remove(place);
         }
+        if names.is_empty() {
+            self.reverse.remove(&address);
+        }
+    }
+
+    /// The names of an address that count: those of records, else those of leases which no record
+    /// has.
+    fn names_of(&self, address: &IpAddr) -> Vec<&Name> {
+        let Some(names) = self.reverse.get(address) else { return Vec::new() };
+        let of = |fixed| names.iter().filter(move |(_, f)| *f == fixed).map(|(name, _)| name);
+        if of(true).next().is_some() {
+            return of(true).collect();
+        }
+        let free = |name: &&Name| self.nodes.get(&key(name)).is_some_and(|node| node.fixed.is_empty());
+        of(false).filter(free).collect()
     }
 
     /// The names of leases: the label of those in the domain, the full name of others.
     pub fn leases(&self) -> Vec<(String, IpAddr)> {
         let mut all = Vec::new();
         for (address, names) in &self.reverse {
-            for (name, _) in names.iter().filter(|(_, fixed)| !fixed) {
+            let own = self.full(GATEWAY).filter(|_| self.addresses.contains(address));
+            for (name, _) in names.iter().filter(|(name, fixed)| !fixed && own.as_ref() != Some(name)) {
                 let inside = self.domain.as_ref().is_some_and(|(_, domain)| name.base_name() == *domain);
                 let label = name.iter().next().map(|l| String::from_utf8_lossy(l).into_owned());
                 let text = label.filter(|_| inside).unwrap_or_else(|| name.to_ascii());
@@ -208,7 +264,8 @@ impl Zone {
             1 => self.nodes.get(&*plain()?),
             _ => None,
         })?;
-        let leased = node.leased.iter().map(|address| address_data(*address));
+        let leased = node.leased.iter().filter(|_| node.fixed.is_empty());
+        let leased = leased.map(|address| address_data(*address));
         for data in node.fixed.iter().cloned().chain(leased).filter(|data| data.record_type() == kind) {
             push(records, data);
         }
@@ -248,13 +305,14 @@ impl Zone {
         let (address, bits) = reverse(at)?;
         let all = if address.is_ipv4() { 32 } else { 128 };
         let whole = bits == all;
-        let names = self.reverse.get(&address).filter(|_| whole);
+        let names = Some(self.names_of(&address)).filter(|names| whole && !names.is_empty());
         let ours = self.subnets.iter().find(|(net, len)| bits >= *len && holds((*net, *len), address));
         // A name above a subnet's own reverse name exists, but is not ours to speak about.
         let apex = || ours.and_then(|(net, len)| reverse_apex(*net, *len)).unwrap_or_else(|| name.clone());
         match names {
             Some(names) if kind == RecordType::PTR => {
-                let record = |(target, _): &(Name, bool)| {
+                let record = |target: &&Name| {
+                    let target = *target;
                     Record::from_rdata(name.clone(), self.ttl, RData::PTR(PTR(target.clone())))
                 };
                 Some(Found::Records(names.iter().map(record).collect()))

@@ -68,6 +68,9 @@ pub(crate) struct Args {
     /// File with the token that clients show.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Where it is written whom the machine asks for names; networks without forwarders ask them.
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
     /// Start `weft switch` first, as a process of its own that goes on when the agent ends, if none answers in the run
     /// directory.
     #[arg(long, conflicts_with = "cleanup")]
@@ -151,6 +154,7 @@ pub(crate) fn exec(args: Args) -> Outcome {
             underlay_mtu: args.underlay_mtu,
         },
         store: args.store,
+        resolv_conf: args.resolv_conf,
         socket,
         tcp: args.listen.map(|address| (address, tls, token)),
     };

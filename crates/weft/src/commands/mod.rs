@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod completions;
 pub(crate) mod drops;
+pub(crate) mod edit;
 mod intent;
 pub(crate) mod lab;
 pub(crate) mod metrics;
@@ -37,6 +38,7 @@ pub(crate) fn exec(cli: Cli) -> Outcome {
         Command::Get(args) => resource::get(&args, cli.output),
         Command::Describe(args) => resource::describe_one(&args, cli.output),
         Command::Delete(args) => resource::delete(&args, cli.output),
+        Command::Edit(args) => edit::exec(&args, cli.output),
         Command::Watch(args) => resource::watch(&args, cli.output),
         Command::Leases(args) => resource::leases(&args, cli.output),
         Command::Status(args) => resource::status(&args, cli.output),

@@ -9,6 +9,7 @@ use weft_model::{Kind, ObjectRef, Resource};
 
 use super::Outcome;
 use super::agent::default_socket;
+use super::completions::{kinds, names, networks};
 use crate::output::{Format, table};
 
 /// Where the agent is.
@@ -20,6 +21,11 @@ pub(crate) struct Where {
 }
 
 impl Where {
+    /// At this socket.
+    pub(crate) const fn at(socket: Option<PathBuf>) -> Self {
+        Self { socket }
+    }
+
     pub(crate) fn client(&self) -> Client {
         let socket = self.socket.clone().unwrap_or_else(|| default_socket(None));
         Client::unix(socket).with_manager("weft-apply")
@@ -61,8 +67,10 @@ Examples:
   weft get ports -o name")]
 pub(crate) struct GetArgs {
     /// Kind: network, subnet, port, router, addresspool, in any of its forms; or `all`.
+    #[arg(add = kinds())]
     kind: String,
     /// Names; all if none is given.
+    #[arg(add = names())]
     names: Vec<String>,
     /// Only resources with these labels: `key=value`, `key!=value`, `key`, `!key`, with commas.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
@@ -76,8 +84,10 @@ pub(crate) struct GetArgs {
 #[command(after_help = "Examples:\n  weft describe port vm1\n  weft describe network blue")]
 pub(crate) struct DescribeArgs {
     /// Kind.
+    #[arg(add = kinds())]
     kind: String,
     /// Name.
+    #[arg(add = names())]
     name: String,
     #[command(flatten)]
     place: Where,
@@ -88,10 +98,10 @@ pub(crate) struct DescribeArgs {
 #[command(after_help = "Examples:\n  weft delete port vm1 vm2\n  weft delete -f networks.yaml")]
 pub(crate) struct DeleteArgs {
     /// Kind.
-    #[arg(required_unless_present = "files")]
+    #[arg(required_unless_present = "files", add = kinds())]
     kind: Option<String>,
     /// Names.
-    #[arg(required_unless_present = "files")]
+    #[arg(required_unless_present = "files", add = names())]
     names: Vec<String>,
     /// Delete what these files name.
     #[arg(short, long = "file", value_name = "FILE")]
@@ -108,6 +118,7 @@ pub(crate) struct DeleteArgs {
 #[command(after_help = "Examples:\n  weft watch ports\n  weft watch -o json")]
 pub(crate) struct WatchArgs {
     /// Kind; all if none is given.
+    #[arg(add = kinds())]
     kind: Option<String>,
     #[command(flatten)]
     place: Where,
@@ -118,7 +129,7 @@ pub(crate) struct WatchArgs {
 #[command(after_help = "Examples:\n  weft leases\n  weft leases --network blue -o json")]
 pub(crate) struct LeasesArgs {
     /// Only of this network.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = networks())]
     network: Option<String>,
     #[command(flatten)]
     place: Where,
