@@ -54,7 +54,7 @@ fn machines_on_vhost_user_talk() {
         wait_column(&site, port, "link_state", "up");
         assert_eq!(column(&site, port, "status:status"), "connected");
     }
-    assert_eq!(column(&site, "vh2", "status:num_of_vrings"), "\"4\"");
+    wait_column(&site, "vh2", "status:num_of_vrings", "\"4\"");
     assert!(column(&site, "vh1", "status:features").starts_with("\"0x"));
     for to in ["10.0.0.2", "10.0.0.11"] {
         wait_ping(&mut one, to);

@@ -65,12 +65,12 @@ impl Frontend {
         }
     }
 
-    /// Lets a queue work if it can, and tells if the link changed by that.
+    /// Lets a queue work if it can, and tells if that changed what works.
     fn settle(&self, index: usize) {
         let device = &*self.device;
         let to_guest = index.is_multiple_of(2);
-        let link = || device.receiving.load(Relaxed) & device.sending.load(Relaxed) != 0;
-        let before = link();
+        let working = || (device.receiving.load(Relaxed), device.sending.load(Relaxed));
+        let before = working();
         let (bits, bit) = (if to_guest { &device.receiving } else { &device.sending }, 1 << (index / 2));
         let mut queue = lock(&device.queues[index]);
         let works = queue.settle(to_guest, self.memory.as_ref(), Agreed::new(self.features));
@@ -80,7 +80,7 @@ impl Frontend {
             bits.fetch_and(!bit, Relaxed)
         };
         drop(queue);
-        if before != link() {
+        if before != working() {
             lock(&device.status).numa_node = self.memory.as_ref().and_then(|m| m.numa_node());
             device.tell();
         }
