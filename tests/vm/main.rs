@@ -4,6 +4,7 @@
 mod hosts;
 mod libvirtd;
 mod machine;
+mod networks;
 #[path = "../support/mod.rs"]
 mod support;
 mod taps;
