@@ -19,6 +19,9 @@ const BACKLOG: usize = 4 << 20;
 /// Frames that may wait.
 const BACKLOG_FRAMES: usize = 1024;
 
+/// Buffers that one frame may need.
+const MOST_PIECES: usize = 4096;
+
 /// What the guest and this side agreed to do, as far as frames are concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Agreed {
@@ -167,7 +170,8 @@ impl ToGuest {
                     here += buffer.len as usize;
                 }
             })?;
-            if here == 0 {
+            // Buffers of a byte, or of none, keep a lane busy for nothing.
+            if here == 0 || pieces.len() > MOST_PIECES {
                 return Err(Broken);
             }
             heads.push((head, here.min(whole - room) as u32));

@@ -182,7 +182,9 @@ impl Ring {
                 (word(0, 8), word(8, 4) as u32, word(12, 2) as u16, word(14, 2) as u16);
             if flags & DESC_INDIRECT != 0 {
                 let count = len as usize / DESCRIPTOR;
-                let whole = len as usize % DESCRIPTOR == 0 && count > 0 && count <= MOST_DESCRIPTORS as usize;
+                let whole = (len as usize).is_multiple_of(DESCRIPTOR)
+                    && count > 0
+                    && count <= MOST_DESCRIPTORS as usize;
                 if indirect || !whole || flags & DESC_NEXT != 0 {
                     return Err(Broken);
                 }
