@@ -20,8 +20,7 @@ const MANAGER: &str = "libvirt";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  virsh net-dumpxml default > default.xml
-  weft net import default.xml
+  weft net import default.xml      made by `virsh net-dumpxml default > default.xml`
   weft net export default")]
 pub(crate) struct Args {
     #[command(subcommand)]
