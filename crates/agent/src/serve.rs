@@ -156,7 +156,6 @@ impl NodeInfo for Info {
                 flows: progress.flows,
                 counters: progress.host.counts,
                 troubles: progress.host.troubles,
-                ..NodeStatus::default()
             }
         })
     }

@@ -23,7 +23,7 @@ const ABORT: &[u8] = &[6, 0, 0, 4];
 
 fn frame(src: [u8; 4], dst: [u8; 4], ports: (u16, u16), tag: u32, chunks: &[u8]) -> Vec<u8> {
     let eth = Frame::eth(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
-    eth.ipv4(src, dst).sctp_tagged(ports.0, ports.1, tag).payload(chunks.to_vec()).build()
+    eth.ipv4(src, dst).sctp_tagged(ports.0, ports.1, tag).payload(chunks).build()
 }
 
 fn track(ct: &Conntrack, frame: &[u8], spec: &CtSpec, now: u64) -> (u16, Edits) {
@@ -43,14 +43,16 @@ fn lines(ct: &Conntrack, now: u64) -> Vec<String> {
     lines.into_inner()
 }
 
+/// Whether by the client, tag, chunks, state expected, state and lifetime of the association after it.
+type Step = (bool, u32, &'static [u8], u16, &'static str, u64);
+
 #[test]
 fn an_association_is_new_until_it_is_answered() {
     let ct = Conntrack::new(42, Limits::default());
     let spec = CtSpec { zone: 3, commit: true, ..CtSpec::default() };
     let (new, est, rpl) =
         (state::TRK | state::NEW, state::TRK | state::EST, state::TRK | state::EST | state::RPL);
-    // Whether by the client, tag, chunks, state expected, state and lifetime of the association after it.
-    let steps: [(bool, u32, &[u8], u16, &str, u64); 9] = [
+    let steps: [Step; 9] = [
         (true, 0, INIT, new, "COOKIE_WAIT", 3),
         (true, 0, INIT, new, "COOKIE_WAIT", 3),
         (false, 100, INIT_ACK, rpl, "COOKIE_WAIT", 3),
@@ -66,8 +68,7 @@ fn an_association_is_new_until_it_is_answered() {
         let (got, edits) = track(&ct, &frame(src, dst, ports, tag, chunks), &spec, 0);
         assert_eq!(got, expected, "step {i}");
         assert!(edits.is_empty());
-        let reply = if i < 2 { 100 } else { 200 };
-        let (orig, reply) = if i < 2 { (0, reply) } else { (200, 100) };
+        let (orig, reply) = if i < 2 { (0, 100) } else { (200, 100) };
         let after = format!(
             "sctp,orig=(src=10.0.0.1,dst=192.0.2.1,sport=5000,dport=36412),\
              reply=(src=192.0.2.1,dst=10.0.0.1,sport=36412,dport=5000),zone=3,timeout={seconds},\
@@ -113,7 +114,7 @@ fn addresses_and_ports_are_translated_both_ways() {
     let quoted = frame(PUBLIC, B, (7000, 36412), 200, COOKIE_ECHO);
     let eth = Frame::eth(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
     let error = eth.ipv4([203, 0, 113, 1], PUBLIC).icmpv4(Icmpv4Message::Unreachable { code: 1 });
-    let (got, edits) = track(&ct, &error.payload(quoted[14..42].to_vec()).build(), &back, 2);
+    let (got, edits) = track(&ct, &error.payload(&quoted[14..42]).build(), &back, 2);
     assert_eq!(got, state::TRK | state::REL | state::RPL | state::SNAT);
     assert_eq!(edits.fields[..], [SetField::Ipv4Dst(u32::from_be_bytes(A))]);
     assert!(edits.patches.iter().any(|p| p.bytes[..] == 5000u16.to_be_bytes()));

@@ -239,10 +239,9 @@ fn del(args: &DelArgs, format: Format) -> Outcome {
         let client = args.place.client();
         let deleted = client.delete(&objects, false).await?;
         let mut waiting = Waiting::new();
-        while !args.no_wait {
-            let node = client.node().await?;
-            if node.programmed_version >= deleted.resource_version {
-                break;
+        loop {
+            if args.no_wait || client.node().await?.programmed_version >= deleted.resource_version {
+                return Ok(deleted);
             }
             if waiting.since.elapsed() > Duration::from_secs(args.timeout) {
                 let why =
@@ -252,7 +251,6 @@ fn del(args: &DelArgs, format: Format) -> Outcome {
             waiting.say("the switch has not been told yet");
             tokio::time::sleep(ASK).await;
         }
-        Ok(deleted)
     })?;
     format.print(&deleted, |d| d.deleted.iter().map(|o| format!("{o} deleted\n")).collect())?;
     Ok(ExitCode::SUCCESS)

@@ -58,9 +58,8 @@ impl Upstream {
                 Transport::Udp => timeout(LIFE, by_udp(key, &ask, &replies)).await,
                 Transport::Tcp => timeout(LIFE, by_tcp(key, &ask, &replies)).await,
             };
-            match done {
-                Ok(Err(why)) => tracing::debug!(server = %ask.server, %why, "a forwarder could not be asked"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(why)) = done {
+                tracing::debug!(server = %ask.server, %why, "a forwarder could not be asked");
             }
         });
         self.asked.insert(at, task.abort_handle());
