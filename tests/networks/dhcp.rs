@@ -164,7 +164,7 @@ impl Lan {
         let places =
             "mount -t tmpfs none /run && mkdir -p /run/dhcpcd && mount -t tmpfs none /var/lib/dhcpcd";
         format!(
-            "unshare -m sh -c '{places} && exec dhcpcd -B -d -f /dev/null -4 -c {script} -o domain_name_servers \
+            "unshare -m -p -f --kill-child --mount-proc sh -c '{places} && exec dhcpcd -B -d -f /dev/null -4 -c {script} -o domain_name_servers \
              -o domain_name -o domain_search -o interface_mtu -o ntp_servers -o classless_static_routes {arguments} eth0'"
         )
     }
