@@ -17,7 +17,7 @@ build: ## Build the weft binary
 	@scripts/setup build
 	scripts/cargo build --profile $(PROFILE) -p weft
 
-demo: ## Two hosts, one overlay, real traffic: the main job, in about a minute
+demo: ## Two hosts and one overlay, then a declared network: real traffic, in about a minute
 	@scripts/setup demo
 	scripts/cargo build --profile $(PROFILE) -p weft
 	@scripts/demo $(WEFT)
