@@ -108,6 +108,8 @@ impl Scene {
             .switch
             .wait_for("the integration bridge is there", |s| s.run("ovs-vsctl br-exists br-int").code == 0);
         for n in 1..=4 {
+            // A switch in user space leaves frames to the host as well, which would answer ARP by this device.
+            scene.site.switch.ok(&format!("sysctl -qw net.ipv4.conf.p{n}.arp_ignore=8"));
             let ids = format!("external-ids:iface-id=vm-{n}");
             scene.site.switch.ok(&format!("ovs-vsctl add-port br-int p{n} -- set Interface p{n} {ids}"));
         }
