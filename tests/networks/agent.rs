@@ -208,7 +208,7 @@ fn check(kind: Switch) {
     site.switch.wait_for("the rules are back", |_| !site.pings(5, &one) && site.pings(1, "192.0.2.99"));
 
     // IPv6: a router is announced, an address comes by DHCPv6 or is the port's own.
-    let announced = site.on(1, "rdisc6 -1 -w 3000 eth0");
+    let announced = site.announced(1);
     assert!(
         announced.contains("fd00:1::/64") && announced.contains("Stateful address conf.    :          Yes"),
         "{announced}"

@@ -289,7 +289,7 @@ fn announced(scene: &Scene) {
     scene.site.on(1, &format!("chmod +x {}", script.display()));
     let told = scene.site.on(1, &format!("busybox udhcpc -i eth0 -n -q -t 10 -T 1 -s {}", script.display()));
     assert!(told.contains("dns=10.1.0.1 domain=blue.example"), "{told}");
-    let told = scene.site.on(1, "rdisc6 -1 -w 3000 eth0");
+    let told = scene.site.announced(1);
     assert!(told.contains("Recursive DNS server     : fd00:1::1"), "{told}");
     // A network without DNS tells nothing, and answers nothing.
     scene.apply(

@@ -101,6 +101,17 @@ impl Site {
         self.switch.run(&format!("nsenter --net=/run/netns/{ns} ping -c1 -W1 {address}")).code == 0
     }
 
+    /// What the router of host `n` announces, once the host's own address may be used (duplicate address detection).
+    pub(crate) fn announced(&self, n: usize) -> String {
+        let mut said = String::new();
+        self.switch.wait_for("a router is announced", |_| {
+            let answer = self.try_on(n, "rdisc6 -1 -w 3000 eth0");
+            said = answer.out;
+            answer.code == 0
+        });
+        said
+    }
+
     /// Waits until host `n` gets an answer to a ping.
     pub(crate) fn wait_ping(&self, n: usize, address: &str) {
         self.switch.wait_for(&format!("host {n} pings {address}"), |_| self.pings(n, address));

@@ -200,7 +200,7 @@ mod tests {
     use weft_services::Client;
     use weft_store::LeaseWrite;
 
-    const NETWORK: &str = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: blue}\n---\n\
+    const NETWORK: &str = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: blue}\nspec: {}\n---\n\
         apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: v4}\nspec: {network: blue, cidr: 10.0.0.0/24}\n";
 
     fn catalog() -> Catalog {
