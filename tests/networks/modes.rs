@@ -41,8 +41,7 @@ fn linux_bridge(kind: Kind) {
     field.ok("delete network lan");
     field.wait("the cable is gone", |f| f.site.switch.run("ip link show wb-lan").code != 0);
     assert!(field.site.switch.ok("ip link show p1").contains("master virbr9"));
-    let rules = field.site.switch.ok("iptables -S FORWARD");
-    assert_eq!(rules, "-P FORWARD DROP", "rules of ours are gone");
+    field.wait("rules of ours are gone", |f| f.site.switch.ok("iptables -S FORWARD") == "-P FORWARD DROP");
 }
 
 #[test]
