@@ -152,8 +152,8 @@ impl<S: Store> Node<S> {
     pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
         let (database, views) = Database::start(config.rundir.join("db.sock"));
         let (flows, events, punts) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
-        let names = dns::start(flows.clone());
-        let punts = respond::sort(punts, names.punts());
+        let (names, questions) = dns::start(flows.clone());
+        let punts = respond::sort(punts, questions);
         let (responders, unkept) = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller());
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;

@@ -155,7 +155,8 @@ fn read(files: &[PathBuf]) -> Result<String, Box<dyn std::error::Error>> {
     for file in files {
         let text = if file.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
+            // One byte more than the server reads, which then says so.
+            std::io::stdin().take(weft_model::MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
             text
         } else {
             std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?

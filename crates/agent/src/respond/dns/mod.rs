@@ -30,13 +30,11 @@ pub use config::{Names, names};
 
 use super::wall;
 use crate::resolve::Keys;
-use crate::south::{Flows, Punt};
+use crate::south::{Flows, Punt, PuntSender, Punts};
 use resolv::Resolv;
 use stream::{Query, Streams};
 use upstream::{Reply, Upstream};
 
-/// Packets that may wait; more are dropped, as on any busy cable.
-const PUNTS: usize = 8192;
 /// Packets handled at a time.
 const BATCH: usize = 256;
 /// How often files, devices and ends of leases are looked at.
@@ -63,7 +61,6 @@ pub enum Tell {
 #[derive(Debug)]
 pub struct Dns {
     tell: mpsc::Sender<Tell>,
-    punts: mpsc::Sender<Box<Punt>>,
     told: config::Told,
 }
 
@@ -84,11 +81,6 @@ impl Dns {
     /// Where to tell them anything.
     pub fn teller(&self) -> mpsc::Sender<Tell> {
         self.tell.clone()
-    }
-
-    /// Where packets go.
-    pub fn punts(&self) -> mpsc::Sender<Box<Punt>> {
-        self.punts.clone()
     }
 }
 
@@ -122,10 +114,10 @@ struct Servers {
     started: Instant,
 }
 
-/// Starts the task. It ends when the senders are dropped.
-pub fn start(flows: Flows) -> Dns {
+/// Starts the task, which takes packets where the second says. It ends when either is dropped.
+pub fn start(flows: Flows) -> (Dns, PuntSender) {
     let (tell, told) = mpsc::channel(1024);
-    let (punts, punted) = mpsc::channel(PUNTS);
+    let (punts, punted) = Punts::new();
     let (upstream, replies) = Upstream::new();
     let (streams, queries) = Streams::new();
     let servers = Servers {
@@ -139,7 +131,7 @@ pub fn start(flows: Flows) -> Dns {
         started: Instant::now(),
     };
     tokio::spawn(servers.run(told, punted, replies, queries));
-    Dns { tell, punts, told: config::Told::default() }
+    (Dns { tell, told: config::Told::default() }, punts)
 }
 
 /// A number that nobody foresees.
@@ -154,7 +146,7 @@ impl Servers {
     async fn run(
         mut self,
         mut told: mpsc::Receiver<Tell>,
-        mut punted: mpsc::Receiver<Box<Punt>>,
+        mut punted: Punts,
         mut replies: mpsc::Receiver<Reply>,
         mut queries: mpsc::Receiver<Query>,
     ) {
