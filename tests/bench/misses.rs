@@ -14,9 +14,12 @@ use crate::weft;
 const NOTE: &str = "Misses: a pcap file of flows that are all new is played once (OVS-DPDK's polling thread and Weft's lane), \
 the rules read addresses and ports. Explosion: a flood of 20,000 allowed flows by veth through three allow rules and a default drop, \
 with and without 5,000 packets a second that each want a mask of their own (8,192 of them). \
-Delay: UDP request/response by veth. These two with Debian's openvswitch-switch on AF_PACKET.";
+Delay: 5,000 datagrams a second by veth, from the sender's clock to the receiver's kernel. These two with Debian's openvswitch-switch on AF_PACKET.";
 /// Attack packets a second.
 const ATTACK: u32 = 5_000;
+
+/// Datagrams a second whose delay is measured.
+const PACE: &str = "5000";
 
 /// Every row, round by round.
 pub(crate) fn table(rounds: usize, scale: &Scale) -> Table {
@@ -91,29 +94,33 @@ fn explosion(who: Who, sheet: &mut Sheet, scale: &Scale) -> Result<(), String> {
     Ok(())
 }
 
-/// Request/response times, quiet and while rules change.
+/// How long packets take from one host's socket to the other's kernel, quiet and while rules change.
 fn delay(who: Who, sheet: &mut Sheet, scale: &Scale) -> Result<(), String> {
     let mut lab = lab::veths(who, "p")?;
     let me = std::env::current_exe().map_err(|e| e.to_string())?.display().to_string();
     let none = HashMap::new();
-    lab.world.spawn("c2", &none, &[&me, "--tool", "echo", "10.9.0.2:7"], "echo")?;
-    std::thread::sleep(Duration::from_millis(100));
     let length = scale.seconds.to_string();
     let mut ofp = lab.openflow()?;
     for rate in [0, 10_000] {
+        let out = format!("ages{rate}");
+        let ages = lab.world.spawn("c2", &none, &[&me, "--tool", "ages", "10.9.0.2:7"], &out)?;
+        std::thread::sleep(Duration::from_millis(100));
         let done = std::sync::atomic::AtomicBool::new(rate == 0);
-        let ofp = &mut ofp;
-        let done = &done;
-        let (text, applied) = std::thread::scope(|scope| {
+        let (ofp, done) = (&mut ofp, &done);
+        let (sent, applied) = std::thread::scope(|scope| {
             let stop = || done.load(std::sync::atomic::Ordering::Acquire);
             let churn = scope.spawn(move || churn(ofp, rate, stop));
-            let text = lab.world.exec("c1", &none, &[&me, "--tool", "rr", "10.9.0.2:7", &length]);
+            let argv = [&me, "--tool", "pace", "10.9.0.2:7", PACE, &length];
+            let sent = lab.world.exec("c1", &none, &argv);
             done.store(true, std::sync::atomic::Ordering::Release);
-            (text, churn.join().map_err(|_| "the churn panicked".to_owned()))
+            (sent, churn.join().map_err(|_| "the churn panicked".to_owned()))
         });
-        let numbers: Vec<f64> = text?.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        sent?;
+        lab.world.wait(ages, 10.0);
+        let text = lab.world.output(&out);
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
         let what = if rate == 0 { "quiet" } else { "10,000 flow-mods/s" };
-        for (i, quantile) in [(1, "p50"), (2, "p99")] {
+        for (i, quantile) in [(1, "p50"), (2, "p90"), (3, "p99")] {
             let value = *numbers.get(i).unwrap_or(&f64::NAN);
             sheet.put(who, &format!("delay {quantile}, {what}"), "µs", Better::Less, value);
         }

@@ -1,10 +1,14 @@
-//! What runs inside the namespaces? Small UDP tools: echo and request/response latency, sender and counter of packets.
+//! What runs inside the namespaces? Small UDP tools: echo and request/response latency, one-way delay, sender and counter of
+//! packets.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, recvmsg, sendmmsg,
+    setsockopt, sockopt,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 
@@ -18,6 +22,8 @@ pub(crate) fn run(argv: &[String]) -> ExitCode {
         ["echo", addr] => echo(addr),
         ["rr", addr, seconds] => rr(addr, seconds),
         ["sink", addr] => sink(addr),
+        ["pace", addr, rate, seconds] => pace(addr, rate, seconds),
+        ["ages", addr] => ages(addr),
         ["blast", addr, seconds] => blast(addr, seconds),
         ["flood", device, seconds, attack] => crate::flood::run(device, seconds, attack),
         _ => Err(std::io::Error::other(format!("unknown tool {argv:?}"))),
@@ -63,6 +69,57 @@ fn rr(addr: &str, seconds: &str) -> std::io::Result<()> {
     times.sort_by(f64::total_cmp);
     let at = |q: f64| times.get(((times.len() as f64 - 1.0) * q) as usize).copied().unwrap_or(f64::NAN);
     println!("{} {} {}", times.len() as f64 / start.elapsed().as_secs_f64(), at(0.5), at(0.99));
+    Ok(())
+}
+
+/// Microseconds since 1970.
+fn wall() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64() * 1e6)
+}
+
+/// Sends so many small datagrams a second, each with the time it was sent at.
+fn pace(addr: &str, rate: &str, seconds: &str) -> std::io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(addr)?;
+    let every = Duration::from_secs_f64(1.0 / rate.parse::<f64>().map_err(std::io::Error::other)?);
+    let (start, length) = (Instant::now(), parse(seconds)?);
+    let mut next = start;
+    while next < start + length {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let mut payload = [0; SMALL];
+        payload[..8].copy_from_slice(&wall().to_be_bytes());
+        socket.send(&payload)?;
+        next += every;
+    }
+    Ok(())
+}
+
+/// How old are datagrams of [`pace`] when the kernel receives them? Prints how many came, the median, and the 90th and
+/// the 99th percentile in microseconds, once none has come for two seconds.
+fn ages(addr: &str) -> std::io::Result<()> {
+    let socket = UdpSocket::bind(addr)?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    let (mut found, mut buf, mut control) = (Vec::new(), [0; 64], nix::cmsg_space!(nix::sys::time::TimeSpec));
+    loop {
+        let mut into = [IoSliceMut::new(&mut buf)];
+        let got = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut control), MsgFlags::empty());
+        let Ok(got) = got else {
+            if found.is_empty() {
+                continue;
+            }
+            break;
+        };
+        let came = got.cmsgs()?.find_map(|c| match c {
+            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time).as_secs_f64() * 1e6),
+            _ => None,
+        });
+        let sent = buf.first_chunk().map(|bytes| f64::from_be_bytes(*bytes));
+        found.extend(came.zip(sent).map(|(came, sent)| came - sent));
+    }
+    found.sort_by(f64::total_cmp);
+    let at = |q: f64| found.get(((found.len() as f64 - 1.0) * q) as usize).copied().unwrap_or(f64::NAN);
+    println!("{} {} {} {}", found.len(), at(0.5), at(0.9), at(0.99));
     Ok(())
 }
 

@@ -5,15 +5,30 @@ use weft_flow::{DpAction, Match, Verdict};
 use crate::contract::Execute;
 use crate::flows::Installed;
 use crate::lane::Lane;
-use crate::packet::Slot;
+use crate::packet::{BATCH, Slot};
 use crate::shared::Command;
 
 impl Lane {
     /// Does what control asked since the last round.
     #[inline]
     pub(crate) fn obey(&mut self) {
+        // Frames of control's that leave together; none of them is left when anything else is done.
+        let mut frames = 0;
         for command in self.shared.lanes[self.number].take() {
+            if let Command::Execute(packet) = &command {
+                self.execute(frames, packet);
+                frames += 1;
+                if usize::from(frames) < BATCH {
+                    continue;
+                }
+            }
+            if std::mem::take(&mut frames) > 0 {
+                self.finish();
+            }
             self.obey_one(command);
+        }
+        if frames > 0 {
+            self.finish();
         }
     }
 
@@ -63,10 +78,8 @@ impl Lane {
                 self.handle().counters.flows.set(self.flows.len() as u64);
                 let _ = done.send(());
             }
-            Command::Execute(packet, done) => {
-                self.execute(&packet);
-                let _ = done.send(());
-            }
+            // Done with already.
+            Command::Execute(_) => {}
             Command::Stop => self.stopped = true,
         }
     }
@@ -97,24 +110,18 @@ impl Lane {
         matches!(put, Installed::Yes(_))
     }
 
-    /// Applies actions to a frame from control, in the first buffer of the idle batch.
-    fn execute(&mut self, packet: &Execute) {
-        const SLOT: Slot = 0;
-        let key = &mut self.batch.keys[0];
-        let buffer = self.exec.pool.get_mut(SLOT);
+    /// Applies actions to a frame from control, in a buffer of the idle batch.
+    fn execute(&mut self, slot: Slot, packet: &Execute) {
+        let buffer = self.exec.pool.get_mut(slot);
         if !buffer.fill(&packet.frame, packet.in_port) {
             return;
         }
         buffer.meta.bare = packet.bare;
         match buffer.read_headers() {
-            Ok(headers) => {
-                key.packet = headers;
-                buffer.flow_hash = headers.flow_hash5(self.shared.seed);
-            }
+            Ok(headers) => buffer.flow_hash = headers.flow_hash5(self.shared.seed),
             Err(reason) => return self.exec.drop_received(packet.in_port, reason, 1),
         }
-        self.exec.run(&[SLOT], &packet.actions);
-        self.exec.pool.release(SLOT);
-        self.finish();
+        self.exec.run(&[slot], &packet.actions);
+        self.exec.pool.release(slot);
     }
 }

@@ -416,7 +416,7 @@ pub trait Datapath: Send + Sync {
     /// Changes how the caches work, from now on; flows that are cached stay, unless there are too many.
     fn tune(&self, tuning: Tuning);
 
-    /// Applies actions to a frame.
+    /// Applies actions to a frame, soon: [`Datapath::sync`] returns when it is done. Frames from one port stay in order.
     fn execute(&self, packet: Execute) -> Result<()>;
 
     /// The connections of packets that pass [`DpAction::Ct`].

@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Work by this, with so many flows for this lane.
     Tune(Tuning, usize, Sender<()>),
     /// Apply actions to a frame.
-    Execute(Execute, Sender<()>),
+    Execute(Execute),
     /// Stop.
     Stop,
 }
@@ -99,13 +99,24 @@ impl LaneHandle {
         })
     }
 
-    /// Hands a command to the lane, and wakes it if it sleeps.
-    pub(crate) fn send(&self, command: Command) {
-        lock(&self.inbox).push(command);
-        self.waiting.store(true, Ordering::Release);
-        if self.is_asleep() {
+    /// Hands a command to the lane, and wakes it if it sleeps. Returns how many wait for it.
+    pub(crate) fn send(&self, command: Command) -> usize {
+        let count = {
+            let mut inbox = lock(&self.inbox);
+            inbox.push(command);
+            inbox.len()
+        };
+        // Who handed over the first of those that wait has rung, or the lane was awake and looks before it sleeps.
+        if !self.waiting.swap(true, Ordering::AcqRel) && self.is_asleep() {
             self.bell.ring();
         }
+        count
+    }
+
+    /// Whether the lane sleeps, with nothing to do that was handed to it before this call.
+    pub(crate) fn is_idle(&self) -> bool {
+        // In this order: a lane takes its commands only once it is no longer taken for asleep.
+        !self.waiting.load(Ordering::Acquire) && self.is_asleep()
     }
 
     /// Whether the lane sleeps, and will take notice of everything that was published, or handed to it, before this

@@ -26,6 +26,9 @@ use crate::tunnel::{ListenKey, Listener, TunnelPort};
 /// How often a barrier looks for answers before it sleeps until they come: some tens of microseconds.
 const SPINS: u32 = 1_000;
 
+/// Frames of control's that may wait for a lane; control waits with more.
+const FRAMES: usize = 1_024;
+
 /// How to set up a [`UserDatapath`].
 #[derive(Clone, Debug)]
 pub struct UserOptions {
@@ -375,9 +378,13 @@ impl Datapath for UserDatapath {
         }
         // Packets of one port stay in order: they go by one lane.
         let lane = packet.in_port.0 as usize % self.lanes();
-        let (sender, answers) = channel();
-        self.shared.lanes[lane].send(Command::Execute(packet, sender));
-        answer(&answers)
+        let lane = &self.shared.lanes[lane];
+        if lane.send(Command::Execute(packet)) >= FRAMES {
+            let (sender, answers) = channel();
+            lane.send(Command::Sync(sender));
+            return answer(&answers);
+        }
+        Ok(())
     }
 
     fn conntrack(&self) -> &Conntrack {
@@ -428,7 +435,7 @@ impl Datapath for UserDatapath {
     fn sync(&self) {
         let (sender, answers) = channel();
         // A lane that sleeps has nothing in hand, and is not woken for this.
-        for lane in self.shared.lanes.iter().filter(|lane| !lane.is_asleep()) {
+        for lane in self.shared.lanes.iter().filter(|lane| !lane.is_idle()) {
             lane.send(Command::Sync(sender.clone()));
         }
         drop(sender);

@@ -129,7 +129,7 @@ pub struct ToController {
     pub table: u8,
     /// Cookie of the rule that sent it.
     pub cookie: u64,
-    /// Pipeline state when the packet was sent, for the packet-in's match.
+    /// What the packet-in tells besides the frame: pipeline, tunnel and connection-tracking fields when it was sent.
     pub key: Box<crate::FlowKey>,
     /// Bytes the rule sends with it.
     pub userdata: Vec<u8>,

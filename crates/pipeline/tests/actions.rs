@@ -287,13 +287,17 @@ fn packet_ins_know_where_they_come_from() {
     flows(
         &pipeline,
         1,
-        "actions=goto_table:5\ntable=5,cookie=0x77,dl_type=0x1234,actions=load:6->NXM_NX_REG1[],controller(id=3,max_len=20,reason=action)",
+        "actions=goto_table:5\ntable=5,cookie=0x77,dl_type=0x1234,actions=load:6->NXM_NX_REG1[],controller(id=3,max_len=20,reason=action)\n\
+         table=5,dl_type=0x1235,actions=controller(pause)",
     );
     let verdict = pipeline.walk(&packet(1, PLAIN), 0);
     let [DpAction::Controller(c)] = &verdict.actions[..] else { panic!("{:?}", verdict.actions) };
     assert_eq!((c.table, c.cookie, c.controller_id, c.max_len, c.reason), (5, 0x77, 3, 20, 1));
     assert_eq!((c.key.pipeline.in_port, c.key.pipeline.regs[1]), (1, 6));
-    assert!(!verdict.cacheable);
+    // What it tells is the same for every packet of the cached flow; what waits for an answer is one packet's own.
+    assert!(verdict.cacheable && c.key.packet == Default::default());
+    let paused = pipeline.walk(&packet(1, &PLAIN.replace("0x1234", "0x1235")), 0);
+    assert!(!paused.cacheable && matches!(&paused.actions[..], [DpAction::Controller(_)]), "{paused:?}");
     let rules: Vec<_> = verdict.rules.iter().map(|r| (r.table, r.cookie)).collect();
     assert_eq!(rules, [(0, 0), (5, 0x77)]);
 }

@@ -36,6 +36,7 @@ impl Rig {
     pub(crate) fn execute(&self, frame: &[u8], actions: &[DpAction]) -> Vec<(u64, Vec<u8>)> {
         let packet = Execute { frame: frame.to_vec(), bare: 0, in_port: IN, actions: actions.to_vec() };
         self.datapath.execute(packet).unwrap();
+        self.datapath.sync();
         self.captured.try_iter().map(|packet| (packet.context.cookie, packet.frame)).collect()
     }
 

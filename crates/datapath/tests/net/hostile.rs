@@ -167,6 +167,7 @@ fn frames_from_memory_through_every_action() {
         };
         switch.datapath.execute(Execute { frame, bare: 0, in_port: DpPort(9), actions }).unwrap();
     }
+    switch.datapath.sync();
     assert!(switch.drops(DropReason::BadAction) > 0 && switch.drops(DropReason::MalformedFrame) > 0);
     assert!(switch.drops(DropReason::TunnelMalformed) > 0, "{}", switch.why());
     // The same frames as received, from a source that replays them.

@@ -62,7 +62,7 @@ pub struct PacketIn {
     /// Cookie of that rule; all ones when unknown.
     pub cookie: u64,
     /// What the packet came with: `in_port`, tunnel fields, registers, metadata.
-    pub metadata: Match,
+    pub metadata: Box<Match>,
     /// Tunnel options that it came with; see [`crate::options_of`].
     pub options: Vec<OptionValue>,
     /// The frame, or its start.
@@ -81,7 +81,7 @@ impl Default for PacketIn {
             reason: 0,
             table_id: 0,
             cookie: u64::MAX,
-            metadata: Match::any(),
+            metadata: Box::new(Match::any()),
             options: Vec::new(),
             data: Vec::new(),
             userdata: Vec::new(),
@@ -107,8 +107,8 @@ impl PacketIn {
 
     /// What a packet-in tells of the walk that sent it: the input port, and tunnel, connection-tracking, register and
     /// metadata fields that are not zero.
-    pub fn metadata_of(key: &FlowKey) -> Match {
-        let mut m = only_in_port(OfPort(key.pipeline.in_port));
+    pub fn metadata_of(key: &FlowKey) -> Box<Match> {
+        let mut m = Box::new(only_in_port(OfPort(key.pipeline.in_port)));
         let fields = [
             Field::PacketType,
             Field::TunId,
@@ -155,12 +155,12 @@ impl PacketIn {
         match version {
             Version::V10 => {
                 p.total_len = r.u16()?.into();
-                p.metadata = only_in_port(OfPort::from_u16(r.u16()?));
+                *p.metadata = only_in_port(OfPort::from_u16(r.u16()?));
                 p.reason = r.u8()?;
                 r.skip(1)?;
             }
             Version::V11 => {
-                p.metadata = only_in_port(OfPort(r.u32()?));
+                *p.metadata = only_in_port(OfPort(r.u32()?));
                 r.skip(4)?;
                 (p.total_len, p.reason, p.table_id) = (r.u16()?.into(), r.u8()?, r.u8()?);
             }
@@ -169,7 +169,7 @@ impl PacketIn {
                 if version >= Version::V13 {
                     p.cookie = r.u64()?;
                 }
-                (p.metadata, p.options) = decode_match_options(&mut r)?;
+                (*p.metadata, p.options) = decode_match_options(&mut r)?;
                 r.skip(2)?;
             }
         }
@@ -229,7 +229,7 @@ impl PacketIn {
             reason,
             table_id,
             cookie,
-            metadata,
+            metadata: Box::new(metadata),
             options,
             ..PacketIn::default()
         };

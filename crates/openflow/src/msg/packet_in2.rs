@@ -81,7 +81,7 @@ impl PacketIn {
                 }
                 PropertyKind::Standard(NXPINT_REASON) => p.reason = body.u8()?,
                 PropertyKind::Standard(NXPINT_METADATA) => {
-                    (p.metadata, p.options) = decode_with_options(body.rest(), None, strict)?;
+                    (*p.metadata, p.options) = decode_with_options(body.rest(), None, strict)?;
                 }
                 PropertyKind::Standard(NXPINT_USERDATA) => p.userdata = body.rest().to_vec(),
                 PropertyKind::Standard(NXPINT_CONTINUATION) => {

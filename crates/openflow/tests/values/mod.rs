@@ -422,7 +422,7 @@ fn packet_in(version: Version) -> impl Strategy<Value = PacketIn> {
                 reason,
                 table_id: if version == Version::V10 { 0 } else { 5 },
                 cookie: if version >= Version::V13 { cookie } else { u64::MAX },
-                metadata,
+                metadata: Box::new(metadata),
                 data,
                 ..PacketIn::default()
             }

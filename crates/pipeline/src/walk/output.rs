@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_flow::{ControllerAction, DpAction, DropReason, OfPort, Opaque, PipelineKey, ToController};
+use weft_flow::{
+    ControllerAction, DpAction, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey,
+    OfPort, Opaque, PipelineKey, ToController,
+};
 
 use super::{MAX_DEPTH, Origin, Walk, reason};
 use crate::config::{PacketTypes, PortConfig, PortKind};
@@ -167,10 +170,37 @@ impl<'a> Walk<'a> {
         self.tell_controllers(&plain, origin, None);
     }
 
+    /// What a packet-in tells besides the frame: registers and the like, and where the packet came from, which is looked
+    /// at. What would take too wide a look is not cached.
+    fn told(&mut self, paused: bool) -> FlowKey {
+        const TUNNEL: [Field; 7] = [
+            Field::TunId,
+            Field::TunSrc,
+            Field::TunDst,
+            Field::TunIpv6Src,
+            Field::TunIpv6Dst,
+            Field::TunGbpId,
+            Field::TunGbpFlags,
+        ];
+        const TRACKED: [Field; 4] = [Field::CtState, Field::CtZone, Field::CtMark, Field::CtLabel];
+        let FlowKey { packet, tun_metadata, pipeline, .. } = self.packet.key;
+        self.cacheable &= !paused && packet.extras & EXTRA_TUN_METADATA == 0 && !self.packet.options_written;
+        let mut told = FlowKey { tun_metadata, pipeline, ..FlowKey::default() };
+        for (fields, section) in [(&TUNNEL[..], EXTRA_TUNNEL), (&TRACKED[..], EXTRA_CT)] {
+            for field in fields {
+                // A packet that came without the section has only what was set since.
+                if packet.extras & section != 0 {
+                    self.look_field(*field, u128::MAX);
+                }
+                field.set(&mut told, field.get(&self.packet.key));
+            }
+        }
+        told
+    }
+
     /// Sends the packet as it is to controllers, with what the rule says besides, and the rest of the walk if that waits.
     pub(super) fn tell_controllers(&mut self, to: &ControllerAction, origin: Origin, paused: Option<Opaque>) {
-        // A packet-in holds more of the packet than the mask tells.
-        self.cacheable = false;
+        let told = self.told(paused.is_some());
         self.commit();
         let bridge = self.bridge;
         let meter = bridge.meters.get(to.meter.unwrap_or(crate::meter::METER_CONTROLLER)).cloned();
@@ -181,7 +211,7 @@ impl<'a> Walk<'a> {
             reason: to.reason,
             table: origin.table,
             cookie: origin.cookie,
-            key: Box::new(self.packet.key),
+            key: Box::new(told),
             userdata: to.userdata.clone(),
             paused,
             meter,

@@ -87,7 +87,7 @@ impl OpenFlow {
                 let snapshot = draft.open(target.pipeline);
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let tables = snapshot.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
-                if let Some(outgoing) = packets::prepare(*m, version, live, tables)? {
+                if let Some(outgoing) = packets::prepare(m, version, live, tables)? {
                     later.push(Later::Packet(Box::new(outgoing), snapshot.clone()));
                 }
                 Ok(())
@@ -107,6 +107,7 @@ impl OpenFlow {
                 }
                 Later::Packet(outgoing, tables) => {
                     outgoing.send(bridge, Some(&tables), target.pipeline, target.datapath, target.now);
+                    self.unsynced = true;
                 }
             }
         }

@@ -192,10 +192,11 @@ impl OpenFlow {
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let outgoing = target
                     .pipeline
-                    .with_bridge(bridge, |tables| packets::prepare(*m, version, live, tables))
+                    .with_bridge(bridge, |tables| packets::prepare(m, version, live, tables))
                     .ok_or(ErrorCode::OFPBRC_EPERM)??;
                 if let Some(outgoing) = outgoing {
                     outgoing.send(bridge, None, target.pipeline, target.datapath, target.now);
+                    self.unsynced = true;
                 }
                 Ok(())
             }
@@ -226,6 +227,7 @@ impl OpenFlow {
             Request::Resume(packet) => {
                 self.publish(draft, target);
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                self.unsynced = true;
                 resume::resume(&packet, live, target.pipeline, target.datapath, target.now)
             }
             Request::CtFlush(m) => {

@@ -59,7 +59,7 @@ pub(crate) struct OpenFlow {
     /// Flow-mods that were carried out.
     spare: Spare,
     pending: Vec<(ConnId, ReplyTo, Request)>,
-    /// Something was published that the datapath has not been waited for.
+    /// Something was published, or a packet is on its way, that the datapath has not been waited for.
     unsynced: bool,
     /// A barrier waits for the datapath.
     barrier: bool,

@@ -44,12 +44,16 @@ impl OpenFlow {
             userdata: context.userdata.clone(),
             continuation,
         };
-        let waiting = Waiting { controller: context.controller_id, message };
+        let mut waiting = Some(Waiting { controller: context.controller_id, message });
         let kind = if context.reason == reason::NO_MATCH { Kind::Miss } else { Kind::Action };
-        for connection in self.connections.values_mut().filter(|c| c.bridge == context.bridge) {
-            if let Admitted::Send(waiting) = connection.packet_ins.admit(kind, in_port, waiting.clone(), now)
+        let mut to = self.connections.values_mut().filter(|c| c.bridge == context.bridge).peekable();
+        while let Some(connection) = to.next() {
+            // The last has the packet itself; mostly there is but one.
+            let mine = if to.peek().is_some() { waiting.clone() } else { waiting.take() };
+            if let Some(mine) = mine
+                && let Admitted::Send(mine) = connection.packet_ins.admit(kind, in_port, mine, now)
             {
-                connection.send_packet_in(waiting);
+                connection.send_packet_in(mine);
             }
         }
     }
@@ -65,8 +69,8 @@ pub(super) struct Waiting {
 
 /// A packet of a controller's that may go.
 pub(super) struct Outgoing {
-    message: msg::packet_out::PacketOut,
-    key: FlowKey,
+    message: Box<msg::packet_out::PacketOut>,
+    key: Box<FlowKey>,
     port: DpPort,
 }
 
@@ -75,7 +79,7 @@ pub(super) struct Outgoing {
 /// # Errors
 /// It is not held here, no frame, from no port, or its actions do not fit it or use what there is not.
 pub(super) fn prepare(
-    message: msg::packet_out::PacketOut,
+    message: Box<msg::packet_out::PacketOut>,
     version: Version,
     bridge: &Bridge,
     tables: &weft_pipeline::Bridge,
@@ -85,7 +89,7 @@ pub(super) fn prepare(
     }
     let port = bridge.by_ofport(message.in_port()).and_then(|i| i.dp_port).unwrap_or(DpPort(u32::MAX));
     let given = &message.matching.key;
-    let mut key = FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ..FlowKey::default() };
+    let mut key = Box::new(FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ..FlowKey::default() });
     let frame = message.data.len() >= MIN_FRAME;
     if frame && read_headers(&message.data, port, &mut key).is_err() {
         return Err(ErrorCode::OFPBRC_BAD_PACKET);
