@@ -28,12 +28,14 @@ pub struct CheckContext<'a> {
     pub tables: u8,
     /// OpenFlow 1.0's way: an action may change what the packet lacks.
     pub lenient: bool,
+    /// Fields are set by actions of their own, as before OpenFlow 1.2.
+    pub own_actions: bool,
 }
 
 impl<'a> CheckContext<'a> {
     /// A rule in some table, checked as from OpenFlow 1.1 on.
     pub fn new(matching: &'a Match) -> Self {
-        CheckContext { matching, table: None, tables: u8::MAX, lenient: false }
+        CheckContext { matching, table: None, tables: u8::MAX, lenient: false, own_actions: false }
     }
 }
 
@@ -69,11 +71,16 @@ impl Instructions {
         if !self.write.iter().all(Action::in_action_set) {
             return Err(ActionError::NotInActionSet);
         }
-        let mut checker = Checker { state: Cow::Borrowed(context.matching), lacking: None };
+        let mut checker = Checker::new(context.matching);
         checker.list(&self.apply)?;
         let lacking = checker.lacking;
-        // The action set runs after the last table: what packets lack there is not known.
+        checker.lacking_field = None;
+        // The action set runs after the last table. What packets lack there is not known, but a field that is set has to
+        // be there in any case, where setting it is not an action of its own.
         checker.list(&self.write)?;
+        if let (Some(error), false) = (checker.lacking_field, context.own_actions) {
+            return Err(error);
+        }
         if let Some(table) = self.goto {
             let back = context.table.is_some_and(|from| table <= from);
             if back || context.tables != u8::MAX && table >= context.tables {
@@ -92,7 +99,7 @@ impl Instructions {
 /// # Errors
 /// As [`Instructions::check_in`].
 pub fn check_actions(actions: &[Action], m: &Match, lenient: bool) -> Result<(), ActionError> {
-    let mut checker = Checker { state: Cow::Borrowed(m), lacking: None };
+    let mut checker = Checker::new(m);
     checker.list(actions)?;
     checker.lacking.filter(|_| !lenient).map_or(Ok(()), Err)
 }
@@ -163,9 +170,15 @@ struct Checker<'a> {
     state: Cow<'a, Match>,
     /// The first thing that packets may lack, where OpenFlow 1.0 does not mind.
     lacking: Option<ActionError>,
+    /// The first field that is set and that packets may lack.
+    lacking_field: Option<ActionError>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(m: &'a Match) -> Self {
+        Checker { state: Cow::Borrowed(m), lacking: None, lacking_field: None }
+    }
+
     fn list(&mut self, actions: &[Action]) -> Result<(), ActionError> {
         actions.iter().try_for_each(|action| match action.connection_field() {
             Some(field) => Err(ActionError::OutsideCt(field)),
@@ -220,9 +233,9 @@ impl Checker<'_> {
                 Ok(())
             }
             Action::Clone(actions) => {
-                let mut inner = Checker { state: self.state.clone(), lacking: self.lacking };
+                let mut inner = Checker { state: self.state.clone(), ..*self };
                 inner.list(actions)?;
-                self.lacking = inner.lacking;
+                (self.lacking, self.lacking_field) = (inner.lacking, inner.lacking_field);
                 Ok(())
             }
             _ => self.header(action),
@@ -305,6 +318,7 @@ impl Checker<'_> {
             // What OpenFlow 1.0 has actions of their own for.
             Err(error @ ActionError::Prerequisite(_)) if !load => {
                 self.lacking = self.lacking.or(Some(error));
+                self.lacking_field = self.lacking_field.or(Some(error));
                 Ok(())
             }
             other => other,

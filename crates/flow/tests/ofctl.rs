@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_flow};
+use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_addition};
 use weft_flow::{Action, ActionError};
 
 const MODERN: &[&str] = &[
@@ -81,7 +81,7 @@ fn check(data: &[&str], style: Style) {
     let syntax = Syntax { style, ..Syntax::default() };
     let mut wrong = Vec::new();
     for (text, printed) in cases(data) {
-        let ours = match parse_flow(text, &syntax) {
+        let ours = match parse_addition(text, &syntax) {
             Ok(flow) => {
                 let flow = FlowText { has_priority: flow.priority != 32768, ignored: Vec::new(), ..flow };
                 if style == Style::OpenFlow15 { over_the_wire(flow) } else { flow }
@@ -99,7 +99,7 @@ fn check(data: &[&str], style: Style) {
         let same = |other: &FlowText| {
             *other == ours || style == Style::OpenFlow10 && other.matching == ours.matching
         };
-        match parse_flow(&formatted, &syntax) {
+        match parse_addition(&formatted, &syntax) {
             Ok(again) if same(&again) => {}
             other => wrong.push(format!("{formatted}: does not read back: {other:?}")),
         }
@@ -120,7 +120,7 @@ fn openflow_1_0() {
 
 #[test]
 fn what_open_vswitch_refuses_of_a_field_is_refused() {
-    let taken = |text: &&str| parse_flow(text, &Syntax::default()).is_ok();
+    let taken = |text: &&str| parse_addition(text, &Syntax::default()).is_ok();
     let taken: Vec<&str> = lines(BAD_FIELDS).filter(taken).collect();
     assert!(taken.is_empty(), "{} taken:\n{}", taken.len(), taken.join("\n"));
 }
@@ -129,7 +129,7 @@ fn what_open_vswitch_refuses_of_a_field_is_refused() {
 fn wrong_flows_are_refused() {
     for line in lines(BAD) {
         let text = line.trim_start_matches('!');
-        let result = parse_flow(text, &Syntax::default());
+        let result = parse_addition(text, &Syntax::default());
         assert!(result.is_err(), "{text} gives {result:?}");
     }
 }
@@ -141,12 +141,15 @@ fn a_tag_is_set_where_there_is_one() {
         "dl_vlan_pcp=5,actions=set_vlan_pcp:2",
         "actions=mod_vlan_pcp:1,set_vlan_vid:5",
         "actions=mod_vlan_vid:5",
+        "actions=write_actions(mod_vlan_vid:5,set_vlan_pcp:1)",
+        "dl_vlan=3,actions=write_actions(set_vlan_pcp:1)",
+        "actions=push_vlan:0x8100,write_actions(set_vlan_vid:1)",
     ] {
-        assert!(parse_flow(text, &Syntax::default()).is_ok(), "{text}");
+        assert!(parse_addition(text, &Syntax::default()).is_ok(), "{text}");
     }
     // OpenFlow 1.0 pushes one.
     let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
-    assert!(parse_flow("actions=set_vlan_vid:5", &old).is_ok());
+    assert!(parse_addition("actions=set_vlan_vid:5", &old).is_ok());
 }
 
 /// OpenFlow's name for an error.
@@ -172,7 +175,7 @@ fn code(error: ActionError) -> &'static str {
 fn errors_of_actions() {
     let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
     for (text, wanted) in cases(&[ERRORS]) {
-        match parse_flow(text, &Syntax::default()) {
+        match parse_addition(text, &Syntax::default()) {
             Err(ParseError::Action(error)) => assert_eq!(code(error), wanted, "{text}"),
             other => panic!("{text} gives {other:?}"),
         }
@@ -184,10 +187,10 @@ fn errors_of_actions() {
         "ip actions=set_mpls_label:5",
         "ip actions=mod_tp_dst:80",
     ] {
-        assert!(parse_flow(text, &old).is_ok(), "{text}");
+        assert!(parse_addition(text, &old).is_ok(), "{text}");
     }
     for text in ["actions=load:1->NXM_OF_IP_SRC[]", "actions=ct(commit)", "actions=push:nw_src"] {
-        assert!(parse_flow(text, &old).is_err(), "{text}");
+        assert!(parse_addition(text, &old).is_err(), "{text}");
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use weft_datapath::{Datapath, PcapSpec, PortKind, PortSpec};
-use weft_flow::text::{Syntax, parse_flow};
+use weft_flow::text::{Syntax, parse_addition};
 use weft_flow::{Instructions, OfPort};
 use weft_pipeline::{BridgeConfig, FlowMod, Pipeline, PortConfig, PortKind as OfKind};
 use weft_wire::build::Frame;
@@ -60,7 +60,7 @@ fn pipeline() -> Pipeline {
             .to_owned(),
     );
     for rule in rules {
-        let flow = parse_flow(&rule, &Syntax::default()).expect("rule");
+        let flow = parse_addition(&rule, &Syntax::default()).expect("rule");
         let instructions: Instructions = flow.instructions.expect("actions");
         let mut add = FlowMod::add(flow.table.unwrap_or(0), flow.priority, flow.matching, Vec::new());
         add.instructions = instructions;

@@ -55,14 +55,16 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
         match stage {
             Stage::Meter => out.meter = Some(int(pair.key, pair.text())?),
             Stage::Apply => {
-                let changes_tag = matches!(pair.key, "set_vlan_vid" | "set_vlan_pcp");
-                if changes_tag && syntax.style != Style::OpenFlow10 && !is_tagged(m, &out.apply) {
-                    return Err(ParseError::Action(ActionError::Prerequisite(Field::VlanVid)));
-                }
+                parser.has_tag(pair, m, out.apply.iter())?;
                 parser.action(pair, 0, &mut out.apply)?;
             }
             Stage::Clear => out.clear = true,
-            Stage::Write => out.write = parser.list(pair.text(), 0)?,
+            Stage::Write => {
+                out.write = parser.list(pair.text(), 0)?;
+                for (i, pair) in list_pairs(pair.text())?.iter().enumerate() {
+                    parser.has_tag(pair, m, out.apply.iter().chain(&out.write[..i]))?;
+                }
+            }
             Stage::Metadata => {
                 let (value, mask) = parse_value(Field::Metadata, pair.text(), syntax)?;
                 out.metadata = Some((value as u64, mask as u64));
@@ -74,8 +76,8 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
 }
 
 /// Whether packets that `m` matches have a VLAN tag after these actions.
-fn is_tagged(m: &Match, actions: &[Action]) -> bool {
-    actions.iter().fold(m.meets(Prereq::Vlan), |tagged, action| match action {
+fn is_tagged<'a>(m: &Match, mut actions: impl Iterator<Item = &'a Action>) -> bool {
+    actions.fold(m.meets(Prereq::Vlan), |tagged, action| match action {
         Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => true,
         Action::PopVlan => false,
         _ => tagged,
@@ -129,15 +131,25 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return Err(ParseError::TooDeep);
         }
-        let pairs = pairs(text)?;
-        if pairs.iter().any(|p| p.key == "drop") {
-            return if pairs.len() == 1 { Ok(Vec::new()) } else { Err(ParseError::DropNotAlone) };
-        }
         let mut out = Vec::new();
-        for pair in &pairs {
+        for pair in &list_pairs(text)? {
             self.action(pair, depth, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// Refuses to change a tag that packets may lack; OpenFlow 1.0 pushes one.
+    fn has_tag<'a>(
+        &self,
+        pair: &Pair<'_>,
+        m: &Match,
+        before: impl Iterator<Item = &'a Action>,
+    ) -> Result<()> {
+        let changes = matches!(pair.key, "set_vlan_vid" | "set_vlan_pcp");
+        if changes && self.syntax.style != Style::OpenFlow10 && !is_tagged(m, before) {
+            return Err(ParseError::Action(ActionError::Prerequisite(Field::VlanVid)));
+        }
+        Ok(())
     }
 
     fn action(&self, pair: &Pair<'_>, depth: usize, out: &mut Vec<Action>) -> Result<()> {
@@ -350,6 +362,15 @@ impl Parser<'_> {
         }
         Ok(Action::Resubmit { port, table, ct })
     }
+}
+
+/// The actions of a list, one each; `drop` is none.
+fn list_pairs(text: &str) -> Result<Vec<Pair<'_>>> {
+    let pairs = pairs(text)?;
+    if !pairs.iter().any(|p| p.key == "drop") {
+        return Ok(pairs);
+    }
+    if pairs.len() == 1 { Ok(Vec::new()) } else { Err(ParseError::DropNotAlone) }
 }
 
 fn plain_output(port: OfPort) -> Action {

@@ -90,6 +90,9 @@ pub enum ParseError {
     /// A flow that says nothing about actions where it must.
     #[error("must specify an action")]
     NoActions,
+    /// `cookie=value/mask` where a flow is added.
+    #[error("flow additions cannot use a cookie mask")]
+    CookieMask,
     /// A parenthesis that is not closed, or closed without being open.
     #[error("{0}: unbalanced parentheses")]
     Unbalanced(String),

@@ -78,7 +78,25 @@ impl Default for FlowText {
     }
 }
 
-/// Reads a flow. `actions=` comes last, and everything behind it belongs to it.
+/// Reads a flow that is to be added: as [`parse_flow`], but actions must be given, and what only selects flows that are
+/// there (a cookie's mask, `out_port`, `out_group`) must not.
+///
+/// # Errors
+/// As [`parse_flow`], and what an addition cannot have or lacks.
+pub fn parse_addition(text: &str, syntax: &Syntax<'_>) -> Result<FlowText> {
+    let flow = parse_flow(text, syntax)?;
+    let selects = [(flow.out_port.is_some(), "out_port"), (flow.out_group.is_some(), "out_group")];
+    if let Some((_, keyword)) = selects.iter().find(|(given, _)| *given) {
+        return Err(ParseError::UnknownKeyword((*keyword).to_owned()));
+    }
+    match (flow.cookie_match, &flow.instructions) {
+        (Some(_), _) => Err(ParseError::CookieMask),
+        (None, None) => Err(ParseError::NoActions),
+        (None, Some(_)) => Ok(flow),
+    }
+}
+
+/// Reads a flow, or what selects flows. `actions=` comes last, and everything behind it belongs to it.
 ///
 /// As `ovs-ofctl` does, fields that are matched without their prerequisites are dropped from the match; they are
 /// listed in [`FlowText::ignored`]. Columns that `dump-flows` adds (`duration=`, `n_packets=`, …) are skipped.
@@ -98,7 +116,8 @@ pub fn parse_flow(text: &str, syntax: &Syntax<'_>) -> Result<FlowText> {
         let instructions = parse_instructions(actions, &flow.matching, syntax)?;
         let table = Some(flow.table.unwrap_or(0));
         let lenient = syntax.style == Style::OpenFlow10;
-        let context = CheckContext { table, lenient, ..CheckContext::new(&flow.matching) };
+        let context =
+            CheckContext { table, lenient, own_actions: lenient, ..CheckContext::new(&flow.matching) };
         instructions.check_in(&context)?;
         flow.instructions = Some(instructions);
     }

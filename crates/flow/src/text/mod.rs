@@ -25,7 +25,7 @@ mod value;
 pub use action_format::{format_action, format_actions, format_instructions};
 pub use action_parse::{parse_actions, parse_instructions};
 pub use error::ParseError;
-pub use flow::{FlowText, parse_flow};
+pub use flow::{FlowText, parse_addition, parse_flow};
 pub use links::format_hash_fields;
 pub use match_format::{format_key, format_match, format_megaflow};
 pub use match_parse::{parse_key, parse_match};

@@ -19,7 +19,8 @@ pub(crate) fn check(version: Version, m: &Match, instructions: &Instructions) ->
     if v4 && eth_type != Some(0x0800) || v6 && eth_type != Some(0x86dd) {
         return Err(ErrorCode::OFPBAC_MATCH_INCONSISTENT);
     }
-    let context = CheckContext { lenient: version == Version::V10, ..CheckContext::new(m) };
+    let old = matches!(version, Version::V10 | Version::V11);
+    let context = CheckContext { lenient: version == Version::V10, own_actions: old, ..CheckContext::new(m) };
     instructions.check_in(&context).map_err(|error| match error {
         ActionError::Prerequisite(_) => ErrorCode::OFPBAC_MATCH_INCONSISTENT,
         ActionError::BadSubfield(_) | ActionError::BadZone(_) => ErrorCode::OFPBAC_BAD_SET_LEN,
