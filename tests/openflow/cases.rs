@@ -42,7 +42,11 @@ pub(crate) struct ForwardCase {
     #[serde(default)]
     pub(crate) groups: Vec<String>,
     /// Rules; one that starts with `actions=` matches everything.
+    #[serde(default)]
     pub(crate) flows: Vec<String>,
+    /// Rules that ovs-ofctl has no words for: they are sent in the case's version without it.
+    #[serde(default)]
+    pub(crate) encoded: Vec<String>,
     /// Commands of ovs-vsctl before all else.
     #[serde(default)]
     pub(crate) vsctl: Vec<String>,

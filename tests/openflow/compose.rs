@@ -1,19 +1,21 @@
 //! Which frame does a flow in the syntax of ovs-ofctl(8) describe? For cases that are data.
 //!
 //! `tcp,nw_src=10.0.0.1,dl_vlan=5,len=100`: what is not said has a default; `len=` is the payload's length in bytes,
-//! and `mpls=16/17` gives a stack of labels. `payload=` is the payload itself, in hexadecimal, `vtag=` the verification
+//! and `mpls=16/17:9` gives a stack of labels, with a TTL if it is not 64; `carried=4:9` an IPv4 header of that TTL in
+//! the IP header or beneath the labels (6: IPv6). `payload=` is the payload itself, in hexadecimal, `vtag=` the verification
 //! tag of SCTP, `part=64` the offset of a fragment, the last one with `part=64.`. A network service header carries an Ethernet frame unless `nsh_np` says
 //! otherwise. `data=` of a frame that is expected is what its bytes behind the EtherType begin with, in hexadecimal.
 
 use weft_flow::text::{Syntax, parse_match};
-use weft_flow::{FRAG_ANY, FRAG_LATER, Field, FlowKey, Layout, Match, extract_packet};
+use weft_flow::{FRAG_ANY, FRAG_LATER, Field, FlowKey, L3Kind, Layout, Match, extract_packet};
 use weft_wire::arp::{ArpOp, ArpRepr};
 use weft_wire::build::Frame;
 use weft_wire::checksum::Sum;
 use weft_wire::icmpv4::Icmpv4Message;
 use weft_wire::icmpv6::Icmpv6Message;
-use weft_wire::ipv4::Ipv4Frag;
-use weft_wire::locate::Located;
+use weft_wire::ipv4::{Ipv4Frag, Ipv4View};
+use weft_wire::ipv6::Ipv6View;
+use weft_wire::locate::{Ip, Located};
 use weft_wire::ndp::NdpMessage;
 use weft_wire::nsh::{self, Metadata, NshRepr};
 use weft_wire::sctp::SctpView;
@@ -26,7 +28,7 @@ const PAYLOAD: usize = 40;
 /// The frame that `text` describes, checksums right.
 pub(crate) fn frame(text: &str) -> Result<Vec<u8>, String> {
     let mut rest = Vec::new();
-    let mut more = More { payload: payload(PAYLOAD), labels: Vec::new(), vtag: 1, part: None };
+    let mut more = More { payload: payload(PAYLOAD), labels: Vec::new(), carried: None, vtag: 1, part: None };
     for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         match word.split_once('=') {
             Some(("len", n)) => {
@@ -38,10 +40,8 @@ pub(crate) fn frame(text: &str) -> Result<Vec<u8>, String> {
                 let offset = at.trim_end_matches('.').parse().map_err(|_| format!("{word}: not a number"))?;
                 more.part = Some((offset, !at.ends_with('.')));
             }
-            Some(("mpls", l)) => {
-                let label = |l: &str| l.parse::<u32>().map_err(|_| format!("{word}: not labels"));
-                more.labels = l.split('/').map(label).collect::<Result<_, _>>()?;
-            }
+            Some(("mpls", text)) => more.labels = labels(text)?,
+            Some(("carried", text)) => more.carried = Some(numbers(text)?),
             _ => rest.push(word),
         }
     }
@@ -52,10 +52,25 @@ pub(crate) fn frame(text: &str) -> Result<Vec<u8>, String> {
 /// What no field says.
 struct More {
     payload: Vec<u8>,
-    labels: Vec<u32>,
+    /// Labels with their TTLs, outermost first.
+    labels: Vec<(u32, u8)>,
+    /// Version and TTL of the IP header within.
+    carried: Option<(u32, u8)>,
     vtag: u32,
     /// Offset of a fragment, and whether more come behind it.
     part: Option<(usize, bool)>,
+}
+
+/// `16:9`: two numbers.
+fn numbers(text: &str) -> Result<(u32, u8), String> {
+    let (a, b) = text.split_once(':').unwrap_or((text, "64"));
+    let wrong = |_| format!("{text}: not a number and a TTL");
+    Ok((a.parse().map_err(wrong)?, b.parse().map_err(wrong)?))
+}
+
+/// `16/17:9`: a stack of labels, and their TTLs where they are not 64.
+fn labels(text: &str) -> Result<Vec<(u32, u8)>, String> {
+    text.split('/').map(numbers).collect()
 }
 
 fn payload(n: usize) -> Vec<u8> {
@@ -72,8 +87,8 @@ fn build(m: &Match, more: &More) -> Result<Vec<u8>, String> {
         let tpid = if tag.tpid == 0 { EtherType::VLAN } else { EtherType(tag.tpid) };
         frame = frame.tag(tpid, VlanTci::new(tag.vid(), tag.pcp(), false));
     }
-    for label in labels {
-        frame = frame.mpls(*label);
+    for (label, ttl) in labels {
+        frame = frame.mpls(*label).ttl(*ttl);
     }
     let frame = match EtherType(p.eth_type) {
         EtherType::ARP => {
@@ -112,7 +127,9 @@ fn build(m: &Match, more: &More) -> Result<Vec<u8>, String> {
         }
         EtherType::NSH => frame.ether_type(EtherType::NSH).payload(service(m, payload)?),
         EtherType(0) if labels.is_empty() => frame.ether_type(EtherType(0x88b6)).payload(payload.clone()),
-        EtherType(0) => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1000, 2000).payload(payload.clone()),
+        EtherType(0) => {
+            carry(frame, more.carried.unwrap_or((4, 64))).udp(1000, 2000).payload(payload.clone())
+        }
         other => frame.ether_type(other).payload(payload.clone()),
     };
     frame.try_build().map_err(|e| e.to_string())
@@ -141,7 +158,17 @@ fn service(m: &Match, payload: &[u8]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// An IP header of a version and TTL.
+fn carry(frame: Frame, (version, ttl): (u32, u8)) -> Frame {
+    let ip = match version {
+        6 => frame.ipv6([0xfd; 16], [0xfe; 16]),
+        _ => frame.ipv4([10, 0, 0, 1], [10, 0, 0, 2]),
+    };
+    ip.ttl(ttl)
+}
+
 fn transport(ip: Frame, m: &Match, v6: bool, more: &More) -> Frame {
+    let ip = if let Some(carried) = more.carried { carry(ip, carried) } else { ip };
     let payload = more.payload.clone();
     let p = &m.key.packet;
     let port = |n: u16, default: u16| if n == 0 { default } else { n };
@@ -191,8 +218,11 @@ fn transport(ip: Frame, m: &Match, v6: bool, more: &More) -> Frame {
 /// Whether a frame is one of those that `text` describes; `len=` is the length of the whole frame here.
 pub(crate) fn fits(frame: &[u8], text: &str) -> Result<bool, String> {
     let mut rest = Vec::new();
+    let (mut stack, mut carried) = (None, None);
     for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         match word.split_once('=') {
+            Some(("mpls", text)) => stack = Some(labels(text)?),
+            Some(("carried", text)) => carried = Some(numbers(text)?),
             Some(("len", n)) if n.parse() != Ok(frame.len()) => return Ok(false),
             Some(("len", _)) => {}
             Some(("data", hex)) => {
@@ -206,13 +236,47 @@ pub(crate) fn fits(frame: &[u8], text: &str) -> Result<bool, String> {
     }
     let m = parse_match(&rest.join(","), &Syntax::default()).map_err(|e| format!("{text}: {e}"))?;
     let mut key = FlowKey::default();
-    let _: Layout = extract_packet(frame, 0, &mut key.packet).map_err(|e| format!("malformed frame: {e}"))?;
+    let layout: Layout =
+        extract_packet(frame, 0, &mut key.packet).map_err(|e| format!("malformed frame: {e}"))?;
+    if stack.is_some_and(|stack| stack != stack_of(&key))
+        || carried.is_some() && carried != within(frame, &layout)
+    {
+        return Ok(false);
+    }
     Ok(m.mask.matches(&key, &m.key) && sums_right(frame, &key))
+}
+
+/// Labels and TTLs of a frame.
+fn stack_of(key: &FlowKey) -> Vec<(u32, u8)> {
+    let mut out = Vec::new();
+    for entry in key.packet.mpls {
+        out.push((entry >> 12, entry as u8));
+        if entry & 0x100 != 0 {
+            return out;
+        }
+    }
+    out
+}
+
+/// Version and TTL of the IP header beneath the labels or in the IP header; an IPv4 header's checksum has to be right.
+fn within(frame: &[u8], layout: &Layout) -> Option<(u32, u8)> {
+    let at = if layout.kind == L3Kind::Mpls { layout.l3 } else { layout.l4 };
+    let bytes = frame.get(usize::from(at)..)?;
+    match bytes.first()? >> 4 {
+        4 => Ipv4View::parse(bytes).ok().filter(Ipv4View::checksum_ok).map(|ip| (4, ip.ttl())),
+        6 => Ipv6View::parse(bytes).ok().map(|ip| (6, ip.hop_limit())),
+        _ => None,
+    }
 }
 
 /// Whether the transport checksum is right; of a fragment, and of what has none, there is nothing to say.
 fn sums_right(frame: &[u8], key: &FlowKey) -> bool {
     let Ok(found) = Located::parse(frame) else { return true };
+    if let Ip::V4(ip) = &found.ip
+        && !ip.checksum_ok()
+    {
+        return false;
+    }
     match found.proto {
         _ if key.packet.ip_frag != 0 || found.transport.is_empty() => true,
         IpProto::SCTP => SctpView::parse(found.transport).is_ok_and(|packet| packet.checksum_ok()),

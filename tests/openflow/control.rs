@@ -5,6 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use weft_flow::text::{Syntax, parse_addition};
+use weft_openflow::msg::flow::FlowMod;
+use weft_openflow::{Codec, Message, Version};
+
 /// A connection on which the hellos were exchanged.
 pub(crate) struct Raw {
     stream: UnixStream,
@@ -80,6 +84,22 @@ pub(crate) fn error_of(messages: &[Vec<u8>]) -> Option<(&[u8], u16, u16)> {
         u16::from_be_bytes([message[8], message[9]]),
         u16::from_be_bytes([message[10], message[11]]),
     ))
+}
+
+/// The flow-mod that adds a rule written as for `ovs-ofctl add-flow`.
+pub(crate) fn addition(version: Version, flow: &str) -> Result<Vec<u8>, String> {
+    let rule = parse_addition(flow, &Syntax::default()).map_err(|e| format!("{flow}: {e}"))?;
+    let message = Message::FlowMod(Box::new(FlowMod {
+        table: Some(rule.table.unwrap_or(0)),
+        priority: rule.priority,
+        new_cookie: Some(rule.cookie),
+        matching: rule.matching,
+        instructions: rule.instructions.unwrap_or_default(),
+        ..FlowMod::default()
+    }));
+    let mut out = Vec::new();
+    Codec::new(version).encode(1, &message, &mut out).map_err(|e| format!("{flow}: {e}"))?;
+    Ok(out)
 }
 
 /// Bytes of a text of hexadecimal digits; spaces and line ends do not count.

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use cases::{ForwardCase, MatchCase, RefusalCase};
 use control::{Raw, error_of, unhex};
 use support::{Kind, Said, Switch};
+use weft_openflow::Version;
 use wires::{MARK, Wires};
 
 /// Ports of the bridge.
@@ -126,6 +127,9 @@ impl Bench {
         for flow in &case.flows {
             self.must(&case.version, &["add-flow", "br0", flow])?;
         }
+        for flow in &case.encoded {
+            self.add_encoded(&case.version, flow)?;
+        }
         for line in &case.before {
             self.must(&case.version, &support::split(line).iter().map(String::as_str).collect::<Vec<_>>())?;
         }
@@ -164,6 +168,15 @@ impl Bench {
         }
         self.rules_after(case)?;
         self.connections_after(case)
+    }
+
+    fn add_encoded(&self, version: &str, flow: &str) -> Result<(), String> {
+        let version = version_of(version)?;
+        let message = control::addition(version, flow)?;
+        match error_of(&Raw::connect(&self.switch.path("br0.mgmt"), version.wire()).ask(&message)) {
+            Some((_, kind, code)) => Err(format!("{flow} is refused: type {kind}, code {code}")),
+            None => Ok(()),
+        }
     }
 
     fn connections_after(&self, case: &ForwardCase) -> Result<(), String> {
@@ -234,15 +247,7 @@ impl Bench {
 
     /// What the switch says to a message, in the words of ovs-ofctl.
     fn answer(&mut self, version: &str, first: &[String], hex: &str) -> Result<String, String> {
-        let number = match version {
-            "OpenFlow10" => 1,
-            "OpenFlow11" => 2,
-            "OpenFlow12" => 3,
-            "OpenFlow13" => 4,
-            "OpenFlow14" => 5,
-            "OpenFlow15" => 6,
-            other => return Err(format!("no version {other}")),
-        };
+        let number = version_of(version)?.wire();
         let mac = self.mac();
         let message = |hex: &str| {
             let hex = hex.replace("MMMMMMMMMMMM", &mac);
@@ -270,6 +275,10 @@ impl Bench {
         self.names.insert(number, name.clone());
         Ok(name)
     }
+}
+
+fn version_of(name: &str) -> Result<Version, String> {
+    Version::by_name(name).ok_or_else(|| format!("no version {name}"))
 }
 
 /// Port and frame of `port: flow`.
@@ -317,7 +326,7 @@ fn every_case() {
         for case in &cases.refusals {
             let name = format!("{file}: {}", case.name);
             if wanted(&name) {
-                tell(name, bench.refuses(case));
+                tell(name, if peer { bench.refuses_as_peer(case) } else { bench.refuses(case) });
             }
         }
     }

@@ -108,10 +108,8 @@ impl Entry {
                 };
                 write!(f, ",id={},type={ty},code=0)", t.sport)
             }
-            (IpProto::TCP | IpProto::UDP | IpProto::SCTP | IpProto::UDPLITE, _) => {
-                write!(f, ",sport={},dport={})", t.sport, t.dport)
-            }
-            _ => f.write_str(")"),
+            // Protocols without ports have zeros, as Open vSwitch prints them.
+            _ => write!(f, ",sport={},dport={})", t.sport, t.dport),
         }
     }
 }

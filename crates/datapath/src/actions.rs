@@ -106,6 +106,7 @@ impl Executor {
                 | DpAction::PushNsh(_)
                 | DpAction::PopNsh
                 | DpAction::PushMpls { .. }
+                | DpAction::CopyTtl { .. }
                 | DpAction::PopMpls(_) => self.change(&mut hand, |packet| header(packet, action)),
             }
             if hand.slots.is_empty() {
@@ -261,7 +262,7 @@ impl Executor {
     }
 }
 
-/// Puts a header in front, or takes one off.
+/// Puts a header in front, takes one off, or has two agree.
 fn header(packet: &mut Packet, action: &DpAction) -> Result<(), rewrite::NotThere> {
     match action {
         DpAction::AddMpls { lse, ethertype } => rewrite::add_mpls(packet, *lse, *ethertype),
@@ -271,6 +272,7 @@ fn header(packet: &mut Packet, action: &DpAction) -> Result<(), rewrite::NotTher
         DpAction::PopNsh => rewrite::pop_nsh(packet),
         DpAction::PushMpls { lse, ethertype } => rewrite::push_mpls(packet, *lse, *ethertype),
         DpAction::PopMpls(ethertype) => rewrite::pop_mpls(packet, *ethertype),
+        DpAction::CopyTtl { outwards } => rewrite::copy_ttl(packet, *outwards),
         _ => Err(rewrite::NotThere),
     }
 }

@@ -110,6 +110,7 @@ fn carries(actions: &[DpAction]) -> bool {
         | DpAction::Meter(_)
         | DpAction::PushMpls { .. }
         | DpAction::PopMpls(_)
+        | DpAction::CopyTtl { .. }
         | DpAction::AddMpls { .. }
         | DpAction::PushEth { .. }
         | DpAction::PopEth

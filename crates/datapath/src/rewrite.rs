@@ -5,6 +5,7 @@
 
 mod bare;
 mod layers;
+mod ttl;
 
 use weft_flow::{L3Kind, SetField};
 use weft_wire::checksum::{self, Sum};
@@ -15,6 +16,7 @@ use crate::packet::Packet;
 
 pub(crate) use bare::{add_mpls, pop_eth, pop_nsh, push_eth, push_nsh};
 pub(crate) use layers::{look_again, pop_mpls, pop_vlan, push_mpls, push_vlan};
+pub(crate) use ttl::copy_ttl;
 
 /// The field is not in the frame: the action does not fit the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

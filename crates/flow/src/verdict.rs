@@ -242,6 +242,12 @@ pub enum DpAction {
     },
     /// Pop the outermost MPLS label stack entry; the EtherType becomes this one.
     PopMpls(u16),
+    /// Copy the TTL between the outermost header that has one and the next: label stack entries and the IP header
+    /// beneath, or an IP header and the one that it carries. Nothing is done where there is no second header.
+    CopyTtl {
+        /// From the inner header to the outer one, otherwise from the outer to the inner.
+        outwards: bool,
+    },
     /// Put an Ethernet header in front of a packet that has none.
     PushEth {
         /// Source.

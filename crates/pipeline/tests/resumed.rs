@@ -85,20 +85,60 @@ fn labels() {
     let pushed = pipeline.walk(&tcp(), 0);
     assert_eq!(short(&pushed.actions), "push_mpls7140/8847,102");
     assert_eq!(Field::NwTtl.mask_of(&pushed.mask), 0xff);
-    let mut key = tcp();
-    key.packet = weft_flow::PacketKey {
-        in_port: 102,
-        eth_type: 0x8847,
-        mpls: [0x7140, 0, 0],
-        eth_src: key.packet.eth_src,
-        ..Default::default()
-    };
-    let popped = pipeline.walk(&key, 0);
+    let popped = pipeline.walk(&labelled([0x7140, 0, 0]), 0);
     assert_eq!(short(&popped.actions), "pop_mpls/800,101,recirc");
     let mut beneath = tcp();
     beneath.packet.in_port = 102;
     let rest = recirculated(&pipeline, &beneath, &popped, |_| ());
     assert_eq!(short(&rest.actions), "IpTtl(63),103");
+}
+
+/// A packet with labels from port 2.
+fn labelled(mpls: [u32; 3]) -> FlowKey {
+    let mut key = tcp();
+    let eth_src = key.packet.eth_src;
+    key.packet = weft_flow::PacketKey { in_port: 102, eth_type: 0x8847, mpls, eth_src, ..Default::default() };
+    key
+}
+
+#[test]
+fn what_is_beneath_labels_is_not_looked_for_in_the_next_table() {
+    let pipeline = ready(
+        "in_port=2,actions=pop_mpls:0x800,output:1,goto_table:1
+        table=1,tcp,tp_dst=80,actions=output:3
+        table=1,priority=1,actions=output:4",
+    );
+    let popped = pipeline.walk(&labelled([0x7140, 0, 0]), 0);
+    assert_eq!(short(&popped.actions), "pop_mpls/800,101,recirc");
+    let mut beneath = tcp();
+    beneath.packet.in_port = 102;
+    let rest = recirculated(&pipeline, &beneath, &popped, |_| ());
+    assert_eq!(short(&rest.actions), "103");
+}
+
+#[test]
+fn copied_ttls() {
+    let (one, two) = ([0x7140, 0, 0], [0x7032, 0x8109, 0]);
+    for (actions, labels, expected) in [
+        ("copy_ttl_out,output:1", one, "copy_ttl_out,101"),
+        ("copy_ttl_in,output:1", one, "copy_ttl_in,101"),
+        // The datapath alone knows what the TTL is.
+        ("copy_ttl_out,output:1,dec_mpls_ttl,output:3", one, "copy_ttl_out,101,recirc"),
+        ("copy_ttl_in,output:1,dec_mpls_ttl,output:3", one, "copy_ttl_in,101,Mpls(28991),103"),
+        ("copy_ttl_out,output:1", two, "Mpls(28681),101"),
+        ("copy_ttl_in,output:1", two, "copy_ttl_in,101"),
+        (
+            "copy_ttl_in,pop_mpls:0x8847,dec_mpls_ttl,output:1",
+            two,
+            "copy_ttl_in,pop_mpls/8847,Mpls(33073),101",
+        ),
+    ] {
+        let pipeline = ready(&format!("actions={actions}"));
+        assert_eq!(short(&pipeline.walk(&labelled(labels), 0).actions), expected, "{actions}");
+    }
+    // A packet without a second header with a TTL.
+    let pipeline = ready("actions=copy_ttl_out,copy_ttl_in,output:2");
+    assert_eq!(short(&pipeline.walk(&tcp(), 0).actions), "102");
 }
 
 #[test]

@@ -228,12 +228,16 @@ impl Frame {
         })
     }
 
-    /// Sets TTL or hop limit.
+    /// Sets the TTL or hop limit of an IP header or label stack entry.
     pub fn ttl(self, ttl: u8) -> Self {
         self.set("ttl", |layer| match layer {
             Layer::Ipv4 { repr: Ipv4Repr { ttl: field, .. }, .. }
             | Layer::Ipv6 { repr: Ipv6Repr { hop_limit: field, .. }, .. } => {
                 *field = ttl;
+                true
+            }
+            Layer::Mpls(entry) => {
+                *entry = MplsEntry::new(entry.label(), entry.tc(), false, ttl);
                 true
             }
             _ => false,

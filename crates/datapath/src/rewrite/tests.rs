@@ -175,8 +175,44 @@ proptest! {
         for field in &fields {
             let _ = set_field(packet, field);
         }
+        let _ = copy_ttl(packet, true);
+        let _ = copy_ttl(packet, false);
         let _ = pop_vlan(packet);
         let _ = push_vlan(packet, 0x8100, 1);
+    }
+}
+
+proptest! {
+    /// A TTL that is copied gives the frame that one builds with it.
+    #[test]
+    fn ttls_are_copied(labels in 0usize..4, outer_v6: bool, v6: bool, outer: u8, inner: u8, outwards: bool) {
+        let frame = |outer: u8, inner: u8| {
+            let mut frame = Frame::eth(Mac([2; 6]), Mac([4; 6])).vlan(5);
+            for n in 0..labels {
+                let ttl = match n {
+                    0 => outer,
+                    1 => inner,
+                    _ => 7,
+                };
+                frame = frame.mpls(n as u32 + 16).ttl(ttl);
+            }
+            if labels == 0 {
+                frame = if outer_v6 { frame.ipv6([9; 16], [8; 16]) } else { frame.ipv4([9; 4], [8; 4]) }.ttl(outer);
+            }
+            let frame = if v6 { frame.ipv6([1; 16], [2; 16]) } else { frame.ipv4([1; 4], [2; 4]) };
+            frame.ttl(if labels < 2 { inner } else { 7 }).udp(1, 2).payload([1, 2, 3]).build()
+        };
+        let mut pool = Pool::new().unwrap();
+        load(&mut pool, &frame(outer, inner));
+        let packet = pool.get_mut(SLOT);
+        copy_ttl(packet, outwards).unwrap();
+        let wanted = if outwards { frame(inner, inner) } else { frame(outer, outer) };
+        prop_assert_eq!(packet.data(), &wanted[..]);
+        // Nothing is done to a frame that ends early.
+        for len in 14..packet.len().min(60) {
+            load(&mut pool, &wanted[..len]);
+            prop_assert_eq!(copy_ttl(pool.get_mut(SLOT), outwards), Ok(()));
+        }
     }
 }
 

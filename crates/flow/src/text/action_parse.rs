@@ -76,7 +76,7 @@ pub fn parse_instructions(text: &str, m: &Match, syntax: &Syntax<'_>) -> Result<
 }
 
 /// Whether packets that `m` matches have a VLAN tag after these actions.
-fn is_tagged<'a>(m: &Match, mut actions: impl Iterator<Item = &'a Action>) -> bool {
+fn is_tagged<'a>(m: &Match, actions: impl Iterator<Item = &'a Action>) -> bool {
     actions.fold(m.meets(Prereq::Vlan), |tagged, action| match action {
         Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => true,
         Action::PopVlan => false,

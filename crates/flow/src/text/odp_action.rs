@@ -89,6 +89,8 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::PopEth => "pop_eth".to_owned(),
         DpAction::PushNsh(header) => push_nsh(header),
         DpAction::PopNsh => "pop_nsh()".to_owned(),
+        DpAction::CopyTtl { outwards: true } => "copy_ttl_out".to_owned(),
+        DpAction::CopyTtl { outwards: false } => "copy_ttl_in".to_owned(),
         DpAction::PopMpls(ethertype) => format!("pop_mpls(eth_type=0x{ethertype:x})"),
         DpAction::CheckPktLen { len, greater, not_greater } => {
             let list = |actions: &[DpAction]| format_dp_actions(actions, key, port_name);

@@ -67,6 +67,8 @@ impl Reader<'_> {
                 "pop_vlan" => DpAction::PopVlan,
                 "ct" => DpAction::Ct(Arc::new(parse_dp_ct("")?)),
                 "ct_clear" => DpAction::CtClear,
+                "copy_ttl_out" => DpAction::CopyTtl { outwards: true },
+                "copy_ttl_in" => DpAction::CopyTtl { outwards: false },
                 port => DpAction::Output(self.port(port)?),
             });
             return Ok(());

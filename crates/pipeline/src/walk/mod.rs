@@ -167,6 +167,10 @@ impl<'a> Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Whether another table comes after the actions.
+    fn goes_to_table(&self) -> bool {
+        matches!(self.end, End::Rule(rest) if rest.goto.is_some())
+    }
     /// Leaves out the rest of the actions and the rule's other instructions.
     fn skip(&mut self) {
         self.next = self.actions.len();
@@ -372,6 +376,10 @@ impl<'a> Walk<'a> {
                     let next = self.action(action, origin);
                     self.follow(next, frames, root);
                 }
+                // The next table looks at all of the packet.
+                _ if !done && self.packet.beneath_unknown && frame.goes_to_table() => {
+                    self.look_up_again(Why::Mpls, frames, root);
+                }
                 _ => {
                     let Some(frame) = frames.pop() else { return };
                     self.end(frame, frames, done);
@@ -525,6 +533,7 @@ fn has_no_effect(action: &DpAction) -> bool {
             | DpAction::PopVlan
             | DpAction::PushMpls { .. }
             | DpAction::PopMpls(_)
+            | DpAction::CopyTtl { .. }
             | DpAction::AddMpls { .. }
             | DpAction::PushEth { .. }
             | DpAction::PopEth

@@ -4,7 +4,7 @@
 //! known until the packet is looked up again.
 
 use weft_flow::{Action, DpAction, DropReason, Field, Subfield};
-use weft_wire::EtherType;
+use weft_wire::{EtherType, IpProto};
 
 use super::Walk;
 
@@ -12,6 +12,8 @@ use super::Walk;
 const MAX_LABELS: usize = 3;
 /// The bit at the bottom of the stack.
 pub(super) const BOTTOM: u32 = 0x100;
+/// The TTL of an entry.
+const TTL: u32 = 0xff;
 
 impl<'a> Walk<'a> {
     /// How many entries of the label stack are known; where its bottom is, is looked at.
@@ -99,19 +101,38 @@ impl<'a> Walk<'a> {
         ttl > 1
     }
 
-    /// Copies the TTL between the outermost header that has one and the next.
+    /// Copies the TTL between the outermost header that has one and the next (OpenFlow 1.5.1 §5.8.2): labels, the IP
+    /// header beneath them, an IP header in another. What the walk cannot see the datapath does.
     pub(super) fn copy_ttl(&mut self, outwards: bool) {
-        // Beneath a label there is another, or a header that is not known.
-        if self.labels() < 2 {
-            return self.note(|| "no second header with a TTL is known".to_owned());
+        let n = self.labels();
+        if n == 0 && !self.carries_ip() {
+            return self.note(|| "the packet has no second header with a TTL".to_owned());
+        }
+        if n < 2 {
+            self.commit();
+            self.out.push(DpAction::CopyTtl { outwards });
+            // The outermost TTL is any now. The inner one was not known before.
+            self.packet.beneath_unknown |= outwards;
+            return;
         }
         let labels = self.packet.key.packet.mpls;
         if outwards {
-            self.look_label(1, 0xff);
-            self.packet.write(Field::MplsTtl, (labels[1] & 0xff).into(), 0xff, &mut self.mask);
+            self.look_label(1, TTL);
+            self.packet.write(Field::MplsTtl, (labels[1] & TTL).into(), 0xff, &mut self.mask);
         } else {
-            self.note(|| "copy_ttl_in has no effect between labels".to_owned());
+            self.look_label(0, TTL);
+            self.commit();
+            self.out.push(DpAction::CopyTtl { outwards });
+            self.packet.relabel_second(labels[1] & !TTL | labels[0] & TTL, TTL);
         }
+    }
+
+    /// Whether there is an IP header behind that of the packet.
+    fn carries_ip(&mut self) -> bool {
+        if !self.is_ip() || self.get(Field::IpFrag) & u128::from(weft_flow::FRAG_LATER) != 0 {
+            return false;
+        }
+        matches!(IpProto(self.get(Field::NwProto) as u8), IpProto::IPIP | IpProto::IPV6)
     }
 }
 

@@ -182,6 +182,12 @@ impl Packet {
         self.dirty = PacketKey::default();
     }
 
+    /// The datapath changed `bits` of the second label stack entry; they do not depend on what was not looked at.
+    pub(super) fn relabel_second(&mut self, entry: u32, bits: u32) {
+        (self.key.packet.mpls[1], self.base.mpls[1]) = (entry, entry);
+        self.settled.0.packet.mpls[1] |= bits;
+    }
+
     /// A packet that the walk itself made: nothing of it depends on the packet received. It has no tags.
     pub(super) fn made(key: &FlowKey) -> Packet {
         let tags = Tags { pushed: SmallVec::new(), rest: 2 };

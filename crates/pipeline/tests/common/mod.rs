@@ -220,6 +220,7 @@ pub fn short(actions: &[DpAction]) -> String {
         DpAction::Recirc(_) => "recirc".to_owned(),
         DpAction::Meter(meter) => format!("meter{}", meter.id),
         DpAction::PushMpls { lse, ethertype } => format!("push_mpls{lse:x}/{ethertype:x}"),
+        DpAction::CopyTtl { outwards } => (if *outwards { "copy_ttl_out" } else { "copy_ttl_in" }).to_owned(),
         DpAction::PopMpls(ethertype) => format!("pop_mpls/{ethertype:x}"),
         DpAction::AddMpls { lse, ethertype } => format!("add_mpls{lse:x}/{ethertype:x}"),
         DpAction::PushEth { src, dst } => format!("push_eth({src}>{dst})"),
