@@ -37,6 +37,18 @@ impl std::fmt::Debug for Match {
     }
 }
 
+/// What it depends on which prerequisites a match meets, besides its mask: see [`Match::premises`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Premises {
+    packet_type: u32,
+    eth_type: u16,
+    ip_proto: u8,
+    ip_frag: u8,
+    tagged: bool,
+    icmp6: (u16, u16),
+    ct_state: u16,
+}
+
 impl Match {
     /// Matches every packet.
     pub fn any() -> Self {
@@ -171,6 +183,21 @@ impl Match {
             Prereq::Nd => nd(&[135, 136]),
             Prereq::Nsh => eth_type(&[0x894f]),
             Prereq::Ct => self.knows_connection(),
+        }
+    }
+
+    /// The values that [`Match::meets`] looks at. Matches with the same mask and premises meet the same prerequisites.
+    pub fn premises(&self) -> Premises {
+        let p = &self.key.packet;
+        let icmp6 = p.ip_proto == 58;
+        Premises {
+            packet_type: self.key.pipeline.packet_type,
+            eth_type: p.eth_type,
+            ip_proto: p.ip_proto,
+            ip_frag: p.ip_frag,
+            tagged: p.vlan[0].is_present(),
+            icmp6: if icmp6 { (p.tp_src, p.tp_dst) } else { (0, 0) },
+            ct_state: self.key.ct.state,
         }
     }
 

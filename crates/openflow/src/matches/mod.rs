@@ -3,12 +3,14 @@
 //! OpenFlow 1.0 has a fixed structure of twelve fields ([`of10`]), 1.1 one with masks ([`of11`]), later versions a
 //! list of type-length-value fields, OXM, of which the Nicira extension NXM for 1.0 is the ancestor ([`oxm`]).
 
+mod alike;
 mod of10;
 mod of11;
 mod options;
 mod oxm;
 mod tlv;
 
+pub(crate) use alike::Alike;
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
 pub(crate) use options::encode_options;
 pub use options::{match_with_options, options_of};
@@ -83,9 +85,28 @@ pub(crate) fn encode_match_options(version: Version, m: &Match, options: &[Optio
         }
         out.truncate(start);
     }
+    encode_oxm(version, options, |out| encode_tlvs(Dialect::Oxm(version), m, None, out), out);
+}
+
+/// As [`encode_match_options`], of many matches. With `same`, the mask is that of the match before.
+pub(crate) fn encode_match_alike(
+    version: Version,
+    m: &Match,
+    options: &[OptionValue],
+    (alike, same): (&mut Alike, bool),
+    out: &mut Vec<u8>,
+) {
+    if version == Version::V11 {
+        return encode_match_options(version, m, options, out);
+    }
+    encode_oxm(version, options, |out| alike.encode_tlvs(Dialect::Oxm(version), m, same, out), out);
+}
+
+fn encode_oxm(version: Version, options: &[OptionValue], tlvs: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    let start = out.len();
     out.u16(OFPMT_OXM);
     out.u16(0);
-    encode_tlvs(Dialect::Oxm(version), m, None, out);
+    tlvs(out);
     encode_options(Dialect::Oxm(version), options, out);
     out.patch_u16(start + 2, out.len() - start);
     out.align8(start);

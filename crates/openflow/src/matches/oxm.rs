@@ -136,15 +136,26 @@ pub(crate) fn encode_tlvs(dialect: Dialect, m: &Match, cookie: Option<(u64, u64)
         }
     }
     for (field, value, mask) in fields(dialect, m) {
-        let point = match dialect {
-            Dialect::Nxm => field.nxm(),
-            Dialect::Oxm(version) => field.oxm(version.wire()),
-        };
-        if let Some(point) = point {
-            let mask = (mask != field.value_mask()).then_some(mask);
-            write_tlv(point, field.bytes(), value, mask, out);
-        }
+        encode_field(dialect, field, value, mask, out);
     }
+}
+
+/// Appends a field, if the dialect has it. Returns whether.
+pub(super) fn encode_field(
+    dialect: Dialect,
+    field: Field,
+    value: u128,
+    mask: u128,
+    out: &mut Vec<u8>,
+) -> bool {
+    let point = match dialect {
+        Dialect::Nxm => field.nxm(),
+        Dialect::Oxm(version) => field.oxm(version.wire()),
+    };
+    let Some(point) = point else { return false };
+    let mask = (mask != field.value_mask()).then_some(mask);
+    write_tlv(point, field.bytes(), value, mask, out);
+    true
 }
 
 /// A set of fields, by their place in [`Index::order`].
@@ -205,7 +216,7 @@ impl Index {
 }
 
 /// The fields of a match with value and mask, each bit of the match in one field only.
-fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u128)> {
+pub(super) fn fields(dialect: Dialect, m: &Match) -> impl Iterator<Item = (Field, u128, u128)> {
     Index::get().fields_of(&m.mask).filter_map(move |field| {
         let mask = field.mask_of(&m.mask);
         if mask == 0 || !chosen(dialect, field, m) || !m.meets(field.prereq()) {

@@ -9,8 +9,8 @@ use super::oxs::{Oxs, decode_oxs, encode_oxs};
 use crate::bytes::{Put, Reader, round8};
 use crate::instructions::{decode_instructions, encode_instructions};
 use crate::matches::{
-    Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_options, encode_match10,
-    encode_options, encode_tlvs,
+    Alike, Dialect, decode_match_options, decode_match10, decode_with_options, encode_match_alike,
+    encode_match_options, encode_match10, encode_options, encode_tlvs,
 };
 use crate::msg::flow::{GROUP_ANY, table};
 use crate::msg::flow_removed::{duration, put_duration};
@@ -149,6 +149,17 @@ pub struct FlowStats {
     pub instructions: Instructions,
 }
 
+/// How rules are written.
+pub(super) struct Form<'a> {
+    pub(super) version: Version,
+    /// Nicira's form.
+    pub(super) nicira: bool,
+    /// The match that was written before.
+    pub(super) alike: &'a mut Alike,
+    /// Whether that has the same mask.
+    pub(super) same: bool,
+}
+
 /// Nicira writes an age one higher, so that 0 can mean "unknown".
 fn put_age(age: Option<u16>, out: &mut Vec<u8>) {
     out.u16(age.map_or(0, |a| a.saturating_add(1)));
@@ -213,26 +224,21 @@ impl FlowStats {
 
     /// Appends an entry with its length.
     pub(super) fn encode_form(&self, version: Version, nicira: bool, out: &mut Vec<u8>) {
-        self.encode_with(&self.instructions, version, nicira, out);
+        let alike = &mut Alike::default();
+        self.encode_with(&self.instructions, &mut Form { version, nicira, alike, same: false }, out);
     }
 
     /// As [`FlowStats::encode_form`], with these instructions in place of its own.
-    pub(super) fn encode_with(
-        &self,
-        instructions: &Instructions,
-        version: Version,
-        nicira: bool,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn encode_with(&self, instructions: &Instructions, form: &mut Form<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         out.u16(0);
-        match version {
-            _ if nicira => self.encode_nxst(out),
+        match form.version {
+            _ if form.nicira => self.encode_nxst(form, out),
             Version::V10 => self.encode10(out),
-            Version::V15 => self.encode15(out),
-            _ => self.encode11(version, out),
+            Version::V15 => self.encode15(form, out),
+            _ => self.encode11(form, out),
         }
-        let version = if nicira { Version::V10 } else { version };
+        let version = if form.nicira { Version::V10 } else { form.version };
         encode_instructions(version, &self.matching, instructions, out);
         out.patch_u16(start, out.len() - start);
     }
@@ -289,7 +295,12 @@ impl FlowStats {
         self.counts(out);
     }
 
-    fn encode_nxst(&self, out: &mut Vec<u8>) {
+    fn encode_match(&self, form: &mut Form<'_>, out: &mut Vec<u8>) {
+        let alike = (&mut *form.alike, form.same);
+        encode_match_alike(form.version, &self.matching, &self.options, alike, out);
+    }
+
+    fn encode_nxst(&self, form: &mut Form<'_>, out: &mut Vec<u8>) {
         out.u8(self.table_id);
         out.u8(0);
         put_duration(self.duration, out);
@@ -300,13 +311,14 @@ impl FlowStats {
         put_age(self.hard_age, out);
         self.counts(out);
         let start = out.len();
-        encode_tlvs(Dialect::Nxm, &self.matching, None, out);
+        form.alike.encode_tlvs(Dialect::Nxm, &self.matching, form.same, out);
         encode_options(Dialect::Nxm, &self.options, out);
         out.patch_u16(at, out.len() - start);
         out.align8(start);
     }
 
-    fn encode11(&self, version: Version, out: &mut Vec<u8>) {
+    fn encode11(&self, form: &mut Form<'_>, out: &mut Vec<u8>) {
+        let version = form.version;
         out.u8(self.table_id);
         out.u8(0);
         put_duration(self.duration, out);
@@ -315,10 +327,10 @@ impl FlowStats {
         out.u16(if version >= Version::V14 { self.importance } else { 0 });
         out.u16(0);
         self.counts(out);
-        encode_match_options(version, &self.matching, &self.options, out);
+        self.encode_match(form, out);
     }
 
-    fn encode15(&self, out: &mut Vec<u8>) {
+    fn encode15(&self, form: &mut Form<'_>, out: &mut Vec<u8>) {
         out.u16(0);
         out.u8(self.table_id);
         out.u8(0);
@@ -326,7 +338,7 @@ impl FlowStats {
         out.u16(self.flags);
         out.u16(self.importance);
         out.u64(self.cookie);
-        encode_match_options(Version::V15, &self.matching, &self.options, out);
+        self.encode_match(form, out);
         encode_oxs(&self.oxs(), out);
     }
 }

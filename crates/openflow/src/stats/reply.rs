@@ -3,7 +3,7 @@
 use weft_flow::Instructions;
 
 use super::envelope::{Envelope, Kind, MORE};
-use super::flow::{AggregateStats, FlowStats};
+use super::flow::{AggregateStats, FlowStats, Form};
 use super::group::{GroupDesc, GroupFeatures, GroupStats};
 use super::meter::{MeterConfig, MeterFeatures, MeterStats};
 use super::misc::{BundleFeatures, IpfixStats};
@@ -13,6 +13,7 @@ use super::table_features::TableFeatures;
 use super::{MultipartReply, StatsReply, SwitchDesc, all};
 use crate::bytes::{Put, Reader};
 use crate::frame::{HEADER_LEN, MAX_MESSAGE};
+use crate::matches::Alike;
 use crate::msg::monitor::MonitorUpdate;
 use crate::msg::notify::ControllerStatus;
 use crate::msg::port::PortDesc;
@@ -120,8 +121,9 @@ impl MultipartReply {
     }
 }
 
-/// Appends rules to an answer: each with what it does in place of [`FlowStats::instructions`], which is not looked at.
-pub type TellFlow<'a> = &'a mut dyn FnMut(&FlowStats, &Instructions);
+/// Appends rules to an answer: each with what it does in place of [`FlowStats::instructions`], which is not looked at,
+/// and whether it is known that its match has the same mask as the one before.
+pub type TellFlow<'a> = &'a mut dyn FnMut(&FlowStats, &Instructions, bool);
 
 /// Calls `part` with the bodies of an answer about rules, which `tell` names one by one; it returns whether others follow
 /// in another call. With others to follow, and none named, there is nothing to say yet.
@@ -135,8 +137,10 @@ pub(crate) fn flow_parts(
     let (body, scratch) = (Vec::with_capacity(MAX_MESSAGE), Vec::new());
     let mut parts = Parts { envelope, version, body, scratch, start: 0, emit: &mut part };
     parts.begin();
-    let more = tell(&mut |flow, instructions| {
-        parts.one(|out| flow.encode_with(instructions, version, nicira, out));
+    let mut alike = Alike::default();
+    let more = tell(&mut |flow, instructions, same| {
+        let mut form = Form { version, nicira, alike: &mut alike, same };
+        parts.one(|out| flow.encode_with(instructions, &mut form, out));
     });
     if more {
         parts.body.patch_u16(2, MORE.into());
@@ -170,16 +174,20 @@ impl Parts<'_> {
     }
 
     fn one(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.body.len();
+        encode(&mut self.body);
+        if self.body.len() <= MAX_MESSAGE - HEADER_LEN {
+            return;
+        }
         self.scratch.clear();
-        encode(&mut self.scratch);
+        self.scratch.extend_from_slice(&self.body[before..]);
+        self.body.truncate(before);
         if self.start + self.scratch.len() > MAX_MESSAGE - HEADER_LEN {
             return;
         }
-        if self.body.len() + self.scratch.len() > MAX_MESSAGE - HEADER_LEN {
-            self.body.patch_u16(2, MORE.into());
-            (self.emit)(&self.body);
-            self.begin();
-        }
+        self.body.patch_u16(2, MORE.into());
+        (self.emit)(&self.body);
+        self.begin();
         self.body.extend_from_slice(&self.scratch);
     }
 }

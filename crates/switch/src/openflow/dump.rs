@@ -9,8 +9,9 @@ use weft_openflow::msg::monitor::{FlowEvent, MonitorRequest};
 use weft_openflow::session::{ReplyTo, SwitchSession, initial_update};
 use weft_openflow::stats::StatsReply;
 use weft_openflow::stats::table_features::TableFeatures;
-use weft_pipeline::RuleCursor;
+use weft_pipeline::{RuleCursor, TableSet};
 
+use super::tables::max_entries;
 use super::{changes, flows, stats};
 
 /// Rules in one part of an answer.
@@ -59,6 +60,8 @@ pub(super) enum Cursor {
         next: u8,
         /// Names of tables.
         names: BTreeMap<u8, String>,
+        /// The tables, for their limits.
+        tables: TableSet,
     },
 }
 
@@ -83,12 +86,13 @@ impl Dump {
                 let list = updates.filter_map(|update| initial_update(monitors, &update)).collect();
                 (StatsReply::FlowMonitor(list), rules.is_done())
             }
-            Cursor::TableFeatures { next: from, names } => {
+            Cursor::TableFeatures { next: from, names, tables } => {
                 let version = session.version().unwrap_or(Version::V13);
                 let to = from.saturating_add(TABLES_AT_ONCE).min(stats::TABLES);
                 let one = |table| {
                     let name = names.get(&table).cloned().unwrap_or_default();
-                    TableFeatures::capable(version, table, stats::TABLES, name, stats::MAX_RULES)
+                    let most = max_entries(tables, table);
+                    TableFeatures::capable(version, table, stats::TABLES, name, most)
                 };
                 let part = (*from..to).map(one).collect();
                 *from = to;

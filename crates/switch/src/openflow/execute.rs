@@ -283,13 +283,14 @@ impl OpenFlow {
             Request::Stats(mut question) => {
                 let version = self.version_of(conn)?;
                 let state = self.bridges.get_mut(&bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                let snapshot = draft.view(target.pipeline);
                 if let StatsRequest::TableFeatures(list) = &mut question
                     && !list.is_empty()
                 {
-                    tables::rename(&mut state.table_names, list, version)?;
+                    let flow = snapshot.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                    tables::rename(&mut state.table_names, &flow.tables, list, version)?;
                     list.clear();
                 }
-                let snapshot = draft.view(target.pipeline);
                 let named = &state.table_names;
                 let bridge = target.world.by_id(bridge).zip(snapshot.bridge(bridge));
                 let (bridge, tables) = bridge.ok_or(ErrorCode::OFPBRC_EPERM)?;

@@ -185,13 +185,17 @@ pub(super) fn tell(rules: &mut RuleCursor, n: usize, now: u64, tlv: &TlvTable, t
     let mut entry = FlowStats::default();
     let mut before: Option<MiniMatch> = None;
     rules.visit(n, &mut |rule| {
+        let same = before.as_ref().is_some_and(|before| before.is_alike(&rule.matching));
         rule.matching.expand_after(before.as_ref(), &mut entry.matching);
-        if !before.as_ref().is_some_and(|before| before.is_alike(&rule.matching)) {
+        if !same {
             before = Some(rule.matching.clone());
         }
         fill(&mut entry, rule, now);
-        entry.options = options_of(&entry.matching, tlv);
-        tell(&entry, &rule.instructions);
+        // Where no option is looked at, none is.
+        if !(same && entry.options.is_empty()) {
+            entry.options = options_of(&entry.matching, tlv);
+        }
+        tell(&entry, &rule.instructions, same);
     });
     !rules.is_done()
 }

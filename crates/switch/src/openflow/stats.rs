@@ -25,8 +25,6 @@ use crate::net::Links;
 
 /// Tables that controllers see.
 pub(super) const TABLES: u8 = 254;
-/// Rules a table takes.
-pub(super) const MAX_RULES: u32 = 1_000_000;
 /// Rules looked at together.
 const RULES_AT_ONCE: usize = 512;
 /// Actions of OpenFlow 1.0: output, VLAN, addresses, TOS, ports, enqueue.
@@ -87,7 +85,11 @@ impl Sources<'_> {
             StatsRequest::Aggregate(request) => StatsReply::Aggregate(self.aggregate(&request)?),
             StatsRequest::Table => StatsReply::Table(self.table_stats()),
             StatsRequest::TableFeatures(wanted) if wanted.is_empty() => {
-                return Ok(Some(Cursor::TableFeatures { next: 0, names: self.names() }));
+                return Ok(Some(Cursor::TableFeatures {
+                    next: 0,
+                    names: self.names(),
+                    tables: self.tables().clone(),
+                }));
             }
             // Asked where names can be given.
             StatsRequest::TableFeatures(_) => return Err(ErrorCode::OFPTFFC_EPERM),
@@ -210,12 +212,10 @@ impl Sources<'_> {
         let names = self.names();
         let of = |table_id| {
             let s = self.flow.tables.stats(table_id);
-            let most = self.tables().table_config(table_id).max_rules;
-            let most = u32::try_from(most).unwrap_or(MAX_RULES);
             TableStats {
                 table_id,
                 name: names.get(&table_id).cloned().unwrap_or_default(),
-                max_entries: most.min(MAX_RULES),
+                max_entries: tables::max_entries(self.tables(), table_id),
                 config: tables::miss_bits(self.tables(), table_id),
                 active: u32::try_from(s.active).unwrap_or(u32::MAX),
                 lookups: s.lookups,

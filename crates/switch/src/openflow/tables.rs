@@ -92,6 +92,11 @@ pub(super) fn modify(
     }))
 }
 
+/// How many rules a table takes: what its row in `Flow_Table` says, or as many as any table.
+pub(super) fn max_entries(tables: &TableSet, table: u8) -> u32 {
+    u32::try_from(tables.table_config(table).max_rules).unwrap_or(u32::MAX)
+}
+
 /// Gives tables the names that a request for features has for them: nothing else of them can be changed, as on Open
 /// vSwitch. OpenFlow 1.5 can change some of them; before, a request says what all tables are to be.
 ///
@@ -99,6 +104,7 @@ pub(super) fn modify(
 /// It asks for anything else.
 pub(super) fn rename(
     names: &mut BTreeMap<u8, String>,
+    tables: &TableSet,
     list: &[TableFeatures],
     version: Version,
 ) -> Result<(), ErrorCode> {
@@ -110,7 +116,7 @@ pub(super) fn rename(
             return Err(ErrorCode::OFPTFFC_BAD_COMMAND);
         }
         let (missing, other) = (replaces(table) && some, !replaces(table) && table.command != MODIFY);
-        let limits = table.max_entries != super::stats::MAX_RULES;
+        let limits = table.max_entries != max_entries(tables, table.table_id);
         if missing || other || limits || table.table_id >= super::stats::TABLES {
             return Err(ErrorCode::OFPTFFC_EPERM);
         }
