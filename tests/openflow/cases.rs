@@ -94,6 +94,9 @@ pub(crate) struct RefusalCase {
     /// What Open vSwitch 3.1 says instead, where the specification is followed rather than it.
     #[serde(default)]
     pub(crate) ovs: Option<String>,
+    /// What it says instead of a port that is a network device.
+    #[serde(default)]
+    pub(crate) ovs_device: Option<String>,
 }
 
 fn newest() -> String {

@@ -231,7 +231,8 @@ impl Bench {
 
     /// Whether Open vSwitch refuses it in the same way, unless the case says otherwise.
     fn refuses_as_peer(&mut self, case: &RefusalCase) -> Result<(), String> {
-        let error = case.ovs.clone().unwrap_or_else(|| case.error.clone());
+        let device = case.ovs_device.as_ref().filter(|_| self.switch.kind == Kind::Ovs);
+        let error = device.or(case.ovs.as_ref()).unwrap_or(&case.error).clone();
         self.refuses(&RefusalCase { error, ..case.clone() })
     }
 

@@ -307,6 +307,15 @@ fn a_monitor_of_a_tunnel_option_hears_of_rules_that_match_it() {
 fn a_table_tells_when_it_fills_up_and_empties() {
     let s = Switch::start();
     s.vsctl("add-br br0 -- --id=@t create Flow_Table flow_limit=10 -- set bridge br0 flow_tables:3=@t");
+    // What it takes is told, and stays what it is when it gets a name.
+    for version in ["OpenFlow13", "OpenFlow15"] {
+        s.ok(&format!("ovs-ofctl -O {version} mod-table br0 3 name:{version}"));
+        let features = s.ok(&format!("ovs-ofctl -O {version} dump-table-features br0"));
+        let limits: Vec<&str> =
+            features.lines().filter_map(|l| l.trim().strip_prefix("max_entries=")).collect();
+        assert!(limits.contains(&"10") && limits.contains(&"16777216"), "{features}");
+        assert!(features.contains(&format!("table 3 (\"{version}\")")), "{features}");
+    }
     for (n, version) in [Version::V14, Version::V15].into_iter().enumerate() {
         let mut a = Controller::connect(&s, version);
         a.wants_all(version);

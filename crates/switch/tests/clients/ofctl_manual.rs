@@ -17,7 +17,7 @@ const SHOW: &[Line] = &[
     ("all", "dump-desc br0", 0, "Hardware: Open vSwitch"),
     ("all", "dump-tables br0", 0, "table 0:\n"),
     ("0", "dump-tables br0", 0, "tables 1...253: ditto"),
-    ("345", "dump-table-features br0", 0, "max_entries=1000000"),
+    ("345", "dump-table-features br0", 0, "max_entries=16777216"),
     ("45", "dump-table-desc br0", 0, "eviction=off"),
     ("3", "dump-table-desc br0", 1, "needs OpenFlow 1.4 or later"),
     ("12", "mod-table br0 0 drop", 0, ""),
