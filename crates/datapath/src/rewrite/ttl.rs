@@ -87,4 +87,4 @@ fn ip(packet: &Packet, at: usize, proto: Option<IpProto>) -> Option<Header> {
     }
 }
 
-const _: () = assert!(ipv4::field::TTL % 2 == 0 && LABEL_TTL < mpls::ENTRY_LEN);
+const _: () = assert!(ipv4::field::TTL.is_multiple_of(2) && LABEL_TTL < mpls::ENTRY_LEN);
