@@ -89,6 +89,18 @@ fn selection_by_fields() {
         outs.insert(outcome(&verdict));
     }
     assert_eq!(outs.into_iter().collect::<Vec<_>>(), ["102", "103"]);
+    // Beneath a label the fields are not known yet.
+    flows(&pipeline, 1, "actions=pop_mpls:0x800,output:4,group:1");
+    let mut labelled = ipv4(101, 1, 2, 6, (1, 2));
+    let eth_src = labelled.packet.eth_src;
+    labelled.packet = weft_flow::PacketKey {
+        in_port: 101,
+        eth_type: 0x8847,
+        eth_src,
+        mpls: [0x7140, 0, 0],
+        ..Default::default()
+    };
+    assert_eq!(short(&pipeline.walk(&labelled, 0).actions), "pop_mpls/800,104,recirc");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
         self.leave();
     }
 
-    /// The bucket of a select group. `Err`: the packet's hash must be known first.
+    /// The bucket of a select group. `Err`: the packet's hash, or what is beneath its labels, must be known first.
     fn select(&mut self, group: &Group) -> Result<Option<usize>, Why> {
         if group.buckets.is_empty() {
             return Ok(None);
@@ -87,6 +87,9 @@ impl<'a> Walk<'a> {
             self.look_field(Field::DpHash, table.mask().into());
             let mut candidates = table.candidates(hash);
             return Ok(candidates.find(|i| self.is_live(&group.buckets[*i], 0)));
+        }
+        if self.packet.beneath_unknown {
+            return Err(Why::Mpls);
         }
         let hash = match group.selection.method {
             SelectionMethod::Hash => self.hash_given(&group.selection.fields, param),
