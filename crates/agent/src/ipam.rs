@@ -1,6 +1,6 @@
 //! Which addresses does a port get?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use weft_model::{AddressRange, AllocError, Allocator, Catalog, Port, Subnet};
@@ -8,7 +8,28 @@ use weft_model::{AddressRange, AllocError, Allocator, Catalog, Port, Subnet};
 /// Who has which addresses of the subnets. Follows the catalog; knows nothing else.
 #[derive(Debug, Default)]
 pub struct Ipam {
-    subnets: BTreeMap<String, Allocator>,
+    subnets: BTreeMap<String, Free>,
+}
+
+/// What is free in a subnet.
+#[derive(Debug)]
+struct Free {
+    /// For ports.
+    own: Allocator,
+    /// What DHCP gives away, for ports when nothing else is left: libvirt's `default` has a range of all its addresses.
+    dynamic: Allocator,
+}
+
+/// Addresses that others have by DHCP, by subnet.
+pub type Leased = BTreeMap<String, BTreeSet<IpAddr>>;
+
+/// Why a port gets no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAddress {
+    /// This is why.
+    Because(String),
+    /// Only what DHCP gives away is left in this subnet, and it is not known who has what of it.
+    Leases(String),
 }
 
 fn single(ip: IpAddr) -> AddressRange {
@@ -16,7 +37,7 @@ fn single(ip: IpAddr) -> AddressRange {
 }
 
 /// The addresses of a subnet that ports may get.
-fn allocator(catalog: &Catalog, subnet: &Subnet) -> Option<Allocator> {
+fn free(catalog: &Catalog, subnet: &Subnet) -> Option<Free> {
     let spec = &subnet.spec;
     let network = catalog.network(&spec.network)?;
     let pooled = spec.address_pool.as_ref().and_then(|name| catalog.pool(name));
@@ -30,17 +51,64 @@ fn allocator(catalog: &Catalog, subnet: &Subnet) -> Option<Allocator> {
     if ranges.is_empty() {
         return None;
     }
-    let mut out = Allocator::new(ranges);
+    let given = || spec.dhcp.ranges.iter().map(|r| AddressRange { start: r.start, end: r.end });
+    let own = Allocator::new(ranges);
+    // Where it is written what ports may get, that is all they get.
+    let written = !spec.pool.is_empty() || pooled.is_some() || network.is_foreign();
+    let dynamic = Allocator::new(given().filter(|_| !written));
+    let mut out = Free { own, dynamic };
+    given().for_each(|range| out.own.withdraw(range));
     let mode = network.spec.mode;
     let ours = [spec.gateway_address(mode), spec.service_address(mode)].into_iter().flatten();
-    let dynamic = spec.dhcp.ranges.iter().map(|r| AddressRange { start: r.start, end: r.end });
     let fixed = spec.dhcp.hosts.iter().filter_map(|h| h.ip).map(single);
-    let taken = spec.reserved.iter().copied().chain(ours.map(single)).chain(dynamic).chain(fixed);
-    taken.for_each(|range| out.withdraw(range));
+    let taken = spec.reserved.iter().copied().chain(ours.map(single)).chain(fixed);
+    for range in taken {
+        out.own.withdraw(range);
+        out.dynamic.withdraw(range);
+    }
+    // A range may hold the prefix's own address and the broadcast address, which are nobody's.
+    let ends = [spec.cidr.network(), spec.cidr.broadcast()];
+    let nobodys = |ip: &IpAddr| !spec.usable().is_some_and(|all| all.contains(*ip));
+    ends.into_iter().filter(nobodys).for_each(|ip| out.dynamic.withdraw(single(ip)));
     for port in catalog.ports_of(&spec.network) {
-        held(port).for_each(|ip| out.reserve(single(ip)));
+        held(port).for_each(|ip| out.reserve(ip));
     }
     Some(out)
+}
+
+impl Free {
+    fn reserve(&mut self, ip: IpAddr) {
+        self.own.reserve(single(ip));
+        self.dynamic.reserve(single(ip));
+    }
+
+    fn release(&mut self, ip: IpAddr) {
+        self.own.release(ip);
+        self.dynamic.release(ip);
+    }
+
+    /// An address for a port, the lowest; one that is leased is for nobody else.
+    fn take(&mut self, name: &str, leased: &Leased) -> Result<IpAddr, NoAddress> {
+        match self.own.allocate() {
+            Err(AllocError::Exhausted) if self.dynamic.available() > 0 => {}
+            Err(AllocError::Exhausted) => return Err(exhausted(name)),
+            other => return other.map_err(|why| NoAddress::Because(why.to_string())),
+        }
+        let leased = leased.get(name).ok_or_else(|| NoAddress::Leases(name.to_owned()))?;
+        let mut passed = Vec::new();
+        let found = loop {
+            match self.dynamic.allocate() {
+                Ok(ip) if leased.contains(&ip) => passed.push(ip),
+                found => break found,
+            }
+        };
+        passed.into_iter().for_each(|ip| drop(self.dynamic.release(ip)));
+        found.map_err(|_| exhausted(name))
+    }
+}
+
+fn exhausted(subnet: &str) -> NoAddress {
+    NoAddress::Because(format!("subnet {subnet} has no address left"))
 }
 
 /// The addresses that a port has, by its own wish or by allocation.
@@ -59,21 +127,25 @@ impl Ipam {
         let Some(network) = new.or(old).map(|p| p.spec.network.clone()) else { return };
         let subnets: Vec<String> = catalog.subnets_of(&network).map(|s| s.name().to_owned()).collect();
         for name in subnets {
-            let Some(allocator) = self.subnets.get_mut(&name) else { continue };
+            let Some(free) = self.subnets.get_mut(&name) else { continue };
             let kept = |ip: &IpAddr| new.is_some_and(|p| held(p).any(|other| other == *ip));
-            old.into_iter().flat_map(held).filter(|ip| !kept(ip)).for_each(|ip| {
-                allocator.release(ip);
-            });
-            new.into_iter().flat_map(held).for_each(|ip| allocator.reserve(single(ip)));
+            old.into_iter().flat_map(held).filter(|ip| !kept(ip)).for_each(|ip| free.release(ip));
+            new.into_iter().flat_map(held).for_each(|ip| free.reserve(ip));
         }
     }
 
     /// The addresses that a port is to have: those it asks for, those it has, and one of each subnet that it has none of.
     ///
     /// # Errors
-    /// A subnet has none left.
-    pub fn assign(&mut self, catalog: &Catalog, port: &Port) -> Result<Vec<IpAddr>, String> {
+    /// A subnet has none left, or it must be known who has leases there: call again with them.
+    pub fn assign(
+        &mut self,
+        catalog: &Catalog,
+        port: &Port,
+        leased: &Leased,
+    ) -> Result<Vec<IpAddr>, NoAddress> {
         let mut out: Vec<IpAddr> = port.spec.addresses.clone();
+        let mut given = Vec::new();
         for subnet in catalog.subnets_of(&port.spec.network).filter(|s| !s.spec.dhcp.relayed) {
             let inside = |ip: &&IpAddr| subnet.spec.cidr.contains(*ip);
             if out.iter().any(|ip| inside(&ip)) {
@@ -85,14 +157,22 @@ impl Ipam {
             }
             let name = subnet.name();
             if !self.subnets.contains_key(name) {
-                let Some(new) = allocator(catalog, subnet) else { continue };
+                let Some(new) = free(catalog, subnet) else { continue };
                 self.subnets.insert(name.to_owned(), new);
             }
-            let Some(allocator) = self.subnets.get_mut(name) else { continue };
-            match allocator.allocate() {
-                Ok(ip) => out.push(ip),
-                Err(AllocError::Exhausted) => return Err(format!("subnet {name} has no address left")),
-                Err(why) => return Err(why.to_string()),
+            let Some(free) = self.subnets.get_mut(name) else { continue };
+            match free.take(name, leased) {
+                Ok(ip) => {
+                    given.push((name.to_owned(), ip));
+                    out.push(ip);
+                }
+                Err(why) => {
+                    // What other subnets gave meanwhile is theirs again.
+                    for (name, ip) in given {
+                        self.subnets.get_mut(&name).into_iter().for_each(|free| free.release(ip));
+                    }
+                    return Err(why);
+                }
             }
         }
         Ok(out)
@@ -119,6 +199,10 @@ mod tests {
         Port::new(name, PortSpec { network: "blue".into(), ..PortSpec::default() })
     }
 
+    fn assign(ipam: &mut Ipam, catalog: &Catalog, port: &Port) -> Result<Vec<IpAddr>, NoAddress> {
+        ipam.assign(catalog, port, &Leased::new())
+    }
+
     #[test]
     fn every_port_gets_one_of_each_subnet_until_none_is_left() {
         let mut catalog = catalog();
@@ -127,40 +211,72 @@ mod tests {
         // Six usable, one is the gateway's.
         for n in 0..5 {
             let mut port = port(&format!("p{n}"));
-            port.status.addresses = ipam.assign(&catalog, &port).unwrap();
+            port.status.addresses = assign(&mut ipam, &catalog, &port).unwrap();
             assert_eq!(port.status.addresses.len(), 2, "{port:?}");
             assert!(port.status.addresses.iter().all(|ip| seen.insert(*ip)), "{port:?}");
             catalog.insert(Resource::from(port.clone()));
             ipam.port_changed(&catalog, None, Some(&port));
-            assert_eq!(ipam.assign(&catalog, &port).unwrap(), port.status.addresses, "it keeps what it has");
+            assert_eq!(
+                assign(&mut ipam, &catalog, &port).unwrap(),
+                port.status.addresses,
+                "it keeps what it has"
+            );
         }
         assert!(!seen.contains(&"10.0.0.1".parse::<IpAddr>().unwrap()), "the gateway's");
-        assert!(ipam.assign(&catalog, &port("late")).unwrap_err().contains("v4"));
+        assert!(assign(&mut ipam, &catalog, &port("late")) == Err(exhausted("v4")));
         let gone = catalog.port("p2").cloned().unwrap();
         catalog.remove(&gone.reference());
         ipam.port_changed(&catalog, Some(&gone), None);
-        assert_eq!(ipam.assign(&catalog, &port("late")).unwrap()[0], gone.status.addresses[0]);
+        assert_eq!(assign(&mut ipam, &catalog, &port("late")).unwrap()[0], gone.status.addresses[0]);
     }
 
     #[test]
-    fn what_dhcp_gives_or_is_reserved_no_port_gets_even_when_one_had_it() {
+    fn what_dhcp_gives_comes_last_and_what_is_leased_or_reserved_never() {
         let mut catalog = Catalog::new();
         catalog.insert(Resource::from(Network::new("blue", NetworkSpec::default())));
         let mut subnet = Subnet::new("v4", SubnetSpec::new("blue", "10.0.0.0/29".parse().unwrap()));
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        subnet.spec.reserved = vec![single(ip("10.0.0.2"))];
-        let (start, end) = (ip("10.0.0.3"), ip("10.0.0.4"));
+        subnet.spec.reserved = vec![single(ip("10.0.0.4"))];
+        let (start, end) = (ip("10.0.0.0"), ip("10.0.0.5"));
         subnet.spec.dhcp.ranges = vec![weft_model::DhcpRange { start, end, lease_seconds: None }];
+        let host = weft_model::DhcpHost { ip: Some(ip("10.0.0.5")), ..Default::default() };
+        subnet.spec.dhcp.hosts = vec![host];
+        let mut written = subnet.clone();
         catalog.insert(Resource::from(subnet));
         let mut ipam = Ipam::default();
-        assert_eq!(ipam.assign(&catalog, &port("a")).unwrap(), [ip("10.0.0.5")]);
-        // One that was given such an address on purpose goes: the address is still not for others.
-        let mut wish = port("wish");
-        wish.spec.addresses = vec![start];
-        ipam.port_changed(&catalog, None, Some(&wish));
-        ipam.port_changed(&catalog, Some(&wish), None);
-        assert_eq!(ipam.assign(&catalog, &port("b")).unwrap(), [ip("10.0.0.6")]);
-        assert!(ipam.assign(&catalog, &port("c")).is_err());
+        let taken = assign(&mut ipam, &catalog, &port("a")).unwrap();
+        assert_eq!(taken, [ip("10.0.0.6")], "outside of the range");
+        assert_eq!(assign(&mut ipam, &catalog, &port("b")), Err(NoAddress::Leases("v4".into())));
+        let leased = Leased::from([("v4".to_owned(), BTreeSet::from([ip("10.0.0.2")]))]);
+        // Neither the prefix's own, the gateway's, the leased, the reserved nor the fixed host's.
+        assert_eq!(ipam.assign(&catalog, &port("b"), &leased).unwrap(), [ip("10.0.0.3")]);
+        assert_eq!(ipam.assign(&catalog, &port("c"), &leased), Err(exhausted("v4")));
+        // The lease is over.
+        let over = Leased::from([("v4".to_owned(), BTreeSet::new())]);
+        assert_eq!(ipam.assign(&catalog, &port("c"), &over).unwrap(), [ip("10.0.0.2")]);
+        // It is written what ports may get: the range is DHCP's alone.
+        written.spec.pool = vec![single(ip("10.0.0.6"))];
+        catalog.insert(Resource::from(written));
+        let mut ipam = Ipam::default();
+        assert_eq!(assign(&mut ipam, &catalog, &port("a")).unwrap(), [ip("10.0.0.6")]);
+        assert_eq!(ipam.assign(&catalog, &port("b"), &over), Err(exhausted("v4")));
+    }
+
+    #[test]
+    fn what_one_subnet_gave_is_its_own_again_when_another_has_none() {
+        let mut catalog = catalog();
+        let mut full = Subnet::new("none", SubnetSpec::new("blue", "10.9.0.0/30".parse().unwrap()));
+        full.spec.reserved = vec![single("10.9.0.2".parse().unwrap())];
+        catalog.insert(Resource::from(full.clone()));
+        let mut ipam = Ipam::default();
+        for _ in 0..20 {
+            assert_eq!(assign(&mut ipam, &catalog, &port("a")), Err(exhausted("none")));
+        }
+        catalog.remove(&full.reference());
+        assert_eq!(
+            assign(&mut ipam, &catalog, &port("a")).unwrap()[0],
+            "10.0.0.2".parse::<IpAddr>().unwrap()
+        );
     }
 
     #[test]
@@ -170,7 +286,10 @@ mod tests {
         wish.spec.addresses = vec!["10.0.0.2".parse().unwrap()];
         catalog.insert(Resource::from(wish.clone()));
         let mut ipam = Ipam::default();
-        assert_eq!(ipam.assign(&catalog, &port("a")).unwrap()[0], "10.0.0.3".parse::<IpAddr>().unwrap());
-        assert_eq!(ipam.assign(&catalog, &wish).unwrap()[0], wish.spec.addresses[0]);
+        assert_eq!(
+            assign(&mut ipam, &catalog, &port("a")).unwrap()[0],
+            "10.0.0.3".parse::<IpAddr>().unwrap()
+        );
+        assert_eq!(assign(&mut ipam, &catalog, &wish).unwrap()[0], wish.spec.addresses[0]);
     }
 }

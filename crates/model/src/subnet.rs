@@ -82,7 +82,8 @@ pub struct SubnetSpec {
     /// The gateway's address.
     #[serde(default)]
     pub gateway: Gateway,
-    /// Addresses for Ports that name none; empty: all but gateway, `reserved`, fixed and `dhcp.ranges` ones.
+    /// Addresses for Ports that name none; empty: all but gateway, `reserved` and fixed ones, those of `dhcp.ranges`
+    /// when no other is left and nobody leases them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<AddressRange>,
     /// Name of an AddressPool that `pool` is taken from, shared with other subnets.

@@ -45,6 +45,7 @@ struct SubnetSpec {
     server: String,
     relayed: bool,
     ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
+    range_seconds: Vec<(Ipv4Addr, Ipv4Addr, u32)>,
     lease: Option<u32>,
     renew: Option<u32>,
     rebind: Option<u32>,
@@ -183,7 +184,8 @@ fn subnet(spec: &SubnetSpec) -> Subnet {
     let host = |h: &HostSpec| Host {
         id: match (&h.mac, &h.client_id) {
             (Some(mac), _) => HostId::Mac(mac.parse().unwrap()),
-            (None, id) => HostId::ClientId(bytes(id.as_ref().expect("mac or client_id"))),
+            (None, Some(id)) => HostId::ClientId(bytes(id)),
+            (None, None) => HostId::Name(h.name.clone().expect("mac, client_id or name")),
         },
         address: h.address,
         name: h.name.clone(),
@@ -202,6 +204,7 @@ fn subnet(spec: &SubnetSpec) -> Subnet {
     Subnet {
         relayed: spec.relayed,
         ranges: spec.ranges.clone(),
+        range_seconds: spec.range_seconds.clone(),
         lease_seconds: spec.lease.unwrap_or(plain.lease_seconds),
         renew_seconds: spec.renew,
         rebind_seconds: spec.rebind,

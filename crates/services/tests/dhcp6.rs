@@ -44,6 +44,7 @@ struct SubnetSpec {
     cidr: String,
     relayed: bool,
     ranges: Vec<(Ipv6Addr, Ipv6Addr)>,
+    range_seconds: Vec<(Ipv6Addr, Ipv6Addr, u32)>,
     valid: Option<u32>,
     preferred: Option<u32>,
     known_only: bool,
@@ -62,6 +63,7 @@ struct HostSpec {
     duid: Option<String>,
     address: Option<Ipv6Addr>,
     name: Option<String>,
+    lease: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -121,12 +123,14 @@ fn mac(n: u8) -> Mac {
 
 fn server(spec: &ServerSpec) -> Server {
     let host = |h: &HostSpec| Host {
-        id: match &h.mac {
-            Some(mac) => HostId::Mac(mac.parse().unwrap()),
-            None => HostId::Duid(bytes(h.duid.as_ref().expect("mac or duid"))),
+        id: match (&h.mac, &h.duid) {
+            (Some(mac), _) => HostId::Mac(mac.parse().unwrap()),
+            (None, Some(duid)) => HostId::Duid(bytes(duid)),
+            (None, None) => HostId::Name(h.name.clone().expect("mac, duid or name")),
         },
         address: h.address,
         name: h.name.clone(),
+        lease_seconds: h.lease,
     };
     let subnet = |s: &SubnetSpec| {
         let (network, len) = s.cidr.split_once('/').expect("cidr");
@@ -134,6 +138,7 @@ fn server(spec: &ServerSpec) -> Server {
         Subnet {
             relayed: s.relayed,
             ranges: s.ranges.clone(),
+            range_seconds: s.range_seconds.clone(),
             valid_seconds: s.valid.unwrap_or(plain.valid_seconds),
             preferred_seconds: s.preferred.unwrap_or(plain.preferred_seconds),
             known_only: s.known_only,

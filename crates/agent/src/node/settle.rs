@@ -7,7 +7,8 @@ use weft_compile::{Change as PlanChange, NetKey, PortKey};
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
-use super::{AGAIN, Look, Node, NodeError, Progress};
+use super::{AGAIN, Look, Node, NodeError, Progress, now};
+use crate::ipam::{Leased, NoAddress};
 use crate::resolve;
 use crate::respond::{self, Tell};
 use crate::south::{Wanted, program, replace};
@@ -20,7 +21,7 @@ impl<S: Store> Node<S> {
             self.take_view();
         }
         let mut written = BTreeMap::new();
-        self.addresses(&mut written);
+        self.addresses(&mut written).await?;
         self.numbers(&mut written);
         let mut nets = std::mem::take(&mut self.nets);
         let mut ports = std::mem::take(&mut self.ports);
@@ -57,10 +58,18 @@ impl<S: Store> Node<S> {
     }
 
     /// Gives ports the addresses they lack.
-    pub(super) fn addresses(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) {
+    async fn addresses(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) -> Result<(), NodeError> {
+        let mut leased = Leased::new();
         for name in self.ports.clone() {
             let Some(port) = self.catalog.port(&name).cloned() else { continue };
-            match self.ipam.assign(&self.catalog, &port) {
+            let mut assigned = self.ipam.assign(&self.catalog, &port, &leased);
+            while let Err(NoAddress::Leases(subnet)) = assigned {
+                let leases = self.store.leases(Some(&subnet)).await?;
+                let held = leases.iter().filter(|lease| respond::is_held(lease, now())).map(|l| l.address);
+                leased.insert(subnet, held.collect());
+                assigned = self.ipam.assign(&self.catalog, &port, &leased);
+            }
+            match assigned {
                 Ok(addresses) => {
                     self.faults.remove(&name);
                     let mac = Some(port.mac());
@@ -74,11 +83,12 @@ impl<S: Store> Node<S> {
                     self.ipam.port_changed(&self.catalog, Some(&port), Some(&new));
                     written.insert(port.reference(), resource);
                 }
-                Err(why) => {
+                Err(NoAddress::Because(why) | NoAddress::Leases(why)) => {
                     self.faults.insert(name, ("NoAddress", why));
                 }
             }
         }
+        Ok(())
     }
 
     /// Gives overlays the numbers they lack.

@@ -148,9 +148,12 @@ fn subnet4(network: &Network, subnet: &Subnet, base: dhcp4::Subnet, underlay_mtu
     options.mtu = options.mtu.or(Some(network.mtu(underlay_mtu)));
     let written = dhcp.hosts.iter().filter_map(|h| {
         let id = match (&h.client_id, h.mac) {
-            (Some(id), _) => dhcp4::HostId::ClientId(parse_hex(id)?),
+            // Digits, or the text itself.
+            (Some(id), _) => {
+                dhcp4::HostId::ClientId(parse_hex(id).unwrap_or_else(|| id.clone().into_bytes()))
+            }
             (None, Some(mac)) => dhcp4::HostId::Mac(mac.0),
-            (None, None) => return None,
+            (None, None) => dhcp4::HostId::Name(dhcp4::option::label(h.name.as_ref()?.as_bytes())?),
         };
         let address = v4(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
         let none = dhcp4::Options::default();
@@ -163,6 +166,11 @@ fn subnet4(network: &Network, subnet: &Subnet, base: dhcp4::Subnet, underlay_mtu
             .ranges
             .iter()
             .filter_map(|r| Some((v4(&[r.start]).pop()?, v4(&[r.end]).pop()?)))
+            .collect(),
+        range_seconds: dhcp
+            .ranges
+            .iter()
+            .filter_map(|r| Some((v4(&[r.start]).pop()?, v4(&[r.end]).pop()?, r.lease_seconds?)))
             .collect(),
         lease_seconds: dhcp.lease_seconds,
         renew_seconds: dhcp.renew_seconds,
@@ -199,16 +207,21 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
         let id = match (&h.duid, h.mac) {
             (Some(duid), _) => dhcp6::HostId::Duid(parse_hex(duid)?),
             (None, Some(mac)) => dhcp6::HostId::Mac(mac.0),
-            (None, None) => return None,
+            (None, None) => dhcp6::HostId::Name(dhcp4::option::label(h.name.as_ref()?.as_bytes())?),
         };
         let address = v6(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
-        Some(dhcp6::Host { id, address, name: h.name.clone() })
+        Some(dhcp6::Host { id, address, name: h.name.clone(), lease_seconds: h.lease_seconds })
     });
     dhcp6::Subnet {
         ranges: dhcp
             .ranges
             .iter()
             .filter_map(|r| Some((v6(&[r.start]).pop()?, v6(&[r.end]).pop()?)))
+            .collect(),
+        range_seconds: dhcp
+            .ranges
+            .iter()
+            .filter_map(|r| Some((v6(&[r.start]).pop()?, v6(&[r.end]).pop()?, r.lease_seconds?)))
             .collect(),
         valid_seconds: dhcp.lease_seconds,
         preferred_seconds: dhcp.lease_seconds,

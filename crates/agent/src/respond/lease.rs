@@ -103,6 +103,12 @@ pub(super) fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) ->
     lease
 }
 
+/// True while a stored lease, or the quarantine of its address, keeps the address from others.
+pub fn is_held(lease: &weft_store::Lease, now: u64) -> bool {
+    let held = read_lease(lease.address, &lease.value);
+    held.is_some_and(|l| l.state != LeaseState::Released && l.expires > now)
+}
+
 /// What a change of a lease means for names; `None`: nothing.
 pub(super) fn named<A: Family>(key: u64, change: &LeaseChange<A>) -> Option<Tell> {
     let (address, after) = (change.address.ip(), change.after.as_ref());

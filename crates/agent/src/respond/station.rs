@@ -37,7 +37,8 @@ pub fn station(catalog: &Catalog, port: &Port, plugged: Option<OfPort>) -> Stati
             }
             (IpNet::V6(net), Some(IpAddr::V6(address))) => {
                 let (id, name) = (dhcp6::HostId::Mac(mac), Some(port.hostname().to_owned()));
-                out.hosts6.push((net.network(), dhcp6::Host { id, address: Some(*address), name }));
+                let (address, lease_seconds) = (Some(*address), None);
+                out.hosts6.push((net.network(), dhcp6::Host { id, address, name, lease_seconds }));
             }
             _ => {}
         }

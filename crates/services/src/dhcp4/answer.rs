@@ -124,6 +124,11 @@ pub(super) fn name(known: &Known<'_>, message: &Message<'_>) -> Option<String> {
     if let Some(name) = known.host.and_then(|fixed| fixed.name.as_deref()) {
         return Some(name.to_owned());
     }
+    own_name(message)
+}
+
+/// The name that a client gives itself.
+pub(super) fn own_name(message: &Message<'_>) -> Option<String> {
     message
         .option(code::FQDN)
         .and_then(|value| option::fqdn(&value))

@@ -65,6 +65,8 @@ pub struct Subnet {
     pub relayed: bool,
     /// First and last address of each range.
     pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Addresses whose leases last otherwise than `lease_seconds`: first, last, seconds.
+    pub range_seconds: Vec<(Ipv4Addr, Ipv4Addr, u32)>,
     /// Addresses in ranges that are not given out. The server's, the routers' and those of fixed
     /// hosts need not be named.
     pub reserved: Vec<Ipv4Addr>,
@@ -99,6 +101,7 @@ impl Subnet {
             server,
             relayed: false,
             ranges: Vec::new(),
+            range_seconds: Vec::new(),
             reserved: Vec::new(),
             lease_seconds: 3600,
             renew_seconds: None,
@@ -132,6 +135,9 @@ pub enum HostId {
     Mac(Mac),
     /// By its client identifier, type byte included (RFC 2132 §9.14).
     ClientId(Vec<u8>),
+    /// By the name it gives itself (options 12 and 81), as [`option::label`] writes it. Whoever says a
+    /// name may be anybody: hosts known otherwise go before.
+    Name(String),
 }
 
 /// A host with settings of its own.

@@ -4,10 +4,11 @@ use core::net::Ipv4Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::answer;
 use super::config::{Host, HostId, OptionSet, Subnet};
 use super::message::Message;
 use super::option::code;
-use crate::lease::{Client, Lease, PoolSpec};
+use crate::lease::{Client, Lease, LeaseBook, PoolId, PoolSpec};
 
 /// A fixed host, ready for use.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Scope {
     pub(super) options: OptionSet,
     hosts: HashMap<HostId, FixedHost>,
     by_address: HashMap<Ipv4Addr, HostId>,
+    /// Hosts that are known by name.
+    named: usize,
 }
 
 /// A client as one subnet sees it.
@@ -37,7 +40,7 @@ impl Scope {
     pub(super) fn new(mut subnet: Subnet) -> Self {
         let hosts = core::mem::take(&mut subnet.hosts);
         let options = subnet.options.encode();
-        let mut scope = Self { subnet, options, hosts: HashMap::new(), by_address: HashMap::new() };
+        let mut scope = Self { subnet, options, hosts: HashMap::new(), by_address: HashMap::new(), named: 0 };
         for host in hosts {
             scope.insert(host);
         }
@@ -52,13 +55,16 @@ impl Scope {
         }
         let name = host.name.as_deref().map(Arc::from);
         let fixed = FixedHost { name, options: host.options.encode(), host };
+        self.named += usize::from(matches!(fixed.host.id, HostId::Name(_)));
         self.hosts.insert(fixed.host.id.clone(), fixed);
         freed
     }
 
     /// Removes a host; returns the address it had.
     pub(super) fn remove(&mut self, id: &HostId) -> Option<Ipv4Addr> {
-        let address = self.hosts.remove(id)?.host.address?;
+        let gone = self.hosts.remove(id)?;
+        self.named -= usize::from(matches!(id, HostId::Name(_)));
+        let address = gone.host.address?;
         if self.by_address.get(&address) == Some(id) {
             self.by_address.remove(&address);
             return Some(address);
@@ -91,8 +97,9 @@ impl Scope {
 
     /// Who sent `message`: a host known by identifier goes before one known by address. A host
     /// known by its Ethernet address is that client whatever identifier it sends, so that a
-    /// machine keeps its address from firmware to installer to system.
-    pub(super) fn known(&self, message: &Message<'_>) -> Known<'_> {
+    /// machine keeps its address from firmware to installer to system. Last comes the name that the
+    /// client gives itself, or gave when it got what it has: `book` tells.
+    pub(super) fn known(&self, message: &Message<'_>, at: PoolId, book: &LeaseBook<Ipv4Addr>) -> Known<'_> {
         let id = message.option(code::CLIENT_ID).filter(|id| id.len() >= 2);
         if let Some(id) = &id
             && !self.hosts.is_empty()
@@ -109,7 +116,19 @@ impl Scope {
             Some(id) if !self.subnet.ignore_client_id => Client::id(&id),
             _ => Client::hardware(message.htype, message.chaddr),
         };
-        Known { client, host: None }
+        let host = (self.named > 0).then(|| {
+            let had =
+                || book.find(at, &client).and_then(|lease| lease.hostname.as_deref().map(str::to_owned));
+            self.hosts.get(&HostId::Name(answer::own_name(message).or_else(had)?))
+        });
+        Known { client, host: host.flatten() }
+    }
+
+    /// Seconds of a lease of `address`, if its client asks for none.
+    pub(super) fn lease_seconds(&self, address: Ipv4Addr) -> u32 {
+        let range =
+            self.subnet.range_seconds.iter().find(|(first, last, _)| (first..=last).contains(&&address));
+        range.map_or(self.subnet.lease_seconds, |(_, _, seconds)| *seconds)
     }
 }
 

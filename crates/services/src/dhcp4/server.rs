@@ -173,7 +173,7 @@ impl Server {
 
     fn pick(&self, at: usize, message: &Message<'_>, now: u64) -> Option<Ipv4Addr> {
         let scope = self.scopes.get(at)?;
-        let known = scope.known(message);
+        let known = scope.known(message, at, &self.book);
         let fixed = known.host.and_then(|fixed| fixed.host.address);
         if let Some(address) = fixed.filter(|address| self.open(*address, &known, message, now)) {
             return Some(address);
@@ -197,7 +197,7 @@ impl Server {
         // Where the client is known goes before where it is not.
         let knows = |at: &usize| {
             self.scopes.get(*at).is_some_and(|scope| {
-                let known = scope.known(message);
+                let known = scope.known(message, *at, &self.book);
                 known.host.is_some() || self.book.find(*at, &known.client).is_some()
             })
         };
@@ -208,7 +208,7 @@ impl Server {
             .find_map(|at| Some((at, self.pick(at, message, now)?)));
         let Some((at, address)) = picked else { return Ignored::NoAddress.into() };
         let Some(scope) = self.scopes.get(at) else { return Ignored::NoSubnet.into() };
-        let known = scope.known(message);
+        let known = scope.known(message, at, &self.book);
         let entry = self.book.get(address).filter(|lease| known.holds(lease, message));
         let held = entry.is_some_and(|lease| lease.is_bound(now));
         let probe = (self.config.probe && entry.is_none_or(|lease| lease.state == LeaseState::Offered))
@@ -216,7 +216,7 @@ impl Server {
         if scope.subnet.rapid_commit && message.has(code::RAPID_COMMIT) {
             return Outcome { probe, ..self.give(datagram, message, at, address, now) };
         }
-        let seconds = lease_seconds(scope, &known, message);
+        let seconds = lease_seconds(scope, &known, message, address);
         let bytes = answer::grant(scope, &known, message, Kind::Offer, Some(address), Some(seconds));
         let Some(reply) = bytes.and_then(|b| self.seal(datagram, message, at, Kind::Offer, address, &b))
         else {
@@ -261,7 +261,7 @@ impl Server {
             let at = found.first().copied().unwrap_or_default();
             return self.nak(datagram, message, at, NakReason::WrongNetwork);
         };
-        let known = scope.known(message);
+        let known = scope.known(message, at, &self.book);
         let entry = self.book.get(address).filter(|lease| known.holds(lease, message));
         let fixed = known.host.and_then(|fixed| fixed.host.address);
         let mine = scope.is_fixed_for(address, &known);
@@ -295,8 +295,8 @@ impl Server {
         now: u64,
     ) -> Outcome {
         let Some(scope) = self.scopes.get(at) else { return Ignored::NoSubnet.into() };
-        let known = scope.known(message);
-        let seconds = lease_seconds(scope, &known, message);
+        let known = scope.known(message, at, &self.book);
+        let seconds = lease_seconds(scope, &known, message, address);
         let until = if seconds == u32::MAX { NEVER } else { now.saturating_add(u64::from(seconds)) };
         let bytes = answer::grant(scope, &known, message, Kind::Ack, Some(address), Some(seconds));
         let Some(reply) = bytes.and_then(|b| self.seal(datagram, message, at, Kind::Ack, address, &b)) else {
@@ -327,7 +327,7 @@ impl Server {
         };
         let holds = self.scopes.get(at).zip(self.book.get(address)).is_some_and(|(scope, lease)| {
             matches!(lease.state, LeaseState::Bound | LeaseState::Offered)
-                && scope.known(message).holds(lease, message)
+                && scope.known(message, at, &self.book).holds(lease, message)
         });
         if !holds {
             return Ignored::Unknown.into();
@@ -346,8 +346,8 @@ impl Server {
         let Some(lease) = self.book.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
             return Ignored::Unknown.into();
         };
-        let scope = self.book.pool_of(address).and_then(|at| self.scopes.get(at));
-        if !scope.is_some_and(|scope| scope.known(message).holds(lease, message)) {
+        let scope = self.book.pool_of(address).and_then(|at| Some((at, self.scopes.get(at)?)));
+        if !scope.is_some_and(|(at, scope)| scope.known(message, at, &self.book).holds(lease, message)) {
             return Ignored::Unknown.into();
         }
         if message.address(code::SERVER_ID).is_some_and(|server| !self.is_us(server, message)) {
@@ -369,7 +369,8 @@ impl Server {
         let here = self.book.pool_of(own).filter(|at| found.contains(at));
         let Some(at) = here.or(found.first().copied()) else { return Ignored::NoSubnet.into() };
         let Some(scope) = self.scopes.get(at) else { return Ignored::NoSubnet.into() };
-        let bytes = answer::grant(scope, &scope.known(message), message, Kind::Ack, None, None);
+        let known = scope.known(message, at, &self.book);
+        let bytes = answer::grant(scope, &known, message, Kind::Ack, None, None);
         match bytes.and_then(|b| self.seal(datagram, message, at, Kind::Ack, own, &b)) {
             Some(reply) => Outcome { reply: Some(reply), ..Outcome::silent(Event::Informed(own)) },
             None => Ignored::TooLarge.into(),
@@ -380,7 +381,7 @@ impl Server {
     fn forget_offer(&mut self, message: &Message<'_>, found: &Found) {
         for at in found {
             let Some(scope) = self.scopes.get(*at) else { continue };
-            let known = scope.known(message);
+            let known = scope.known(message, *at, &self.book);
             if let Some(address) = self.book.find(*at, &known.client).map(|lease| lease.address) {
                 self.book.forget_offer(address);
             }
@@ -407,8 +408,9 @@ impl Server {
     }
 }
 
-fn lease_seconds(scope: &Scope, known: &Known<'_>, message: &Message<'_>) -> u32 {
-    let most = known.host.and_then(|fixed| fixed.host.lease_seconds).unwrap_or(scope.subnet.lease_seconds);
+fn lease_seconds(scope: &Scope, known: &Known<'_>, message: &Message<'_>, address: Ipv4Addr) -> u32 {
+    let own = known.host.and_then(|fixed| fixed.host.lease_seconds);
+    let most = own.unwrap_or_else(|| scope.lease_seconds(address));
     let asked = message.number32(code::LEASE_TIME).unwrap_or(most);
     asked.clamp(MIN_LEASE.min(most), most)
 }

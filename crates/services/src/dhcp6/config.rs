@@ -65,6 +65,8 @@ pub struct Subnet {
     pub relayed: bool,
     /// First and last address of each range.
     pub ranges: Vec<(Ipv6Addr, Ipv6Addr)>,
+    /// Addresses that are valid, and preferred, for another time: first, last, seconds.
+    pub range_seconds: Vec<(Ipv6Addr, Ipv6Addr, u32)>,
     /// Addresses in ranges that are not given out; those of fixed hosts need not be named.
     pub reserved: Vec<Ipv6Addr>,
     /// Seconds an address is valid; `u32::MAX` for ever.
@@ -94,6 +96,7 @@ impl Subnet {
             prefix_len: prefix_len.min(128),
             relayed: false,
             ranges: Vec::new(),
+            range_seconds: Vec::new(),
             reserved: Vec::new(),
             valid_seconds: 3600,
             preferred_seconds: 3600,
@@ -114,6 +117,9 @@ pub enum HostId {
     Mac(Mac),
     /// By its DUID.
     Duid(Vec<u8>),
+    /// By the name it gives itself (option 39), a DNS label in lower case. Whoever says a name may be
+    /// anybody: hosts known otherwise go before.
+    Name(String),
 }
 
 /// A host with settings of its own.
@@ -125,6 +131,8 @@ pub struct Host {
     pub address: Option<Ipv6Addr>,
     /// Its name.
     pub name: Option<String>,
+    /// Seconds its address is valid, and preferred.
+    pub lease_seconds: Option<u32>,
 }
 
 /// Options that are sent to clients that ask for them. Empty and absent ones are not sent.

@@ -34,16 +34,25 @@ impl Scope {
 
     pub(super) fn host(&self, who: &Who<'_>) -> Option<&Host> {
         let by_duid = self.hosts.get(&HostId::Duid(who.duid.to_vec()));
-        by_duid.or_else(|| self.hosts.get(&HostId::Mac(who.mac?)))
+        let by_name = || self.hosts.get(&HostId::Name(who.name?.to_owned()));
+        by_duid.or_else(|| self.hosts.get(&HostId::Mac(who.mac?))).or_else(by_name)
     }
 
-    /// T1 and T2 (RFC 8415 §21.4).
-    pub(super) fn times(&self) -> (u32, u32) {
-        let preferred = self.subnet.preferred_seconds.min(self.subnet.valid_seconds);
+    /// Seconds that an address is preferred and valid, for a host or for anybody.
+    pub(super) fn lifetimes(&self, host: Option<&Host>, address: Ipv6Addr) -> (u32, u32) {
+        let subnet = &self.subnet;
+        let range =
+            || subnet.range_seconds.iter().find(|(first, last, _)| (first..=last).contains(&&address));
+        let own = host.and_then(|h| h.lease_seconds).or_else(|| range().map(|(_, _, seconds)| *seconds));
+        own.map_or((subnet.preferred_seconds.min(subnet.valid_seconds), subnet.valid_seconds), |s| (s, s))
+    }
+
+    /// T1 and T2 (RFC 8415 §21.4) of an address that is preferred and valid for these seconds.
+    pub(super) fn times(&self, (preferred, valid): (u32, u32)) -> (u32, u32) {
         let forever = preferred == u32::MAX;
         let t1 = if forever { preferred } else { preferred / 2 };
         let t2 = if forever { preferred } else { (u64::from(preferred) * 4 / 5) as u32 };
-        let t2 = self.subnet.rebind_seconds.unwrap_or(t2).min(self.subnet.valid_seconds);
+        let t2 = self.subnet.rebind_seconds.unwrap_or(t2).min(valid);
         (self.subnet.renew_seconds.unwrap_or(t1).min(t2), t2)
     }
 }
@@ -53,4 +62,5 @@ impl Scope {
 pub(super) struct Who<'a> {
     pub(super) duid: &'a [u8],
     pub(super) mac: Option<Mac>,
+    pub(super) name: Option<&'a str>,
 }

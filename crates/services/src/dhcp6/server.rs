@@ -115,7 +115,9 @@ impl Server {
         }
         let direct = message.relays.is_empty();
         let mac = if direct { Some(datagram.mac_src) } else { message.relays.last().and_then(|r| r.mac) };
-        let who = Who { duid: message.duid().unwrap_or_default(), mac };
+        let duid = message.duid().unwrap_or_default();
+        let name = client_name(&message).or_else(|| self.name_held(&message, duid, &ias));
+        let who = Who { duid, mac, name: name.as_deref() };
         let (writer, changes, first) = if direct && !dst.is_multicast() {
             match self.unicast(&message) {
                 Ok(writer) => (writer, Changes::new(), None),
@@ -229,7 +231,7 @@ impl Server {
                     writer.option(code::PREFERENCE, &[self.config.preference]);
                 }
                 let bind = kind == Kind::Reply;
-                let name = self.name(message, who, &found);
+                let name = self.name(who, &found);
                 let mut taken = SmallVec::<[Ipv6Addr; 4]>::new();
                 for ia in ias {
                     let wish = Wish { asks, bind, name: name.clone() };
@@ -281,9 +283,8 @@ impl Server {
             return None;
         };
         let scope = self.scopes.get(at)?;
-        let (t1, t2) = scope.times();
-        let valid = scope.subnet.valid_seconds;
-        let preferred = scope.subnet.preferred_seconds.min(valid);
+        let (preferred, valid) = scope.lifetimes(scope.host(&who), address);
+        let (t1, t2) = scope.times((preferred, valid));
         writer.ia(ia.iaid, t1, t2, |w| {
             w.address(address, preferred, valid);
             // RFC 8415 §18.3.4: addresses the client must give up come back with no lifetime.
@@ -319,7 +320,13 @@ impl Server {
         let quarantined = |address: Ipv6Addr| {
             self.book.get(address).is_some_and(|l| l.state == LeaseState::Declined && l.expires > now)
         };
-        if let Some(address) = fixed.filter(|address| !quarantined(*address)) {
+        // A name is anybody's to say: what one client holds by it, another does not get.
+        let named = host.is_some_and(|host| matches!(host.id, HostId::Name(_)));
+        let anothers = |address: Ipv6Addr| {
+            let lease = self.book.get(address).filter(|l| named && l.expires > now && l.client != *client);
+            lease.is_some_and(|l| l.mac.is_none() || l.mac != who.mac)
+        };
+        if let Some(address) = fixed.filter(|address| !quarantined(*address) && !anothers(*address)) {
             return Some(address);
         }
         if scope.subnet.known_only && host.is_none() {
@@ -385,10 +392,17 @@ impl Server {
         first
     }
 
-    fn name(&self, message: &Message<'_>, who: Who<'_>, found: &Found) -> Option<Arc<str>> {
+    fn name(&self, who: Who<'_>, found: &Found) -> Option<Arc<str>> {
         let host = found.iter().find_map(|at| self.scopes.get(*at)?.host(&who));
-        let given = host.and_then(|host| host.name.clone());
-        given.or_else(|| client_name(message)).map(Arc::from)
+        host.and_then(|host| host.name.as_deref()).or(who.name).map(Arc::from)
+    }
+
+    /// The name that a client gave when it got what it has: renewals may leave it out.
+    fn name_held(&self, message: &Message<'_>, duid: &[u8], ias: &[Ia]) -> Option<String> {
+        let held = |at: usize| {
+            ias.iter().find_map(|ia| self.book.find(at, &Client::ia(duid, ia.iaid))?.hostname.clone())
+        };
+        self.candidates(message).into_iter().find_map(held).map(|name| name.to_string())
     }
 
     /// Options the client asked for: the subnet's, then the server's.
@@ -403,7 +417,7 @@ impl Server {
         }
         // RFC 4704 §6: this server keeps the records.
         if message.options.has(code::FQDN)
-            && let Some(name) = self.name(message, who, found)
+            && let Some(name) = self.name(who, found)
         {
             let domain = scope.and_then(|s| s.subnet.options.domain.as_deref());
             let domain = domain.or(self.config.options.domain.as_deref()).unwrap_or_default();
