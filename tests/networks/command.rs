@@ -1,6 +1,6 @@
 //! What people type: `weft agent` beside a switch, resources applied, shown, changed and deleted.
 
-use crate::hosts::Site;
+use crate::field::{Field, WEFT};
 use crate::support::{Kind, Switch};
 
 const NETWORK: &str = "apiVersion: weft.dev/v1
@@ -21,20 +21,9 @@ spec: {network: blue}
 
 #[test]
 fn resources_come_and_go() {
-    let mut site = Site::unplugged(Kind::Weft, 1);
-    let weft = env!("CARGO_BIN_EXE_weft");
-    let (dir, socket) = (site.switch.path(""), site.switch.path("api.sock"));
-    site.switch.daemon(&[
-        weft,
-        "agent",
-        &format!("--rundir={}", dir.display()),
-        &format!("--store={}", dir.join("agent.redb").display()),
-        &format!("--socket={}", socket.display()),
-    ]);
-    let call = |words: &str| site.switch.run(&format!("{weft} {words} --socket {}", socket.display()));
-    site.switch.wait_for("the agent answers", |_| call("status").code == 0);
-    let file = site.switch.path("networks.yaml");
-    std::fs::write(&file, NETWORK).expect("a file");
+    let field = Field::start(Kind::Weft, 1);
+    let (site, call) = (&field.site, |words: &str| field.weft(words));
+    let file = field.file("networks.yaml", NETWORK);
     let apply = format!("apply -f {}", file.display());
 
     let first = call(&apply);
@@ -44,12 +33,11 @@ fn resources_come_and_go() {
     }
     assert!(call(&apply).out.contains("Network/blue unchanged"));
     site.switch.ok("ovs-vsctl add-port br-int p1 -- set Interface p1 external-ids:iface-id=vm1");
-    site.switch.wait_for("the port is ready", |_| call("get port vm1").out.contains("Ready"));
+    field.ready("vm1");
     assert!(call("get ports").out.contains("10.7.0."));
     assert_eq!(call("get networks -l team=one -o name").out.trim(), "Network/blue");
     assert_eq!(call("get networks -l team=two -o name").out.trim(), "");
-    let json: serde_json::Value = serde_json::from_str(&call("get port vm1 -o json").out).expect("JSON");
-    assert_eq!(json[0]["spec"]["network"], "blue");
+    assert_eq!(field.json("port", "vm1")["spec"]["network"], "blue");
     assert!(call("describe port vm1").out.contains("Phase: Ready"));
     assert!(call("status").out.contains("in line with what is wanted"));
 
@@ -57,8 +45,8 @@ fn resources_come_and_go() {
     site.on(1, "ip addr add 10.7.0.77/24 dev eth0");
     assert!(!site.pings(1, "10.7.0.9"), "the port's addresses are others");
     let ask = |words: &str| {
-        let place = format!("--rundir {}", dir.display());
-        site.switch.ok(&format!("env WEFT_SOCKET={} {weft} {words} {place}", socket.display()))
+        let place = format!("--rundir {}", site.switch.path("").display());
+        site.switch.ok(&format!("env WEFT_SOCKET={} {WEFT} {words} {place}", field.socket().display()))
     };
     site.switch
         .wait_for("the drop is counted", |_| ask("drops").contains("Port/vm1: drops: sent from a MAC"));
@@ -104,13 +92,12 @@ impl Drop for Aside {
 #[test]
 fn the_switch_outlives_the_agent() {
     let mut aside = Aside(Switch::prepare(Kind::Weft));
-    let weft = env!("CARGO_BIN_EXE_weft");
     let (rundir, socket) = (aside.0.path("run"), aside.0.path("run/weft-agent.sock"));
     let agent = |aside: &mut Aside| {
         let (rundir, store) = (rundir.display(), aside.0.path("agent.redb"));
         let words = [format!("--rundir={rundir}"), format!("--store={}", store.display())];
-        aside.0.daemon(&[weft, "agent", "--with-switch", &words[0], &words[1]]);
-        let ask = format!("{weft} status --socket {}", socket.display());
+        aside.0.daemon(&[WEFT, "agent", "--with-switch", &words[0], &words[1]]);
+        let ask = format!("{WEFT} status --socket {}", socket.display());
         aside.0.wait_for("agent and switch are in line", |s| s.run(&ask).out.contains("in line"));
     };
     agent(&mut aside);

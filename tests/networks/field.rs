@@ -1,4 +1,5 @@
 //! A node as its user has it: a switch, `weft agent` beside it, the command line, and namespaces to plug in.
+#![allow(dead_code, reason = "each test target uses a part")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,17 +9,26 @@ use weft_host::netns::NetNs;
 use crate::hosts::{Service, Site};
 use crate::support::{Kind, Said};
 
+/// The command line's program.
+pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+
 /// A node with an agent.
 pub(crate) struct Field {
     pub(crate) site: Site,
+    node: String,
     spaces: Vec<String>,
-    agents: u32,
 }
 
 impl Field {
     /// A switch with its agent, and hosts whose cables are on no port.
     pub(crate) fn start(kind: Kind, hosts: usize) -> Field {
-        let mut field = Field { site: Site::unplugged(kind, hosts), spaces: Vec::new(), agents: 0 };
+        Field::node(kind, hosts, "here")
+    }
+
+    /// The same, of a node of this name.
+    pub(crate) fn node(kind: Kind, hosts: usize, node: &str) -> Field {
+        let site = Site::unplugged(kind, hosts);
+        let mut field = Field { site, node: node.to_owned(), spaces: Vec::new() };
         field.agent();
         field
     }
@@ -27,11 +37,10 @@ impl Field {
     pub(crate) fn agent(&mut self) {
         let dir = self.site.switch.path("");
         let datapath = if self.site.switch.kind == Kind::Ovs { "netdev" } else { "" };
-        self.agents += 1;
         self.site.switch.daemon(&[
-            env!("CARGO_BIN_EXE_weft"),
+            WEFT,
             "agent",
-            "--node=here",
+            &format!("--node={}", self.node),
             &format!("--rundir={}", dir.display()),
             &format!("--store={}", dir.join("agent.redb").display()),
             &format!("--socket={}", self.socket().display()),
@@ -40,14 +49,14 @@ impl Field {
         self.site.switch.wait_for("the agent answers", |_| self.weft("status").code == 0);
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where the agent answers.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.site.switch.path("api.sock")
     }
 
     /// Runs `weft` with these words.
     pub(crate) fn weft(&self, words: &str) -> Said {
-        let weft = env!("CARGO_BIN_EXE_weft");
-        self.site.switch.run(&format!("{weft} {words} --socket {}", self.socket().display()))
+        self.site.switch.run(&format!("{WEFT} {words} --socket {}", self.socket().display()))
     }
 
     /// Runs `weft`, which must succeed.
@@ -59,9 +68,27 @@ impl Field {
 
     /// Says what is wanted.
     pub(crate) fn apply(&self, yaml: &str) {
-        let file = self.site.switch.path("wanted.yaml");
-        std::fs::write(&file, yaml).expect("a file");
+        let file = self.file("wanted.yaml", yaml);
         self.ok(&format!("apply -f {}", file.display()));
+    }
+
+    /// A file with this text.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.site.switch.path(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// A resource as JSON.
+    pub(crate) fn json(&self, kind: &str, name: &str) -> serde_json::Value {
+        let list: serde_json::Value =
+            serde_json::from_str(&self.ok(&format!("get {kind} {name} -o json"))).expect("JSON");
+        list[0].clone()
+    }
+
+    /// Waits until packets of a port pass.
+    pub(crate) fn ready(&self, port: &str) {
+        self.wait(&format!("port {port} is ready"), |f| f.json("port", port)["status"]["phase"] == "Ready");
     }
 
     /// The full name of a namespace of this node; `ip netns` knows it by that.

@@ -4,20 +4,25 @@ use crate::field::{Field, network};
 use crate::support::Kind;
 
 /// A network behind NAT with a machine in it, and a world that it reaches.
-fn field(kind: Kind) -> Field {
+pub(crate) fn field(kind: Kind) -> Field {
     let mut field = Field::start(kind, 1);
     field.site.switch.ok("ip addr add 192.0.2.1/24 dev p1");
     field.site.switch.ok("ip -6 addr add 2001:db8::1/64 dev p1 nodad");
     field.site.on(1, "ip addr add 192.0.2.99/24 dev eth0");
     field.site.on(1, "ip -6 addr add 2001:db8::99/64 dev eth0 nodad");
+    // The host listens to routers, and shall go on when it becomes one.
+    field.site.switch.ok("sysctl -qw net.ipv6.conf.p1.accept_ra=1");
     field.apply(&network("blue", "mode: nat, nat: {ipv6: true}", &["10.1.0.0/24", "fd00:1::/64"]));
+    field.wait("routers are listened to", |f| {
+        f.site.switch.ok("sysctl -n net.ipv6.conf.p1.accept_ra").trim() == "2"
+    });
     let ns = field.space("vm");
     field.ok(&format!("port add vm --network blue --netns {ns}"));
     reaches(&field, "at first");
     field
 }
 
-fn reaches(field: &Field, when: &str) {
+pub(crate) fn reaches(field: &Field, when: &str) {
     for world in ["192.0.2.99", "2001:db8::99"] {
         field.wait(&format!("{when}: the world is reached at {world}"), |f| f.pings("vm", world));
     }
@@ -48,7 +53,7 @@ fn check(kind: Kind) {
         ],
     );
     mended(&field, "address", &["ip addr flush dev wn-blue scope global", "ip link set wn-blue down"]);
-    mended(&field, "device", &["ip link del wp-vm", "ip link set wp-vm down"]);
+    mended(&field, "device", &["ip link del wp-vm", "ip link set wp-vm down", "ip link del wn-blue"]);
 
     // Docker: the policy of FORWARD is drop, and its own rules come first.
     for tool in ["iptables", "ip6tables"] {

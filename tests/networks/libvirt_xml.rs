@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::hosts::Site;
+use crate::field::Field;
 use crate::support::Kind;
 
 /// As `virsh net-dumpxml default` prints it on most machines.
@@ -23,19 +23,10 @@ fn through_virsh(file: &Path, name: &str) -> String {
 
 #[test]
 fn networks_of_libvirt_come_and_go() {
-    let mut site = Site::unplugged(Kind::Weft, 1);
-    let weft = env!("CARGO_BIN_EXE_weft");
-    let (dir, socket) = (site.switch.path(""), site.switch.path("api.sock"));
-    site.switch.daemon(&[
-        weft,
-        "agent",
-        &format!("--rundir={}", dir.display()),
-        &format!("--store={}", dir.join("agent.redb").display()),
-        &format!("--socket={}", socket.display()),
-    ]);
-    let call = |words: &str| site.switch.run(&format!("{weft} {words} --socket {}", socket.display()));
-    site.switch.wait_for("the agent answers", |_| call("status").code == 0);
-    let file = site.switch.path("default.xml");
+    let mut field = Field::start(Kind::Weft, 0);
+    let ns = field.space("vm1");
+    let call = |words: &str| field.weft(words);
+    let file = field.site.switch.path("default.xml");
     let import = format!("net import {}", file.display());
     // How many machines it has is libvirt's state, which `net-define` forgets.
     let default = DEFAULT.replace(" connections='1'", "");
@@ -72,25 +63,22 @@ fn networks_of_libvirt_come_and_go() {
     }
     assert_eq!(call("net export default").out, export.out, "after {dumped}");
 
-    // The network works: a port has an address of its. The whole prefix is for DHCP, so that the port names one.
-    let port = "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: vm1}\nspec: {network: default, \
-                addresses: [192.168.122.50]}\n";
-    let yaml = site.switch.path("port.yaml");
-    std::fs::write(&yaml, port).expect("a file");
-    assert_eq!(call(&format!("apply -f {}", yaml.display())).code, 0);
-    site.switch.ok("ovs-vsctl add-port br-int p1 -- set Interface p1 external-ids:iface-id=vm1");
-    site.switch.wait_for("the port is ready", |_| call("get port vm1").out.contains("Ready"));
-    assert!(call("get port vm1").out.contains("192.168.122."), "{}", call("get port vm1").out);
-    site.switch.wait_for("flows with the gateway's address", |s| {
+    // The network works: a port gets an address, though libvirt's range is all addresses.
+    let address = field.ok(&format!("port add vm1 --network default --netns {ns}"));
+    assert!(address.starts_with("192.168.122."), "{address}");
+    field.wait_ping("vm1", "192.168.122.1");
+    field.site.switch.wait_for("flows with the gateway's address", |s| {
         s.run("ovs-ofctl -O OpenFlow15 dump-flows br-int").out.contains("52:54:00:f8:50:5d")
     });
 
-    one_mistake_refuses_all(&call, &site, &export.out);
-    ours_goes_to_libvirt(&call, &site);
+    one_mistake_refuses_all(&field, &export.out);
+    ours_goes_to_libvirt(&field);
 }
 
 /// Of several files all are taken, or none.
-fn one_mistake_refuses_all(call: &dyn Fn(&str) -> crate::support::Said, site: &Site, exported: &str) {
+fn one_mistake_refuses_all(field: &Field, exported: &str) {
+    let call = |words: &str| field.weft(words);
+    let site = &field.site;
     let (good, bad) = (site.switch.path("good.xml"), site.switch.path("bad.xml"));
     std::fs::write(&good, "<network><name>good</name><ip address='10.44.0.1' prefix='24'/></network>")
         .expect("a file");
@@ -123,13 +111,12 @@ fn one_mistake_refuses_all(call: &dyn Fn(&str) -> crate::support::Said, site: &S
 }
 
 /// A network with words that libvirt has not goes through libvirt and comes back whole.
-fn ours_goes_to_libvirt(call: &dyn Fn(&str) -> crate::support::Said, site: &Site) {
-    let yaml = site.switch.path("ours.yaml");
+fn ours_goes_to_libvirt(field: &Field) {
+    let (site, call) = (&field.site, |words: &str| field.weft(words));
     let ours = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: ours, labels: {team: one}}\nspec: {mode: isolated, \
                 spoofGuard: false}\n---\napiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: four}\nspec: {network: \
                 ours, cidr: 10.46.0.0/24, reserved: [{start: 10.46.0.9, end: 10.46.0.12}]}\n";
-    std::fs::write(&yaml, ours).expect("a file");
-    assert_eq!(call(&format!("apply -f {}", yaml.display())).code, 0);
+    field.apply(ours);
     let out = call("net export ours");
     assert!(out.err.contains("spec.spoofGuard: libvirt has no words for it"), "{out:?}");
     let file = site.switch.path("ours.xml");
@@ -137,11 +124,10 @@ fn ours_goes_to_libvirt(call: &dyn Fn(&str) -> crate::support::Said, site: &Site
     std::fs::write(&file, through_virsh(&file, "ours")).expect("a file");
     let told = call(&format!("net import {}", file.display()));
     assert_eq!(told.code, 0, "{}", told.err);
-    let json: serde_json::Value = serde_json::from_str(&call("get subnet four -o json").out).expect("JSON");
-    assert_eq!(json[0]["spec"]["reserved"][0]["end"], "10.46.0.12");
-    let json: serde_json::Value = serde_json::from_str(&call("get network ours -o json").out).expect("JSON");
+    assert_eq!(field.json("subnet", "four")["spec"]["reserved"][0]["end"], "10.46.0.12");
+    let json = field.json("network", "ours");
     assert_eq!(
-        (&json[0]["spec"]["spoofGuard"], &json[0]["metadata"]["labels"]["team"]),
+        (&json["spec"]["spoofGuard"], &json["metadata"]["labels"]["team"]),
         (&false.into(), &"one".into())
     );
     assert_eq!(call("get subnets -o name").out.matches("four").count(), 1);

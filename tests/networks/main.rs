@@ -1,16 +1,21 @@
 //! Do networks that are declared carry traffic, and only the traffic they should? On Weft and on Open vSwitch.
 
+mod addresses;
 mod agent;
 mod command;
 mod dhcp;
 mod dhcp_load;
+mod dhcp_six;
 mod dns;
 mod field;
+mod firewalls;
 mod healing;
 #[path = "../support/hosts.rs"]
 mod hosts;
+mod joined;
 mod libvirt_xml;
 mod modes;
+mod overlays;
 mod plugs;
 mod south;
 #[path = "../support/mod.rs"]

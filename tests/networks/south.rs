@@ -143,6 +143,7 @@ fn check(kind: Kind) {
                     format!("fd00:{}::{n}", network_of(n)).parse().unwrap(),
                 ],
                 guard: Guard::On(Vec::new()),
+                ..Port::default()
             };
             compiler.apply([Change::Port(PortKey(n as u32), Some(port))]);
         }

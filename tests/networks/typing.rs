@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use crate::hosts::Site;
+use crate::field::{Field, WEFT};
 use crate::support::{Kind, Said};
-
-const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
 const NETWORKS: &str = "apiVersion: weft.dev/v1
 kind: Network
@@ -23,34 +21,27 @@ spec: {network: brown, cidr: 10.7.0.0/24}
 ";
 
 struct Desk {
-    site: Site,
+    field: Field,
 }
 
 impl Desk {
     fn start() -> Desk {
-        let mut site = Site::unplugged(Kind::Weft, 1);
-        let dir = site.switch.path("").display().to_string();
-        let (store, socket) = (format!("--store={dir}/agent.redb"), format!("--socket={dir}/api.sock"));
-        site.switch.daemon(&[WEFT, "agent", &format!("--rundir={dir}"), &store, &socket]);
-        let desk = Desk { site };
-        desk.site.switch.wait_for("the agent answers", |_| desk.weft("", "status").code == 0);
-        let file = desk.site.switch.path("wanted.yaml");
-        std::fs::write(&file, NETWORKS).expect("a file");
-        assert_eq!(desk.weft("", &format!("apply -f {}", file.display())).code, 0);
-        desk
+        let field = Field::start(Kind::Weft, 0);
+        field.apply(NETWORKS);
+        Desk { field }
     }
 
     /// `weft` with these variables and words.
     fn weft(&self, variables: &str, words: &str) -> Said {
-        let socket = self.site.switch.path("api.sock");
-        self.site.switch.run(&format!("env {variables} WEFT_SOCKET={} {WEFT} {words}", socket.display()))
+        let socket = self.field.socket();
+        let line = format!("env {variables} WEFT_SOCKET={} {WEFT} {words}", socket.display());
+        self.field.site.switch.run(&line)
     }
 
     /// An editor that does this with the file `$1`.
     fn editor(&self, what: &str) -> String {
-        let path = self.site.switch.path("editor");
-        std::fs::write(&path, format!("#!/bin/sh\n{what}\n")).expect("a script");
-        self.site.switch.ok(&format!("chmod +x {}", path.display()));
+        let path = self.field.file("editor", &format!("#!/bin/sh\n{what}\n"));
+        self.field.site.switch.ok(&format!("chmod +x {}", path.display()));
         path.display().to_string()
     }
 
@@ -63,9 +54,9 @@ impl Desk {
     /// What bash would offer for the last word.
     fn offers(&self, words: &[&str]) -> Vec<String> {
         let index = format!("_CLAP_COMPLETE_INDEX={}", words.len());
-        let socket = format!("WEFT_SOCKET={}", self.site.switch.path("api.sock").display());
+        let socket = format!("WEFT_SOCKET={}", self.field.socket().display());
         let head = ["env", "COMPLETE=bash", &index, &socket, WEFT, "--", "weft"];
-        let said = self.site.switch.run_words(&[&head, words].concat());
+        let said = self.field.site.switch.run_words(&[&head, words].concat());
         assert_eq!(said.code, 0, "{}", said.err);
         said.out.split_whitespace().map(str::to_owned).collect()
     }
@@ -99,8 +90,7 @@ fn resources_are_edited() {
         assert!(kept(&said).contains("kind: Network"));
     }
     // Somebody else was faster.
-    let other = desk.site.switch.path("other.yaml");
-    std::fs::write(&other, NETWORKS.replace("mode: isolated", "mode: routed")).expect("a file");
+    let other = desk.field.file("other.yaml", &NETWORKS.replace("mode: isolated", "mode: routed"));
     let faster =
         format!("{WEFT} apply --force -f {} && sed -i 's/mode: nat/mode: open/' $1", other.display());
     let said = desk.edit(&faster);

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::hosts::Site;
+use crate::field::Field;
 use crate::machine::{self, Vm};
 use crate::support::{Kind, Said};
 use crate::taps::mac;
@@ -75,28 +75,20 @@ fn domain(dir: &Path) -> String {
 
 #[test]
 fn libvirt_runs_a_machine_on_a_network() {
-    let mut site = Site::unplugged(Kind::Weft, 1);
-    let weft = env!("CARGO_BIN_EXE_weft");
-    let dir = site.switch.path("");
-    let rundir = format!("--rundir={}", dir.display());
-    let store = format!("--store={}", dir.join("agent.redb").display());
-    site.switch.daemon(&[weft, "agent", &rundir, &store]);
-    site.switch.daemon(&["bash", "-c", START, "libvirtd", &dir.display().to_string()]);
+    let mut field = Field::start(Kind::Weft, 0);
+    let dir = field.site.switch.path("");
+    field.site.switch.daemon(&["bash", "-c", START, "libvirtd", &dir.display().to_string()]);
+    let (site, call) = (&field.site, |words: &str| field.weft(words));
     let virsh = |words: &str| -> Said {
         let socket = dir.join("sockets/libvirt-sock");
         site.switch.run(&format!("virsh -q -c qemu:///system?socket={} {words}", socket.display()))
     };
-    let call = |words: &str| site.switch.run(&format!("{weft} {words}"));
-    site.switch.wait_for("the agent answers", |_| call("status").code == 0);
     let port = format!(
         "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {{name: vm1}}\n\
          spec: {{network: blue, mac: '{}', attachment: {{ifaceId: {INTERFACE}}}}}\n",
         mac(1)
     );
-    let file = dir.join("intent.yaml");
-    std::fs::write(&file, format!("{NETWORK}{port}")).expect("a file");
-    let applied = call(&format!("apply -f {}", file.display()));
-    assert_eq!(applied.code, 0, "{}", applied.err);
+    field.apply(&format!("{NETWORK}{port}"));
     site.switch.wait_for("br-int is there", |s| s.run("ovs-vsctl br-exists br-int").code == 0);
     site.switch.wait_for("libvirtd answers", |_| virsh("version").code == 0);
 
@@ -108,7 +100,7 @@ fn libvirt_runs_a_machine_on_a_network() {
     }
     let mut vm = Vm::on_console(&dir);
     vm.booted();
-    site.switch.wait_for("the port is ready", |_| call("get port vm1").out.contains("Ready"));
+    field.ready("vm1");
     let list = virsh("domiflist vm1").out;
     assert!(list.contains("br-int") && list.contains(&mac(1)), "{list}");
     let device = list.split_whitespace().next().expect("its device").to_owned();

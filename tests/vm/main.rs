@@ -1,5 +1,7 @@
 //! Do virtual machines that nobody here wrote talk through the switch? QEMU's, on TAPs and on vhost-user sockets.
 
+#[path = "../networks/field.rs"]
+mod field;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod libvirtd;

@@ -7,20 +7,19 @@
 //!   └ outside, 198.51.100.9: it knows host a, and no network
 //! ```
 
-use serde_json::Value;
-
+use crate::field::{Field, WEFT};
 use crate::hosts::Site;
 use crate::machine::{self, Vm};
 use crate::support::Kind;
 use crate::taps::{mac, start, transfer, transfer_with_host, wait_ping};
 
-/// What both hosts are told; only the other's address differs.
-fn intent(peer: &str) -> String {
+/// What both hosts are told; only the other's address differs. Host b has port two by another way.
+fn intent(peer: &str, two: bool) -> String {
     let mut text = String::new();
-    for (name, number, mode) in [("blue", 1, "nat"), ("red", 2, "isolated")] {
+    for (name, number, mode, kind) in [("blue", 1, "nat", "geneve"), ("red", 2, "isolated", "vxlan")] {
         text += &format!(
             "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {{name: {name}}}\nspec: {{mode: {mode}, \
-             domain: {{name: {name}.example}}, overlay: {{kind: geneve, key: {number}00, peers: [{peer}]}}}}\n---\n\
+             domain: {{name: {name}.example}}, overlay: {{kind: {kind}, key: {number}00, peers: [{peer}]}}}}\n---\n\
              apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {{name: {name}4}}\n\
              spec: {{network: {name}, cidr: 10.{number}.0.0/24}}\n---\n"
         );
@@ -31,59 +30,16 @@ fn intent(peer: &str) -> String {
         ("two", "blue", "b", mac(2), "10.1.0.12"),
         ("three", "red", "b", mac(3), "10.2.0.13"),
         ("pod", "red", "a", pod, "10.2.0.14"),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(name, ..)| two || *name != "two")
+    {
         text += &format!(
             "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {{name: {name}}}\nspec: {{network: {network}, node: {node}, \
              mac: '{mac}', addresses: [{address}], attachment: {{ifaceId: {name}}}}}\n---\n"
         );
     }
     text
-}
-
-/// A host: its switch and its agent.
-struct Host {
-    site: Site,
-}
-
-impl Host {
-    fn new(node: &str, hosts: usize) -> Host {
-        let mut site = Site::unplugged(Kind::Weft, hosts);
-        let dir = site.switch.path("");
-        let words = [
-            format!("--rundir={}", dir.display()),
-            format!("--store={}", dir.join("agent.redb").display()),
-            format!("--node={node}"),
-        ];
-        let mut all = vec![env!("CARGO_BIN_EXE_weft"), "agent"];
-        all.extend(words.iter().map(String::as_str));
-        site.switch.daemon(&all);
-        let host = Host { site };
-        host.site.switch.wait_for("the agent answers", |_| host.weft("status").is_some());
-        host
-    }
-
-    /// A command of the agent's; `None`: it failed.
-    fn weft(&self, words: &str) -> Option<String> {
-        let said = self.site.switch.run(&format!("{} {words}", env!("CARGO_BIN_EXE_weft")));
-        (said.code == 0).then_some(said.out)
-    }
-
-    fn apply(&self, intent: &str) {
-        let file = self.site.switch.path("intent.yaml");
-        std::fs::write(&file, intent).expect("a file");
-        let said =
-            self.site.switch.run(&format!("{} apply -f {}", env!("CARGO_BIN_EXE_weft"), file.display()));
-        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
-        self.site.switch.wait_for("br-int is there", |s| s.run("ovs-vsctl br-exists br-int").code == 0);
-    }
-
-    fn ready(&self, port: &str) {
-        self.site.switch.wait_for(&format!("port {port} is ready"), |_| {
-            let json = self.weft(&format!("get port {port} -o json")).unwrap_or_default();
-            let read: Value = serde_json::from_str(&json).unwrap_or_default();
-            read[0]["status"]["phase"] == "Ready"
-        });
-    }
 }
 
 /// Has a machine ask for its address; it must be told this one.
@@ -98,7 +54,7 @@ fn lease(vm: &mut Vm, address: &str, router: &str, domain: &str) {
 
 #[test]
 fn machines_on_two_networks_of_two_hosts() {
-    let (a, b) = (Host::new("a", 2), Host::new("b", 0));
+    let (a, b) = (Field::node(Kind::Weft, 2, "a"), Field::node(Kind::Weft, 0, "b"));
     let (sa, sb) = (&a.site.switch, &b.site.switch);
     sa.ok(&format!("ip link add under type veth peer name under netns {}", sb.ns));
     for (switch, address) in [(sa, "192.0.2.1/24"), (sb, "192.0.2.2/24")] {
@@ -107,26 +63,23 @@ fn machines_on_two_networks_of_two_hosts() {
     }
     sa.ok("ip addr add 198.51.100.1/24 dev p2");
     a.site.on(2, "ip addr add 198.51.100.9/24 dev eth0");
-    a.apply(&intent("192.0.2.2"));
-    b.apply(&intent("192.0.2.1"));
+    for (host, peer, two) in [(&a, "192.0.2.2", true), (&b, "192.0.2.1", false)] {
+        host.apply(&intent(peer, two));
+        host.site.switch.wait_for("br-int is there", |s| s.run("ovs-vsctl br-exists br-int").code == 0);
+    }
 
     // The words are those that libvirt, or a person, has for each.
-    let plug = |host: &Host, port: &str, id: &str, more: &str| {
-        let line = format!(
-            "ovs-vsctl add-port br-int {port} -- set Interface {port} external-ids:iface-id={id} {more}"
-        );
+    let plug = |host: &Field, port: &str, id: &str| {
+        let line =
+            format!("ovs-vsctl add-port br-int {port} -- set Interface {port} external-ids:iface-id={id}");
         host.site.switch.run(&line);
     };
     let socket = sb.path("two.sock");
-    plug(&a, "p1", "pod", "");
-    plug(&a, "tap1", "one", "");
-    plug(&b, "tap3", "three", "");
-    plug(
-        &b,
-        "vh2",
-        "two",
-        &format!("type=dpdkvhostuserclient options:vhost-server-path={}", socket.display()),
-    );
+    plug(&a, "p1", "pod");
+    plug(&a, "tap1", "one");
+    plug(&b, "tap3", "three");
+    let (at, mac2) = (socket.display(), mac(2));
+    b.ok(&format!("port add two --network blue --vhost-user {at} --mac {mac2} --ip 10.1.0.12 --no-wait"));
     let mut one = start(&a.site, "one", 1, &machine::tap(1, "tap1", &mac(1), 1));
     let mut two = start(&b.site, "two", 1, &machine::vhost_user(2, &socket, true, &mac(2), 1));
     let mut three = start(&b.site, "three", 1, &machine::tap(3, "tap3", &mac(3), 1));
@@ -179,8 +132,8 @@ fn machines_on_two_networks_of_two_hosts() {
     two.ok("ip addr add 10.1.0.99/24 dev eth0");
     assert_ne!(two.run("ping -c2 -W1 -I 10.1.0.99 10.1.0.11").code, 0, "a spoofed address");
     let drops = |words: &str| {
-        let line = format!("{} {words} --rundir {}", env!("CARGO_BIN_EXE_weft"), sb.path("").display());
-        sb.ok(&line)
+        let (dir, socket) = (sb.path(""), b.socket());
+        sb.ok(&format!("env WEFT_SOCKET={} {WEFT} {words} --rundir {}", socket.display(), dir.display()))
     };
     let why = "Port/two: drops: sent from an IP address that is not the port's";
     sb.wait_for("the drop is told", |_| drops("drops").contains(why));

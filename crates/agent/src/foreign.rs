@@ -73,7 +73,11 @@ impl Foreign {
             Ok(chains) => chains,
             Err(why) => return ledger.wrong(why),
         };
-        let mut passed = BTreeMap::new();
+        // Chains that are not there at the moment are being written anew.
+        let here: BTreeSet<&Chain> = chains.iter().map(|(chain, _)| chain).collect();
+        let away = self.passed.iter().filter(|(chain, _)| !here.contains(chain));
+        let away = away.map(|(chain, passed)| (chain.clone(), passed & wanted));
+        let mut passed: BTreeMap<Chain, Passes> = away.filter(|(_, passed)| !passed.is_empty()).collect();
         for (chain, drops) in chains {
             let none = Passes::new();
             let wanted = if drops { wanted } else { &none };

@@ -102,7 +102,9 @@ impl Free {
                 found => break found,
             }
         };
-        passed.into_iter().for_each(|ip| drop(self.dynamic.release(ip)));
+        for ip in passed {
+            self.dynamic.release(ip);
+        }
         found.map_err(|_| exhausted(name))
     }
 }
@@ -112,7 +114,7 @@ fn exhausted(subnet: &str) -> NoAddress {
 }
 
 /// The addresses that a port has, by its own wish or by allocation.
-fn held(port: &Port) -> impl Iterator<Item = IpAddr> + '_ {
+pub fn held(port: &Port) -> impl Iterator<Item = IpAddr> + '_ {
     port.spec.addresses.iter().chain(&port.status.addresses).copied()
 }
 

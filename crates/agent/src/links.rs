@@ -45,10 +45,14 @@ pub fn wanted(catalog: &Catalog) -> Wanted {
 #[derive(Debug, Default)]
 pub struct Links {
     right: BTreeSet<String>,
+    /// Devices that were there.
+    there: BTreeSet<String>,
+    /// Devices that somebody deleted, which the switch does not make again unless it is asked to.
+    pub gone: BTreeSet<String>,
 }
 
 impl Links {
-    /// Puts right what is not as it should be. Devices that are not there are passed over: the switch makes them.
+    /// Puts right what is not as it should be. Devices that are not there yet are passed over: the switch makes them.
     pub fn ensure(&mut self, wanted: &Wanted, ledger: &mut Ledger) {
         if wanted.is_empty() && self.right.is_empty() {
             return;
@@ -69,7 +73,14 @@ impl Links {
             right.insert(what);
         };
         for (device, end) in wanted {
-            let Ok(link) = netlink.link(device) else { continue };
+            let Ok(link) = netlink.link(device) else {
+                if self.there.remove(device) {
+                    self.gone.insert(device.clone());
+                }
+                continue;
+            };
+            self.there.insert(device.clone());
+            self.gone.remove(device);
             for (path, value) in settings_of(device) {
                 setting(&mut look, path, value);
             }
@@ -97,6 +108,8 @@ impl Links {
             setting(&mut look, forwarding, "1");
         }
         self.right = right;
+        self.there.retain(|device| wanted.contains_key(device));
+        self.gone.retain(|device| wanted.contains_key(device));
     }
 }
 

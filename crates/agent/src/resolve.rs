@@ -5,16 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use weft_compile::{Guard, HostLink, Net, NetKey, Overlay, Port, PortKey, Subnet, Uplink};
+use weft_compile::{Guard, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Subnet, Uplink};
 use weft_flow::OfPort;
 use weft_model::{
-    AttachmentRef, Catalog, NetworkMode, NetworkSpec, OverlayKind, VhostMode, VhostUser, stable_mac,
+    AttachmentRef, Bandwidth, Catalog, NetworkMode, NetworkSpec, OverlayKind, Rate, VhostMode, VhostUser,
+    stable_mac,
 };
 
 use crate::south::{BRIDGE, Device, View};
 
 /// `external_ids` of ports of ours: which resource they are of.
 pub(crate) const RESOURCE: &str = "weft-resource";
+/// Bits of the largest frame, in thousands.
+const LARGEST_FRAME_KBIT: u32 = 600;
 /// Longest name of a device (`IFNAMSIZ` less the zero).
 const DEVICE_NAME: usize = 15;
 
@@ -152,6 +155,13 @@ pub fn anchors(port: &weft_model::Port) -> Vec<String> {
     }
 }
 
+/// Other networks that routers join to one.
+pub fn joined<'a>(catalog: &'a Catalog, name: &str) -> BTreeSet<&'a str> {
+    let routers = catalog.subnets_of(name).flat_map(|s| catalog.routers_of(s));
+    let subnets = routers.flat_map(|r| catalog.subnets_of_router(r));
+    subnets.map(|s| s.spec.network.as_str()).filter(|n| *n != name).collect()
+}
+
 /// Whether the host has an end in a network: one that is ours and has an address to answer at.
 pub fn has_host(network: &NetworkSpec) -> bool {
     !matches!(network.mode, NetworkMode::Bridged | NetworkMode::Private)
@@ -197,10 +207,7 @@ impl Resolver {
 
     /// Other networks of the same routers.
     fn routed(&mut self, catalog: &Catalog, name: &str) -> Vec<NetKey> {
-        let routers = catalog.subnets_of(name).flat_map(|s| catalog.routers_of(s));
-        let subnets = routers.flat_map(|r| catalog.subnets_of_router(r));
-        let names: BTreeSet<&str> = subnets.map(|s| s.spec.network.as_str()).filter(|n| *n != name).collect();
-        names.into_iter().map(|n| NetKey(self.nets.of(n))).collect()
+        joined(catalog, name).into_iter().map(|n| NetKey(self.nets.of(n))).collect()
     }
 
     /// A port as it is here; `None`: it is elsewhere, or not plugged in yet.
@@ -217,15 +224,27 @@ impl Resolver {
         let pairs = pairs.map(|p| (p.mac.unwrap_or(mac).0, p.ip.addr())).collect();
         let addresses: BTreeSet<IpAddr> =
             port.spec.addresses.iter().chain(&port.status.addresses).copied().collect();
+        let limits = port.spec.bandwidth.as_ref().or(network.spec.bandwidth.as_ref());
+        let limit = |rate: fn(&Bandwidth) -> Option<&Rate>| limits.and_then(rate).map(limit);
         let port = Port {
             net: NetKey(self.nets.of(&port.spec.network)),
             port: number,
             mac: mac.0,
             addresses: addresses.into_iter().collect(),
             guard: if guarded { Guard::On(pairs) } else { Guard::Off },
+            sends: limit(|b| b.outbound.as_ref()),
+            receives: limit(|b| b.inbound.as_ref()),
         };
         Some((PortKey(self.ports.of(name)), port))
     }
+}
+
+/// A rate as a meter has it. libvirt's kilobytes are 1,000 bytes, its bursts kibibytes. Frames cross whole, up to 64 KiB:
+/// a burst has room for one.
+fn limit(rate: &Rate) -> Limit {
+    let kbit = rate.average.saturating_mul(8).max(1);
+    let burst = rate.burst.map_or(kbit / 5, |kib| (u64::from(kib) * 8192 / 1000).min(u32::MAX.into()) as u32);
+    Limit { rate: kbit, burst: burst.max(LARGEST_FRAME_KBIT) }
 }
 
 /// A network's gateway has the same MAC address on every node, written or not: machines that move find it again.

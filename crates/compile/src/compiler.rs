@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::flow::{Bucket, Flow, FlowId, Group};
 use crate::objects::{network, node, port};
-use crate::plan::{Net, NetKey, Plan, Port, PortKey};
+use crate::plan::{Limit, Net, NetKey, Plan, Port, PortKey};
 
 /// The object that flows are owed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,9 +33,11 @@ pub enum Change {
     Port(PortKey, Option<Port>),
 }
 
-/// What to tell the bridge, in this order; in one bundle.
+/// What to tell the bridge, in this order; in one bundle but for meters, which bundles do not take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
+    /// Meters to add or to change, before the flows.
+    pub meters: BTreeMap<u32, Limit>,
     /// Groups to add or to change as a whole.
     pub groups: BTreeMap<NetKey, Group>,
     /// Buckets to take out of groups, those that are replaced included.
@@ -48,6 +50,8 @@ pub struct Delta {
     pub flows: BTreeMap<FlowId, Flow>,
     /// Groups to delete, after the flows.
     pub gone_groups: BTreeSet<NetKey>,
+    /// Meters to delete, after the flows.
+    pub gone_meters: BTreeSet<u32>,
 }
 
 impl Delta {
@@ -68,6 +72,7 @@ pub struct Compiler {
     /// Who asks for a flow with this hash of its identity.
     owners: HashMap<u64, SmallVec<[Owner; 1]>>,
     groups: BTreeMap<NetKey, BTreeMap<u32, Bucket>>,
+    meters: BTreeMap<u32, Limit>,
     /// The network whose group a port's bucket is in.
     homes: BTreeMap<PortKey, NetKey>,
 }
@@ -111,7 +116,7 @@ impl Compiler {
         }
         let group = |buckets: &BTreeMap<u32, Bucket>| Group { buckets: buckets.values().cloned().collect() };
         let groups = self.groups.iter().map(|(key, buckets)| (*key, group(buckets))).collect();
-        Delta { flows, groups, ..Delta::default() }
+        Delta { flows, groups, meters: self.meters.clone(), ..Delta::default() }
     }
 
     /// Takes changes in, and says what the bridge is to be told.
@@ -258,12 +263,29 @@ impl Compiler {
         askers.iter().find(asks).copied()
     }
 
+    /// Puts the meters of a port right.
+    fn remeter(&mut self, key: PortKey, delta: &mut Delta) {
+        let port = self.plan.ports.get(&key);
+        let wanted: BTreeMap<u32, Limit> = port.into_iter().flat_map(|p| port::meters(key, p)).collect();
+        for id in <[u32; 2]>::from(key.meters()) {
+            match wanted.get(&id) {
+                Some(limit) if self.meters.insert(id, *limit) != Some(*limit) => {
+                    delta.gone_meters.remove(&id);
+                    delta.meters.insert(id, *limit);
+                }
+                Some(_) => {}
+                None => delta.gone_meters.extend(self.meters.remove(&id).map(|_| id)),
+            }
+        }
+    }
+
     /// Puts the buckets of an owner right.
     fn regroup(&mut self, owner: Owner, delta: &mut Delta) {
         match owner {
             Owner::Node => {}
             Owner::Net(key) => self.regroup_net(key, delta),
             Owner::Port(port_key) => {
+                self.remeter(port_key, delta);
                 let port = self.plan.ports.get(&port_key);
                 let home = port.map(|p| p.net);
                 let was = self.homes.get(&port_key).copied().filter(|was| Some(*was) != home);

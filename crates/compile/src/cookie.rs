@@ -43,6 +43,8 @@ pub enum Purpose {
     Flood = 9,
     /// Learns where a MAC address is.
     Learn = 10,
+    /// Leads on by a meter, which drops what exceeds its rate.
+    Limit = 11,
     /// Drops: the port belongs to no network.
     NoNetwork = 32,
     /// Drops: sent from a MAC address that is not the port's.
@@ -62,7 +64,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 19] = [
+    const ALL: [Purpose; 20] = [
         Purpose::Forward,
         Purpose::Arp,
         Purpose::Neighbour,
@@ -74,6 +76,7 @@ impl Purpose {
         Purpose::NoRoute,
         Purpose::Flood,
         Purpose::Learn,
+        Purpose::Limit,
         Purpose::NoNetwork,
         Purpose::SpoofedMac,
         Purpose::SpoofedIp,
@@ -98,6 +101,7 @@ impl Purpose {
             Purpose::NoRoute => "tells the sender that there is no route",
             Purpose::Flood => "floods",
             Purpose::Learn => "learns where a MAC address is",
+            Purpose::Limit => "leads on, up to the port's bandwidth",
             Purpose::NoNetwork => "drops: the port belongs to no network",
             Purpose::SpoofedMac => "drops: sent from a MAC address that is not the port's",
             Purpose::SpoofedIp => "drops: sent from an IP address that is not the port's",

@@ -19,5 +19,7 @@ mod stage;
 pub use compiler::{Change, Compiler, Delta, Owner};
 pub use cookie::{Cookie, Kind, Purpose};
 pub use flow::{Bucket, Flow, FlowId, Group, Term};
-pub use plan::{GROUP_BASE, Guard, HostLink, Net, NetKey, Overlay, Plan, Port, PortKey, Subnet, Uplink};
+pub use plan::{
+    GROUP_BASE, Guard, HostLink, Limit, Net, NetKey, Overlay, Plan, Port, PortKey, Subnet, Uplink,
+};
 pub use stage::{Register, Stage};

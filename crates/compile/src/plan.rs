@@ -26,6 +26,13 @@ impl NetKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey(pub u32);
 
+impl PortKey {
+    /// The meters of what the port sends and of what it receives.
+    pub const fn meters(self) -> (u32, u32) {
+        (self.0 * 2, self.0 * 2 + 1)
+    }
+}
+
 /// Networks and ports of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -123,4 +130,17 @@ pub struct Port {
     pub addresses: Vec<IpAddr>,
     /// What it may send.
     pub guard: Guard,
+    /// How much it may send, if there is a limit.
+    pub sends: Option<Limit>,
+    /// How much is sent to it, if there is a limit.
+    pub receives: Option<Limit>,
+}
+
+/// A rate: what exceeds it is dropped by a meter of the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Kilobits per second; not 0.
+    pub rate: u32,
+    /// Kilobits that may come at once.
+    pub burst: u32,
 }

@@ -10,9 +10,11 @@ use weft_compile::*;
 
 /// Ports take and give up numbers and addresses of a small range, so that several often claim the same.
 fn change() -> impl Strategy<Value = Change> {
-    let numbered = (1..5u32, 1..4u32, 1..4u32, any::<bool>(), prop::bool::weighted(0.8));
-    let ports = numbered.prop_map(|(key, net, n, guarded, there)| {
+    let numbered = (1..5u32, 1..4u32, 1..4u32, any::<bool>(), prop::bool::weighted(0.8), 0..3u32, 0..3u32);
+    let ports = numbered.prop_map(|(key, net, n, guarded, there, sends, receives)| {
+        let limit = |rate| (rate > 0).then_some(Limit { rate, burst: 600 });
         let mut port = port(net, n);
+        (port.sends, port.receives) = (limit(sends), limit(receives));
         if !guarded {
             port.guard = Guard::Off;
         }

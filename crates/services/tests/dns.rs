@@ -23,6 +23,9 @@ struct File {
 struct Case {
     name: String,
     server: Option<Spec>,
+    /// Networks that the asker can reach besides.
+    #[serde(default)]
+    others: Vec<Spec>,
     steps: Vec<Act>,
 }
 
@@ -135,6 +138,7 @@ fn name(text: &str) -> Name {
 
 struct Run {
     server: Server<u32>,
+    others: Vec<Server<u32>>,
     seed: u64,
     asked: Option<Ask>,
     next: u32,
@@ -164,7 +168,9 @@ impl Run {
         }
         self.next += 1;
         let mut random = random(&mut self.seed);
-        vec![self.server.handle_query(
+        let others: Vec<_> = self.others.iter().map(Server::zone).collect();
+        vec![self.server.handle_query_among(
+            &others,
             client,
             self.next,
             transport,
@@ -297,8 +303,9 @@ fn cases() {
     let file: File = serde_yaml_ng::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(file.cases.len() > 20);
     for case in &file.cases {
-        let server = server(case.server.as_ref().unwrap_or(&file.server));
-        let mut run = Run { server, seed: 7, asked: None, next: 0 };
+        let server = self::server(case.server.as_ref().unwrap_or(&file.server));
+        let others = case.others.iter().map(self::server).collect();
+        let mut run = Run { server, others, seed: 7, asked: None, next: 0 };
         for (i, act) in case.steps.iter().enumerate() {
             let what = format!("{}, step {i}", case.name);
             if let Some(line) = &act.lease {
@@ -325,7 +332,7 @@ fn cases() {
 #[test]
 fn leases_survive_another_configuration() {
     let spec = Spec { domain: Some("lab.test".into()), ..Spec::default() };
-    let mut run = Run { server: server(&spec), seed: 1, asked: None, next: 0 };
+    let mut run = Run { server: server(&spec), others: Vec::new(), seed: 1, asked: None, next: 0 };
     assert!(run.server.zone_mut().set_lease("web", [10, 0, 0, 7].into()));
     run.server.configure(Config { domain: Some("new.test".into()), ..Config::default() });
     let steps = run.query("web.new.test a", 0);

@@ -174,6 +174,8 @@ impl<S: Store> Node<S> {
         };
         if look == Look::All {
             self.host.all = Some(Instant::now());
+            // Leases end without a word.
+            self.ask_again();
         }
         let networks = std::mem::take(&mut self.host.stale);
         if networks {
@@ -238,21 +240,32 @@ impl<S: Store> Node<S> {
 }
 
 impl<S: Store> Node<S> {
-    /// Open vSwitch in user space reads on from the device that is gone, when another takes its name at once: such ports
-    /// are taken off the bridge, and come back as ports that are missing.
+    /// Open vSwitch in user space reads on from the device that is gone, when another takes its name at once; and no switch
+    /// makes a device of its own again that somebody deleted. Such ports are taken off the bridge, and come back as ports
+    /// that are missing.
     async fn replug(&mut self) {
         let remade = std::mem::take(&mut self.host.kernel.plugged.remade);
-        if !self.host.wiring.whole {
-            return;
-        }
-        let there = remade.iter().filter_map(|name| self.view.interfaces.get(name));
-        let ports: Vec<_> = there.filter(|i| i.is_ours()).filter_map(|i| i.port).collect();
+        // A switch that starts makes its devices by itself.
+        let runs = self.connected && self.views.borrow().is_some();
+        let gone = if runs { std::mem::take(&mut self.host.kernel.links.gone) } else { BTreeSet::new() };
+        let remade = if self.host.wiring.whole { remade } else { BTreeSet::new() };
+        let there = remade.union(&gone).filter_map(|name| self.view.interfaces.get(name));
+        let there = there.filter(|i| i.is_ours() && i.ofport.is_some());
+        let ports: Vec<_> = there.filter_map(|i| i.port).collect();
         if ports.is_empty() {
             return;
         }
-        if let Err(why) = self.database.unplug(&ports).await {
-            tracing::warn!(%why, "a device that was made anew may not be seen");
-            self.host.kernel.plugged.remade = remade;
+        match self.database.unplug(&ports).await {
+            Ok(()) => {
+                for device in &gone {
+                    self.host.ledger.told("device", true, &format!("{device} is there"));
+                }
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a device that was made anew may not be seen");
+                self.host.kernel.plugged.remade = remade;
+                self.host.kernel.links.gone.extend(gone);
+            }
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use weft_model::{Kind, Port, Resource};
 use weft_store::{Change, Event as StoreEvent, Store};
 
-use super::Node;
-use crate::resolve;
+use super::{NO_ADDRESS, Node};
 use crate::south::Event;
+use crate::{ipam, resolve};
 
 impl<S: Store> Node<S> {
     /// What the switch says.
@@ -72,6 +72,11 @@ impl<S: Store> Node<S> {
                 if let Some(new) = new {
                     self.anchor(&new.clone(), true);
                 }
+                let kept = |ip| new.is_some_and(|p| ipam::held(p).any(|other| other == ip));
+                if old.is_some_and(|p| ipam::held(p).any(|ip| !kept(ip))) {
+                    // What it had may be for those who have none.
+                    self.ask_again();
+                }
                 let network = |p: Option<&Port>| p.map(|p| p.spec.network.clone());
                 let (left, joined) = (network(old), network(new));
                 if left != joined {
@@ -93,6 +98,12 @@ impl<S: Store> Node<S> {
                 }
             }
         }
+    }
+
+    /// Ports that got no address are to be looked at again.
+    pub(super) fn ask_again(&mut self) {
+        let without = self.faults.iter().filter(|(_, (fault, _))| *fault == NO_ADDRESS);
+        self.ports.extend(without.map(|(name, _)| name.clone()));
     }
 
     /// Remembers what a port is plugged in by, or forgets it.

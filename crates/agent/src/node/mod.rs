@@ -38,6 +38,8 @@ use crate::south::{BRIDGE, Database, Event, Flows, View};
 const AGAIN: Duration = Duration::from_millis(500);
 /// How often the kernel is looked at for what it does not tell of: settings, and namespaces that come.
 const LOOK: Duration = Duration::from_secs(1);
+/// The fault of a port that gets no address.
+const NO_ADDRESS: &str = "NoAddress";
 /// Changes taken in before the node is brought in line.
 const BATCH: usize = 4096;
 

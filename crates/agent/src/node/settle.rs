@@ -7,7 +7,7 @@ use weft_compile::{Change as PlanChange, NetKey, PortKey};
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
-use super::{AGAIN, Look, Node, NodeError, Progress, now};
+use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, now};
 use crate::ipam::{Leased, NoAddress};
 use crate::resolve;
 use crate::respond::{self, Tell};
@@ -84,7 +84,7 @@ impl<S: Store> Node<S> {
                     written.insert(port.reference(), resource);
                 }
                 Err(NoAddress::Because(why) | NoAddress::Leases(why)) => {
-                    self.faults.insert(name, ("NoAddress", why));
+                    self.faults.insert(name, (NO_ADDRESS, why));
                 }
             }
         }

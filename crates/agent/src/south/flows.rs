@@ -3,7 +3,7 @@
 //! Changes go in bundles, atomic and ordered: the bridge has all of a change or nothing of it. The connection is the
 //! bridge's management socket; the switch tells packets there once it is asked to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_
 use weft_openflow::msg::control::AsyncConfig;
 use weft_openflow::msg::group::GROUP_ALL;
 use weft_openflow::msg::handshake::SwitchConfig;
+use weft_openflow::msg::meter::{METER_ALL, MeterCommand, MeterMod};
 use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::session::{ControllerEvent, ControllerSession, Options};
@@ -93,7 +94,10 @@ impl Flows {
         (Flows { commands, path }, out, packets)
     }
 
-    /// Applies messages: all of them or none. When it returns, packets are handled by them.
+    /// Applies messages: all of them or none, but for meters. When it returns, packets are handled by them.
+    ///
+    /// No bundle takes changes of meters: those to add, or to change if they are there, go before all else, and those to
+    /// delete last. To delete all is to delete those that are not among the former.
     ///
     /// # Errors
     /// There is no connection, the switch is silent, or it refused one of them.
@@ -166,6 +170,8 @@ struct Link {
     bundle: u32,
     /// Messages received while something else was waited for.
     pending: VecDeque<(u32, Message)>,
+    /// Meters of the bridge.
+    meters: BTreeSet<u32>,
     name: String,
 }
 
@@ -176,8 +182,8 @@ impl Link {
         let stream = UnixStream::connect(path).await.map_err(|_| SouthError::Disconnected(name.clone()))?;
         let options = Options { versions: VersionSet::NONE.with(Version::V15), ..Options::default() };
         let session = ControllerSession::new(options, 0);
-        let mut link =
-            Link { stream, session, started: Instant::now(), bundle: 0, pending: VecDeque::new(), name };
+        let (started, pending, meters) = (Instant::now(), VecDeque::new(), BTreeSet::new());
+        let mut link = Link { stream, session, started, bundle: 0, pending, meters, name };
         let groups = timeout(PATIENCE, link.hello()).await.map_err(|_| SouthError::Silent)??;
         Ok((link, groups))
     }
@@ -202,12 +208,31 @@ impl Link {
                 }) => {
                     groups.extend(found.iter().map(|g| g.group_id));
                     if !more {
-                        return Ok(groups);
+                        break;
                     }
                 }
                 other => return Err(refused("a list of groups".into(), &other)),
             }
         }
+        self.look_for_meters().await?;
+        Ok(groups)
+    }
+
+    /// Notes which meters the bridge has; none, if its datapath has no meters.
+    async fn look_for_meters(&mut self) -> Result<(), SouthError> {
+        let body = StatsRequest::MeterConfig(METER_ALL);
+        let request = MultipartRequest { more: false, nicira: false, body };
+        let asked = self.post(&Message::MultipartRequest(request))?;
+        while let Message::MultipartReply(MultipartReply {
+            more, body: StatsReply::MeterConfig(found), ..
+        }) = self.answer(|xid| xid == asked).await?
+        {
+            self.meters.extend(found.iter().map(|m| m.meter_id));
+            if !more {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Does what is asked until the connection breaks.
@@ -265,11 +290,56 @@ impl Link {
         }
     }
 
-    async fn commit(&mut self, messages: Vec<Message>) -> Result<(), SouthError> {
+    async fn commit(&mut self, mut messages: Vec<Message>) -> Result<(), SouthError> {
+        let is_meter = |m: &mut Message| matches!(m, Message::MeterMod(_));
+        let meters: Vec<Message> = messages.extract_if(.., is_meter).collect();
+        let (gone, new): (Vec<Message>, Vec<Message>) = meters
+            .into_iter()
+            .partition(|m| matches!(m, Message::MeterMod(m) if m.command == MeterCommand::Delete));
+        self.meter(new.clone()).await?;
         for messages in messages.chunks(BUNDLE_MESSAGES) {
             timeout(PATIENCE, self.bundle(messages)).await.map_err(|_| SouthError::Silent)??;
         }
-        Ok(())
+        let all = |m: &Message| matches!(m, Message::MeterMod(m) if m.meter_id == METER_ALL);
+        if !gone.iter().any(all) {
+            return self.meter(gone).await;
+        }
+        let kept: BTreeSet<u32> = new.iter().filter_map(meter_of).collect();
+        let delete = |id: &u32| {
+            let change = MeterMod { command: MeterCommand::Delete, meter_id: *id, ..MeterMod::default() };
+            Message::MeterMod(Box::new(change))
+        };
+        let stale: Vec<Message> = self.meters.difference(&kept).map(delete).collect();
+        self.meter(stale).await
+    }
+
+    /// Changes of meters. Those to add that are there are changed.
+    async fn meter(&mut self, changes: Vec<Message>) -> Result<(), SouthError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut sent = HashMap::new();
+        for mut change in changes {
+            if let Message::MeterMod(m) = &mut change {
+                let there = match m.command {
+                    MeterCommand::Delete => self.meters.remove(&m.meter_id),
+                    _ => !self.meters.insert(m.meter_id),
+                };
+                if there && m.command == MeterCommand::Add {
+                    m.command = MeterCommand::Modify;
+                }
+            }
+            sent.insert(self.post(&change)?, change);
+        }
+        let last = self.post(&Message::BarrierRequest)?;
+        self.flush().await?;
+        let answered = timeout(PATIENCE, self.answer_with_xid(|xid| xid == last || sent.contains_key(&xid)));
+        let (xid, answer) = answered.await.map_err(|_| SouthError::Silent)??;
+        let Some(change) = sent.get(&xid) else { return Ok(()) };
+        // It is not known any more which meters there are.
+        let why = refused(describe(change), &answer);
+        tracing::warn!(%why, "the switch did not take a meter");
+        Err(SouthError::Disconnected(self.name.clone()))
     }
 
     /// One bundle: open, fill, close; when nothing was refused, commit.
@@ -387,6 +457,11 @@ fn refused(what: String, answer: &Message) -> SouthError {
     SouthError::Refused { what, why }
 }
 
+/// The meter that a message is about.
+fn meter_of(message: &Message) -> Option<u32> {
+    if let Message::MeterMod(m) = message { Some(m.meter_id) } else { None }
+}
+
 fn is_asynchronous(message: &Message) -> bool {
     matches!(message, Message::PacketIn(_) | Message::PortStatus(_) | Message::FlowRemoved(_))
 }
@@ -422,6 +497,7 @@ fn describe(message: &Message) -> String {
             format!("a flow of table {} ({:?})", m.table.unwrap_or(u8::MAX), m.matching)
         }
         Message::GroupMod(m) => format!("a change of group {:#x}", m.group_id),
+        Message::MeterMod(m) => format!("a change of meter {}", m.meter_id),
         other => other.name().to_owned(),
     }
 }

@@ -1,17 +1,18 @@
 //! Which OpenFlow messages make a bridge hold what was compiled?
 
-use weft_compile::{Bucket, Cookie, Delta, Flow, FlowId, NetKey};
-use weft_flow::{Field, Match};
+use weft_compile::{Bucket, Cookie, Delta, Flow, FlowId, Limit, NetKey};
+use weft_flow::{Band, BandKind, Field, Match};
 use weft_openflow::Message;
 use weft_openflow::msg::flow::{FlowCommand, FlowMod};
 use weft_openflow::msg::group::{self, GroupCommand, GroupKind, GroupMod};
+use weft_openflow::msg::meter::{METER_ALL, MeterCommand, MeterMod, meter_flags};
 
 /// First and last number of groups of ours.
 pub const GROUPS: (u32, u32) = (weft_compile::GROUP_BASE, weft_compile::GROUP_BASE | 0x00ff_ffff);
 
 /// The messages that a change comes to, in order.
 pub fn program(delta: &Delta) -> Vec<Message> {
-    let mut out = Vec::new();
+    let mut out: Vec<Message> = delta.meters.iter().map(|(id, limit)| meter(*id, limit)).collect();
     for (key, group) in &delta.groups {
         let buckets = group.buckets.iter().map(bucket).collect();
         out.push(group_mod(GroupMod { buckets, ..of(*key, GroupCommand::AddOrModify) }));
@@ -26,6 +27,7 @@ pub fn program(delta: &Delta) -> Vec<Message> {
     out.extend(delta.gone.iter().map(delete));
     out.extend(delta.flows.values().map(add));
     out.extend(delta.gone_groups.iter().map(|key| group_mod(of(*key, GroupCommand::Delete))));
+    out.extend(delta.gone_meters.iter().map(|id| no_meter(*id)));
     out
 }
 
@@ -41,7 +43,22 @@ pub fn replace(whole: &Delta, groups: &[u32]) -> Vec<Message> {
         out.push(group_mod(GroupMod { command: GroupCommand::Delete, group_id: *id, ..GroupMod::default() }));
     }
     out.extend(program(whole));
+    // Meters that are not added here.
+    out.push(no_meter(METER_ALL));
     out
+}
+
+/// A meter that drops what exceeds a rate.
+fn meter(id: u32, limit: &Limit) -> Message {
+    let band = Band { kind: BandKind::Drop, rate: limit.rate, burst: limit.burst };
+    let flags = meter_flags::KBPS | meter_flags::BURST | meter_flags::STATS;
+    let (command, bands) = (MeterCommand::Add, vec![band]);
+    Message::MeterMod(Box::new(MeterMod { command, meter_id: id, flags, bands }))
+}
+
+fn no_meter(id: u32) -> Message {
+    let command = MeterCommand::Delete;
+    Message::MeterMod(Box::new(MeterMod { command, meter_id: id, ..MeterMod::default() }))
 }
 
 fn of(key: NetKey, command: GroupCommand) -> GroupMod {

@@ -9,7 +9,7 @@ use weft_wire::{EtherType, IpProto, Mac};
 use super::{arp_reply, leave_by, on_address};
 use crate::cookie::{Cookie, Kind, Purpose};
 use crate::flow::{Bucket, Flow, mac, put, set};
-use crate::plan::{Guard, Net, Port, PortKey};
+use crate::plan::{Guard, Limit, Net, Port, PortKey};
 use crate::stage::{Register, Stage};
 
 /// Link-local addresses (RFC 4291 §2.5.6) may be chosen by whoever has the port.
@@ -41,7 +41,14 @@ pub(crate) fn flows(key: PortKey, port: &Port, net: &Net) -> Vec<Flow> {
         let between = flow(Stage::Output, 100, Purpose::Isolated).on_register(Register::FromIsolated, 1);
         out.push(between.on_register(Register::OutPort, port.port.0));
     }
+    let (sends, receives) = key.meters();
+    entry.instructions.meter = port.sends.map(|_| sends);
     out.push(entry);
+    if port.receives.is_some() {
+        let mut leave = flow(Stage::Output, 60, Purpose::Limit).on_register(Register::OutPort, port.port.0);
+        leave.instructions.meter = Some(receives);
+        out.push(leave.act([Action::Output { port: port.port, max_len: 0 }]));
+    }
     if let Guard::On(more) = &port.guard {
         guard(&mut out, key, port, more);
     }
@@ -53,6 +60,12 @@ pub(crate) fn flows(key: PortKey, port: &Port, net: &Net) -> Vec<Flow> {
     let known = flow(Stage::Bridge, 100, Purpose::Forward).of(port.net).on(Field::EthDst, mac(port.mac));
     out.push(leave_by(known, port.port));
     out
+}
+
+/// The meters of a port.
+pub(crate) fn meters(key: PortKey, port: &Port) -> impl Iterator<Item = (u32, Limit)> {
+    let (sends, receives) = key.meters();
+    [(sends, port.sends), (receives, port.receives)].into_iter().filter_map(|(id, limit)| Some((id, limit?)))
 }
 
 /// Its copy of what is flooded.

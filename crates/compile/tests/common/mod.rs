@@ -58,6 +58,8 @@ pub fn port(net: u32, n: u32) -> Port {
             format!("fd00:{net}::{n:x}").parse().unwrap(),
         ],
         guard: Guard::On(Vec::new()),
+        sends: None,
+        receives: None,
     }
 }
 
@@ -66,10 +68,12 @@ pub fn port(net: u32, n: u32) -> Port {
 pub struct Bridge {
     pub flows: BTreeMap<FlowId, Flow>,
     pub groups: BTreeMap<NetKey, BTreeMap<u32, Bucket>>,
+    pub meters: BTreeMap<u32, Limit>,
 }
 
 impl Bridge {
     pub fn take(&mut self, delta: Delta) {
+        self.meters.extend(delta.meters);
         for (key, group) in delta.groups {
             self.groups.insert(key, group.buckets.into_iter().map(|b| (b.id, b)).collect());
         }
@@ -88,8 +92,16 @@ impl Bridge {
         for key in delta.gone_groups {
             assert!(self.groups.remove(&key).is_some(), "group {key:?} was not there");
         }
+        for id in delta.gone_meters {
+            assert!(self.meters.remove(&id).is_some(), "meter {id} was not there");
+        }
         let groups: BTreeSet<_> = self.groups.keys().map(|k| k.group()).collect();
         for flow in self.flows.values() {
+            let meter = flow.instructions.meter;
+            assert!(
+                meter.is_none_or(|id| self.meters.contains_key(&id)),
+                "{flow:?} has a meter that is gone"
+            );
             for action in &flow.instructions.apply {
                 if let weft_flow::Action::Group(id) = action {
                     assert!(groups.contains(id), "{flow:?} sends to a group that is gone");

@@ -187,6 +187,9 @@ fn rate(cx: &mut Cx, bandwidth: &mut At, which: &str, kept: &mut Kept) -> Option
     let peak = cx.attr(&mut at, "peak", form::u32);
     let burst = cx.attr(&mut at, "burst", form::u32);
     let floor = cx.attr(&mut at, "floor", form::u32);
+    if peak.is_some() || floor.is_some() {
+        cx.differs(&at, "a burst passes as fast as the cable is here, and nothing is kept free: only average and burst count");
+    }
     cx.place(0, format!("spec.bandwidth.{which}"), &at);
     cx.rest(at, kept);
     Some(Rate { average: average?, peak, burst, floor })

@@ -145,6 +145,21 @@ impl<P: Clone> Server<P> {
         now: u64,
         random: &mut dyn FnMut() -> u64,
     ) -> Step<P> {
+        self.handle_query_among(&[], client, back, transport, bytes, now, random)
+    }
+
+    /// The same for a client that can reach other networks, too: what is said of their domains and reverse names is known.
+    #[allow(clippy::too_many_arguments)] // A query and all that goes with it.
+    pub fn handle_query_among(
+        &mut self,
+        others: &[&Zone],
+        client: IpAddr,
+        back: P,
+        transport: Transport,
+        bytes: &[u8],
+        now: u64,
+        random: &mut dyn FnMut() -> u64,
+    ) -> Step<P> {
         let query = match answer::read(bytes, transport, self.config.max_udp) {
             Ok(query) => query,
             Err(Bad::Ignore(why)) => return Step::Ignore(why),
@@ -154,18 +169,18 @@ impl<P: Clone> Server<P> {
         if !allow.is_empty() && !allow.iter().any(|net| holds(*net, client)) {
             return Step::Answer(back, say(&query, ResponseCode::Refused));
         }
-        match self.local(&query) {
+        match self.local(&query, others) {
             Local::Answer(answer) => Step::Answer(back, answer::write(&query, answer)),
             Local::Ask(before, name) => self.ask(client, back, query, before, name, now, random),
         }
     }
 
     /// What is known here.
-    fn local(&self, query: &Query) -> Local {
+    fn local(&self, query: &Query, others: &[&Zone]) -> Local {
         let (name, kind) = (query.name(), query.kind());
         let ours = |answer| Local::Answer(Answer { authoritative: true, ..answer });
-        let absent = |apex: &Name, code| {
-            ours(Answer { code, authorities: vec![self.zone.negative(apex)], ..Answer::default() })
+        let absent = |zone: &Zone, apex: &Name, code| {
+            ours(Answer { code, authorities: vec![zone.negative(apex)], ..Answer::default() })
         };
         if kind == RecordType::ANY {
             // RFC 8482 §4.2.
@@ -173,10 +188,11 @@ impl<P: Clone> Server<P> {
             let answers = vec![Record::from_rdata(name.clone(), 3600, data)];
             return Local::Answer(Answer { answers, ..Answer::default() });
         }
-        match self.zone.find(name, kind) {
+        let (zone, found) = self.look_up(name, kind, others);
+        match found {
             Found::Records(answers) => return ours(Answer { answers, ..Answer::default() }),
-            Found::NoData(apex) => return absent(&apex, ResponseCode::NoError),
-            Found::NoName(apex) => return absent(&apex, ResponseCode::NXDomain),
+            Found::NoData(apex) => return absent(zone, &apex, ResponseCode::NoError),
+            Found::NoName(apex) => return absent(zone, &apex, ResponseCode::NXDomain),
             Found::Elsewhere(before, target) => return Local::Ask(before, target),
             Found::NotOurs => {}
         }
@@ -193,16 +209,49 @@ impl<P: Clone> Server<P> {
                     answers: vec![Record::from_rdata(name.clone(), self.config.ttl, data)],
                     ..Answer::default()
                 }),
-                None => absent(name, ResponseCode::NoError),
+                None => absent(&self.zone, name, ResponseCode::NoError),
             };
         }
         let plain = labels(&at) == 1
             && !self.config.forward_plain_names
             && !matches!(kind, RecordType::NS | RecordType::DS);
         if self.domain_servers(&at).is_none() && (plain || stays_here(&at)) {
-            return absent(&apex_of(name), ResponseCode::NXDomain);
+            return absent(&self.zone, &apex_of(name), ResponseCode::NXDomain);
         }
         Local::Ask(Vec::new(), name.clone())
+    }
+
+    /// The zone that says most about a name, and what it says: our own, or one of `others`.
+    fn look_up<'a>(&'a self, name: &Name, kind: RecordType, others: &[&'a Zone]) -> (&'a Zone, Found) {
+        let worth = |found: &Found| match found {
+            Found::NotOurs => 0,
+            Found::NoName(_) => 1,
+            Found::NoData(_) => 2,
+            Found::Elsewhere(..) => 3,
+            Found::Records(_) => 4,
+        };
+        let (mut zone, mut best) = (&self.zone, self.zone.find(name, kind));
+        let own = self.zone.depth_of(name);
+        for other in others {
+            let found = match &best {
+                Found::Records(_) => break,
+                // Where an alias of ours leads.
+                Found::Elsewhere(before, target) => match other.find_from_afar(target, kind) {
+                    Some((_, Found::Records(more))) => Found::Records([before.as_slice(), &more].concat()),
+                    _ => continue,
+                },
+                _ => match other.find_from_afar(name, kind) {
+                    Some((_, found @ Found::Records(_))) => found,
+                    // Who has the longer domain knows what is not in it.
+                    Some((depth, found)) if depth > own => found,
+                    _ => continue,
+                },
+            };
+            if worth(&found) > worth(&best) {
+                (zone, best) = (other, found);
+            }
+        }
+        (zone, best)
     }
 
     fn domain_servers(&self, at: &[u8]) -> Option<&[SocketAddr]> {

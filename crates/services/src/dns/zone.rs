@@ -242,6 +242,30 @@ impl Zone {
         Found::Records(records)
     }
 
+    /// The answer to a question of another network, which can reach this one: about names of the domain and reverse names
+    /// of the subnets. With it goes how many labels of the name are the domain's. `None`: the name is none of these.
+    #[must_use]
+    pub fn find_from_afar(&self, name: &Name, kind: RecordType) -> Option<(usize, Found)> {
+        let at = key(name);
+        if let Some((address, bits)) = reverse(&at) {
+            let ours = self.subnets.iter().any(|(net, len)| bits >= *len && holds((*net, *len), address));
+            return ours.then(|| (usize::MAX, self.find(name, kind)));
+        }
+        let depth = self.depth(&at);
+        (depth > 0).then(|| (depth, self.find(name, kind)))
+    }
+
+    /// How many labels of a name are the domain's; 0: it is not of the domain.
+    #[must_use]
+    pub fn depth_of(&self, name: &Name) -> usize {
+        self.depth(&key(name))
+    }
+
+    fn depth(&self, at: &[u8]) -> usize {
+        let domain = self.domain.as_ref().filter(|(domain, _)| suffixes(at).any(|s| s == &**domain));
+        domain.map_or(0, |(domain, _)| labels(domain))
+    }
+
     /// Adds the records of one name; returns where its alias leads, when that is to be followed.
     fn step(&self, owner: &Name, at: &Key, kind: RecordType, records: &mut Vec<Record>) -> Option<Name> {
         let push = |records: &mut Vec<Record>, data: RData| {

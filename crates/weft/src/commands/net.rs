@@ -1,8 +1,7 @@
 //! `weft net import` and `weft net export`: networks from libvirt's XML and back.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use weft_api::{Applied, ClientError, ListQuery};
@@ -11,6 +10,7 @@ use weft_model::{Kind, Network, Resource, Subnet};
 
 use super::Outcome;
 use super::resource::{Where, wait};
+use crate::input;
 use crate::output::Format;
 
 /// Who says the fields that come from libvirt's XML.
@@ -80,20 +80,6 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     }
 }
 
-fn read(file: &Path) -> Result<String, Box<dyn std::error::Error>> {
-    let name = file.display();
-    let mut bytes = Vec::new();
-    // One byte more than is read, so that a document that is too long is seen to be.
-    let most = weft_libvirt::MAX_TEXT as u64 + 1;
-    let result = if file.as_os_str() == "-" {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|f| f.take(most).read_to_end(&mut bytes))
-    };
-    result.map_err(|e| format!("{name}: {e}"))?;
-    String::from_utf8(bytes).map_err(|_| format!("{name}: is not UTF-8; save it as UTF-8").into())
-}
-
 /// What the files ask for: resources, and what was said of each file.
 type Asked = (Vec<Resource>, Vec<(String, Note)>);
 
@@ -103,7 +89,7 @@ fn read_all(files: &[PathBuf]) -> Result<Asked, Box<dyn std::error::Error>> {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
         let name = file.display().to_string();
-        match import(&read(file)?) {
+        match import(&input::read(file, weft_libvirt::MAX_TEXT)?) {
             Ok(read) => {
                 for resource in &read.resources {
                     let what = resource.reference().to_string();

@@ -1,6 +1,5 @@
 //! `weft apply`, `get`, `describe`, `delete`, `diff`, `watch`, `leases`, `status`: what is wanted, and how it fares.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -153,14 +152,7 @@ pub(crate) fn wait<T>(
 fn read(files: &[PathBuf]) -> Result<String, Box<dyn std::error::Error>> {
     let mut all = String::new();
     for file in files {
-        let text = if file.as_os_str() == "-" {
-            let mut text = String::new();
-            // One byte more than the server reads, which then says so.
-            std::io::stdin().take(weft_model::MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
-            text
-        } else {
-            std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?
-        };
+        let text = crate::input::read(file, weft_model::MAX_TEXT)?;
         if !all.is_empty() {
             all.push_str("\n---\n");
         }

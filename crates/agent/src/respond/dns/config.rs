@@ -8,7 +8,7 @@ use weft_services::dns::{Config, Data, Entry, Forward};
 use weft_wire::Mac;
 
 use super::Tell;
-use crate::resolve::{Keys, gateway_mac, has_host, host_device};
+use crate::resolve::{Keys, gateway_mac, has_host, host_device, joined};
 
 /// Longest string of a TXT record (RFC 1035 §3.3).
 const STRING: usize = 255;
@@ -26,6 +26,8 @@ const HEADERS: u16 = 48;
 pub struct Names {
     /// What it says; forwarders are those that were written.
     pub config: Config,
+    /// Networks that routers join to this one, by their keys: their names are answered here, too.
+    pub joined: Vec<u64>,
     /// Ask what the node asks, besides.
     pub ask_node: bool,
     /// The host's device, where TCP is answered.
@@ -35,7 +37,7 @@ pub struct Names {
 }
 
 /// The name server of a network; `None`: it has none.
-pub fn names(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Names> {
+pub fn names(catalog: &Catalog, keys: &Keys, name: &str, underlay_mtu: u16) -> Option<Names> {
     let network = catalog.network(name).filter(|n| n.spec.dns.enabled)?;
     let spec = &network.spec;
     let subnets = || catalog.subnets_of(name);
@@ -64,6 +66,7 @@ pub fn names(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Names> 
     };
     Some(Names {
         config,
+        joined: joined(catalog, name).into_iter().filter_map(|n| keys.get(n)).map(u64::from).collect(),
         ask_node,
         device: has_host(spec).then(|| host_device(name)),
         mac: gateway_mac(network),
@@ -162,7 +165,7 @@ impl Told {
                 out.extend(self.networks.remove(name).map(|(key, _)| Tell::Gone(key)));
                 continue;
             };
-            let new = names(catalog, name, underlay_mtu);
+            let new = names(catalog, keys, name, underlay_mtu);
             if old.is_some_and(|(k, n)| (k, n) == (&key, &new)) {
                 continue;
             }
@@ -230,7 +233,8 @@ spec: {network: n, addresses: [10.0.0.7]}
 
     #[test]
     fn what_is_written_is_answered() {
-        let nat = names(&catalog(&TEXT.replace("MODE", "nat")), "n", 1500).unwrap();
+        let keys = Keys::default();
+        let nat = names(&catalog(&TEXT.replace("MODE", "nat")), &keys, "n", 1500).unwrap();
         let of = |name: &str| -> Vec<Data> {
             nat.config.records.iter().filter(|e| e.name == name).map(|e| e.data.clone()).collect()
         };
@@ -251,9 +255,9 @@ spec: {network: n, addresses: [10.0.0.7]}
             (Some("wn-n"), &[IpAddr::from([10, 0, 0, 1])][..])
         );
         // Isolated networks do not speak with the world through the node's own servers.
-        assert!(!names(&catalog(&TEXT.replace("MODE", "isolated")), "n", 1500).unwrap().ask_node);
+        assert!(!names(&catalog(&TEXT.replace("MODE", "isolated")), &keys, "n", 1500).unwrap().ask_node);
         let off = TEXT.replace("MODE", "nat").replace("  dns:\n", "  dns:\n    enabled: false\n");
-        assert_eq!(names(&catalog(&off), "n", 1500), None);
+        assert_eq!(names(&catalog(&off), &keys, "n", 1500), None);
     }
 
     #[test]

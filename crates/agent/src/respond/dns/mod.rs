@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use weft_flow::OfPort;
 use weft_model::Catalog;
-use weft_services::dns::{Data, Entry, Server, Step, Transport};
+use weft_services::dns::{Data, Entry, Server, Step, Transport, Zone};
 use weft_services::frame::{Datagram, Envelope};
 
 pub use config::{Names, names};
@@ -276,8 +276,13 @@ impl Servers {
 
     fn query(&mut self, key: u64, client: IpAddr, back: Back, transport: Transport, bytes: &[u8]) {
         let now = self.now();
-        let Some(server) = self.networks.get_mut(&key).and_then(|n| n.server.as_mut()) else { return };
-        let step = server.handle_query(client, back, transport, bytes, now, &mut random);
+        let Some(network) = self.networks.get_mut(&key) else { return };
+        let Some(mut server) = network.server.take() else { return };
+        let joined = self.networks.get(&key).and_then(|n| n.names.as_ref()).map_or(&[][..], |n| &n.joined);
+        let zone = |key: &u64| Some(self.networks.get(key)?.server.as_ref()?.zone());
+        let others: Vec<&Zone> = joined.iter().filter_map(zone).collect();
+        let step = server.handle_query_among(&others, client, back, transport, bytes, now, &mut random);
+        self.networks.entry(key).or_default().server = Some(server);
         self.step(key, step);
     }
 

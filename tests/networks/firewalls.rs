@@ -1,0 +1,79 @@
+//! Other people's firewalls, as they are: firewalld, started, reloaded and asked; Docker's rules in `iptables-legacy`.
+
+use std::time::Instant;
+
+use crate::field::Field;
+use crate::healing::{field, reaches};
+use crate::support::Kind;
+
+/// A bus for one that is asked by it, where everybody may do everything.
+const BUS: &str = "<busconfig><type>system</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth>
+<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_type=\"method_call\"/>
+<allow send_destination=\"*\"/><allow receive_sender=\"*\"/></policy></busconfig>
+";
+
+/// Becomes firewalld, whose files are in `$1`; what it writes elsewhere is its own.
+const FIREWALLD: &str =
+    "set -e; mount -t tmpfs none /run; mount -t tmpfs none /var/log; mkdir -p \"$1/firewalld\"
+exec firewalld --nofork --nopid --system-config \"$1/firewalld\"";
+
+/// Waits until a mend is counted and packets pass, and tells how long that took since the deed.
+fn mended(field: &Field, cause: &str, deed: &str) {
+    let before = field.healed(cause);
+    field.site.switch.ok(deed);
+    let since = Instant::now();
+    field.wait(&format!("{deed}: it is counted"), |f| f.healed(cause) > before);
+    println!("{deed}: mended after {:?}", since.elapsed());
+    reaches(field, deed);
+}
+
+fn firewalld(kind: Kind) {
+    let mut field = field(kind);
+    let dir = field.site.switch.path("").display().to_string();
+    let bus = field.file("bus.conf", &BUS.replace("SOCKET", &format!("{dir}/bus"))).display().to_string();
+    let address = format!("DBUS_SYSTEM_BUS_ADDRESS=unix:path={dir}/bus");
+    let switch = &mut field.site.switch;
+    switch.daemon(&["dbus-daemon", &format!("--config-file={bus}"), "--nofork", "--nopidfile"]);
+    switch.wait_for("the bus is there", |s| s.path("bus").exists());
+    switch.daemon(&["env", &address, "unshare", "-m", "sh", "-c", FIREWALLD, "firewalld", &dir]);
+    let ask = |words: &str| format!("env {address} firewall-cmd {words}");
+    field.wait("firewalld runs", |f| f.site.switch.run(&ask("--state")).code == 0);
+    let forward = "nft list chain inet firewalld filter_FORWARD";
+    assert!(field.site.switch.ok(forward).contains("reject"), "it drops what it does not know");
+    reaches(&field, "firewalld runs");
+    mended(&field, "forward-policy", &ask("--reload"));
+    mended(&field, "forward-policy", &ask("--complete-reload"));
+    // What firewalld is told is its own affair.
+    field.site.switch.ok(&ask("--add-port=99/tcp"));
+    assert!(field.site.switch.ok(&ask("--list-ports")).contains("99/tcp"));
+    field.ok("delete port vm");
+    field.ok("delete subnet blue-0 blue-1");
+    field.ok("delete network blue");
+    field.wait("no rule of ours is left", |f| !f.site.switch.ok(forward).contains("weft"));
+}
+
+#[test]
+fn firewalld_on_weft() {
+    firewalld(Kind::Weft);
+}
+
+#[test]
+fn firewalld_on_open_vswitch() {
+    firewalld(Kind::Ovs);
+}
+
+#[test]
+fn docker_by_iptables_legacy() {
+    let field = field(Kind::Weft);
+    for tool in ["iptables-legacy", "ip6tables-legacy"] {
+        field.site.switch.ok(&format!("{tool} -N DOCKER-USER"));
+        field.site.switch.ok(&format!("{tool} -A FORWARD -j DOCKER-USER"));
+        field.site.switch.ok(&format!("{tool} -P FORWARD DROP"));
+    }
+    reaches(&field, "FORWARD drops");
+    let rules = "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n";
+    let saved = field.file("saved", rules);
+    // The kernel tells nobody of it: it is looked at every ten seconds.
+    mended(&field, "forward-policy", &format!("iptables-legacy-restore {}", saved.display()));
+    assert!(field.site.switch.ok("iptables-legacy -S").contains("-A FORWARD -j DOCKER-USER"));
+}
