@@ -84,11 +84,15 @@ impl Foreign {
             let before = self.passed.get(&chain).cloned().unwrap_or_default();
             match chain.ensure(wanted, &before, ledger) {
                 Ok(now) => drop(passed.insert(chain, now)),
-                Err(why) => ledger.wrong(format!(
-                    "the firewall's chain {} {} {} drops what networks forward: {why}; \
-                     tell it to accept their devices",
-                    chain.family, chain.table, chain.name
-                )),
+                Err(why) => {
+                    ledger.wrong(format!(
+                        "the firewall's chain {} {} {} drops what networks forward: {why}; \
+                         tell it to accept their devices",
+                        chain.family, chain.table, chain.name
+                    ));
+                    // It may be on its way out: what it had is what it is to have again.
+                    passed.insert(chain, &before & wanted);
+                }
             }
         }
         self.any = passed.values().any(|p| !p.is_empty());
