@@ -2,6 +2,7 @@
 
 mod addresses;
 mod agent;
+mod bandwidth;
 mod command;
 mod dhcp;
 mod dhcp_load;

@@ -1,6 +1,6 @@
 //! How do resources fare on this node? What the agent writes back.
 
-use weft_model::{Catalog, Condition, Network, Phase, Port};
+use weft_model::{Bandwidth, Catalog, Condition, Network, Phase, Port};
 
 /// Why a port is not ready, in a word and in words; `None`: it is.
 pub(crate) type Fault = Option<(&'static str, String)>;
@@ -22,6 +22,20 @@ fn ready(conditions: &mut Vec<Condition>, fault: &Fault, now: u64) -> Phase {
     }
 }
 
+/// Whether limits are held as they are written, where there are any: a meter drops, it does not shape.
+fn limits(conditions: &mut Vec<Condition>, bandwidth: Option<&Bandwidth>, now: u64) {
+    const KIND: &str = "BandwidthAsWritten";
+    let rates = bandwidth.into_iter().flat_map(|b| [&b.inbound, &b.outbound]).flatten();
+    if !rates.into_iter().any(|rate| rate.peak.is_some() || rate.floor.is_some()) {
+        conditions.retain(|c| c.kind != KIND);
+        return;
+    }
+    let message =
+        "what exceeds `average` is dropped, after a `burst`; `peak` and `floor` have no effect".into();
+    let (kind, reason) = (KIND.into(), "Policed".into());
+    Condition::set(conditions, Condition { kind, status: false, reason, message, last_transition: now });
+}
+
 /// A port with what is known of it.
 pub(crate) fn port(port: &Port, fault: &Fault, at: Option<(String, u32)>, node: &str, now: u64) -> Port {
     let mut out = port.clone();
@@ -29,6 +43,7 @@ pub(crate) fn port(port: &Port, fault: &Fault, at: Option<(String, u32)>, node: 
     status.mac = Some(port.mac());
     status.observed_generation = port.metadata.generation;
     status.phase = ready(&mut status.conditions, fault, now);
+    limits(&mut status.conditions, port.spec.bandwidth.as_ref(), now);
     status.node = at.as_ref().map(|_| node.to_owned());
     (status.interface, status.ofport) = at.map_or((None, None), |(name, number)| (Some(name), Some(number)));
     out
@@ -42,5 +57,6 @@ pub(crate) fn network(network: &Network, catalog: &Catalog, fault: &Fault, mtu: 
     status.mtu = Some(network.mtu(mtu));
     status.ports = catalog.port_count(network.name()) as u32;
     status.phase = ready(&mut status.conditions, fault, now);
+    limits(&mut status.conditions, network.spec.bandwidth.as_ref(), now);
     out
 }
