@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_addition};
+use weft_flow::text::{FlowText, ParseError, Style, Syntax, parse_addition, parse_flow};
 use weft_flow::{Action, ActionError};
 
 const MODERN: &[&str] = &[
@@ -150,6 +150,18 @@ fn a_tag_is_set_where_there_is_one() {
     // OpenFlow 1.0 pushes one.
     let old = Syntax { style: Style::OpenFlow10, ..Syntax::default() };
     assert!(parse_addition("actions=set_vlan_vid:5", &old).is_ok());
+}
+
+#[test]
+fn cookies() {
+    let added = |text: &str| parse_addition(text, &Syntax::default()).map(|flow| flow.cookie);
+    assert_eq!(added("cookie=-1,actions=drop"), Ok(u64::MAX));
+    assert!(
+        added("cookie=-2,actions=drop").is_err() && added("cookie=0x10000000000000000,actions=drop").is_err()
+    );
+    let selected = |text: &str| parse_flow(text, &Syntax::default()).map(|flow| flow.cookie_match);
+    assert_eq!(selected("cookie=0x57/-1"), Ok(Some((0x57, u64::MAX))));
+    assert_eq!(selected("cookie=-1/0xff,out_port=2,out_group=3"), Ok(Some((0xff, 0xff))));
 }
 
 /// OpenFlow's name for an error.

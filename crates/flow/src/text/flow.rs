@@ -111,6 +111,11 @@ pub fn parse_flow(text: &str, syntax: &Syntax<'_>) -> Result<FlowText> {
             return Err(ParseError::UnknownKeyword(pair.key.to_owned()));
         }
     }
+    if flow.matching.get(Field::SkbPriority).is_some() {
+        return Err(ParseError::Unsupported(
+            "skb_priority, which OpenFlow has no number for, in a flow".to_owned(),
+        ));
+    }
     flow.ignored = flow.matching.normalize();
     if let Some(actions) = actions {
         let instructions = parse_instructions(actions, &flow.matching, syntax)?;
@@ -122,6 +127,11 @@ pub fn parse_flow(text: &str, syntax: &Syntax<'_>) -> Result<FlowText> {
         flow.instructions = Some(instructions);
     }
     Ok(flow)
+}
+
+/// A cookie or its mask; -1 is all ones.
+fn cookie(key: &str, text: &str) -> Result<u64> {
+    if text == "-1" { Ok(u64::MAX) } else { number_of(key, text, 64).map(|n| n as u64) }
 }
 
 /// Splits at `actions=` (or `action=`), where a keyword may stand.
@@ -146,11 +156,10 @@ fn option(flow: &mut FlowText, pair: &Pair<'_>, syntax: &Syntax<'_>) -> Result<b
         "priority" => (flow.priority, flow.has_priority) = (int(pair.key, text)?, true),
         "cookie" => match text.split_once('/') {
             Some((value, mask)) => {
-                let value = number_of(pair.key, value, 64)? as u64;
-                let mask = if mask == "-1" { u64::MAX } else { number_of(pair.key, mask, 64)? as u64 };
+                let (value, mask) = (cookie(pair.key, value)?, cookie(pair.key, mask)?);
                 flow.cookie_match = Some((value & mask, mask));
             }
-            None => flow.cookie = number_of(pair.key, text, 64)? as u64,
+            None => flow.cookie = cookie(pair.key, text)?,
         },
         "idle_timeout" => flow.idle_timeout = int(pair.key, text)?,
         "hard_timeout" => flow.hard_timeout = int(pair.key, text)?,
