@@ -217,6 +217,23 @@ proptest! {
 }
 
 #[test]
+fn what_only_looks_like_ip_beneath_a_label_stays() {
+    let mut pool = Pool::new().unwrap();
+    for first in [0x45, 0x60, 0x00] {
+        let mut frame = Frame::eth(Mac([2; 6]), Mac([4; 6])).mpls(16).ttl(9).ipv6([1; 16], [2; 16]).udp(1, 2);
+        frame = frame.payload([7; 40]);
+        let mut bytes = frame.build();
+        bytes[18] = first;
+        bytes[23] -= 1;
+        load(&mut pool, &bytes);
+        for outwards in [false, true] {
+            assert_eq!(copy_ttl(pool.get_mut(SLOT), outwards), Ok(()));
+            assert_eq!(pool.get_mut(SLOT).data(), &bytes[..], "{first:x}");
+        }
+    }
+}
+
+#[test]
 fn udp_without_checksum_stays_without() {
     let mut pool = Pool::new().unwrap();
     let mut frame = build(false, Kind::Udp, 0, (1, 2), (3, 4), (0, 64));

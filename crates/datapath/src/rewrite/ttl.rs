@@ -13,6 +13,9 @@ use crate::packet::Packet;
 const BOTTOM: u32 = 0x100;
 const LABEL_TTL: usize = 3;
 
+/// Frames up to this length may have been padded to the least that Ethernet has, tag and checksum included.
+const PADDED: usize = 64;
+
 /// A header with a TTL, and where it begins.
 #[derive(Clone, Copy)]
 enum Header {
@@ -80,8 +83,10 @@ fn ip(packet: &Packet, at: usize, proto: Option<IpProto>) -> Option<Header> {
             (whole && Ipv4View::parse_quoted(bytes).ok()?.checksum_ok()).then_some(Header::Ipv4(at))
         }
         6 if may(IpProto::IPV6) => {
-            let whole = proto.is_some() || Ipv6View::parse(bytes).is_ok();
-            (whole && Ipv6View::parse_quoted(bytes).is_ok()).then_some(Header::Ipv6(at))
+            // It has no checksum, but what only looks like one has another length.
+            let end = at + ipv6::HEADER_LEN + Ipv6View::parse_quoted(bytes).ok()?.payload_len();
+            let whole = end == packet.len() || end < packet.len() && packet.len() <= PADDED;
+            (whole || proto.is_some()).then_some(Header::Ipv6(at))
         }
         _ => None,
     }
