@@ -26,10 +26,18 @@ impl Effect {
 
     /// Whether tables must change. A rule that was learned already is only made young again.
     pub(crate) fn is_due(&self, snapshot: &Snapshot, now_ms: u64) -> bool {
+        if let (Effect::Learn { learned, .. }, Some(bridge)) = (self, snapshot.bridge(self.bridge())) {
+            bridge.tables.refresh_learned(learned, now_ms);
+        }
+        self.would_change(snapshot)
+    }
+
+    /// Whether a packet would have tables changed. Nothing is made young.
+    pub(crate) fn would_change(&self, snapshot: &Snapshot) -> bool {
         let Some(bridge) = snapshot.bridge(self.bridge()) else { return false };
         match self {
             Effect::Learn { learned, .. } => {
-                !bridge.tables.refresh_learned(learned, now_ms) && bridge.tables.may_learn(learned)
+                !bridge.tables.has_learned(learned) && bridge.tables.may_learn(learned)
             }
             Effect::FinTimeout { rule, idle, hard, .. } => {
                 current(&bridge.tables, rule).is_some_and(|r| shortened(r, *idle, *hard).is_some())

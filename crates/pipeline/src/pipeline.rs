@@ -218,7 +218,12 @@ impl Pipeline {
     /// The verdict on a cached flow as of now, without learning. Where a packet would be learned from,
     /// [`Verdict::cacheable`] is false: the flow is to be removed, so that its next packet walks.
     pub fn revalidate(&self, key: &FlowKey, now_ms: u64) -> Verdict {
-        walk::received(&self.view(&self.snapshot.read()), key, now_ms, Mode::DryRun).verdict
+        let snapshot = self.snapshot.read();
+        let Outcome { mut verdict, effects, .. } =
+            walk::received(&self.view(&snapshot), key, now_ms, Mode::DryRun);
+        // Kept, the flow would let packets pass before the tables are changed as they ask.
+        verdict.cacheable &= !effects.iter().any(|effect| effect.would_change(&snapshot));
+        verdict
     }
 
     /// The verdict on a packet, without learning, and how it came about.

@@ -78,3 +78,17 @@ fn connections_that_end() {
     pipeline.walk(&key, 0);
     assert_eq!(timeouts(), (5, 9));
 }
+
+#[test]
+fn a_cached_flow_that_would_teach_is_not_kept() {
+    let pipeline =
+        ready("table=0,actions=learn(table=1,hard_timeout=10,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[]),output:2");
+    let key = tcp(101, 1, 2);
+    assert!(!pipeline.revalidate(&key, 0).cacheable, "its next packet has to teach");
+    assert!(pipeline.walk(&key, 0).cacheable);
+    assert!(pipeline.revalidate(&key, 5_000).cacheable, "the rule is there");
+    // To look at a cached flow does not make what it taught young.
+    let expired = pipeline.update(|s| Ok::<_, ()>(s.tables_mut(1).unwrap().expire(11_000)));
+    assert_eq!(expired.unwrap().removed.len(), 1);
+    assert!(!pipeline.revalidate(&key, 11_000).cacheable);
+}

@@ -33,11 +33,18 @@ impl TableSet {
 
     /// Refreshes a learned rule without changing any table; false: it is not there as it was learned.
     pub fn refresh_learned(&self, learned: &Learned, now_ms: u64) -> bool {
-        let matching = small(&learned.rule);
-        let old = self.existing(&learned.rule, &matching).filter(|old| is_same(old, &learned.rule));
-        let Some(old) = old else { return false };
+        let Some(old) = self.learned(learned) else { return false };
         old.stats.refreshed_ms.fetch_max(now_ms, Ordering::Relaxed);
         true
+    }
+
+    /// Whether a rule is there as it was learned.
+    pub(crate) fn has_learned(&self, learned: &Learned) -> bool {
+        self.learned(learned).is_some()
+    }
+
+    fn learned(&self, learned: &Learned) -> Option<&Arc<Rule>> {
+        self.existing(&learned.rule, &small(&learned.rule)).filter(|old| is_same(old, &learned.rule))
     }
 
     /// Whether the limit lets the rule be learned, or it is there already.
