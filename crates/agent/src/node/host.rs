@@ -249,9 +249,9 @@ impl<S: Store> Node<S> {
         let runs = self.connected && self.views.borrow().is_some();
         let gone = if runs { std::mem::take(&mut self.host.kernel.links.gone) } else { BTreeSet::new() };
         let remade = if self.host.wiring.whole { remade } else { BTreeSet::new() };
-        let there = remade.union(&gone).filter_map(|name| self.view.interfaces.get(name));
-        let there = there.filter(|i| i.is_ours() && i.ofport.is_some());
-        let ports: Vec<_> = there.filter_map(|i| i.port).collect();
+        let ours = |name: &String| self.view.interfaces.get(name).filter(|i| i.is_ours());
+        let missed = gone.iter().filter_map(ours).filter(|i| i.ofport.is_some());
+        let ports: Vec<_> = remade.iter().filter_map(ours).chain(missed).filter_map(|i| i.port).collect();
         if ports.is_empty() {
             return;
         }

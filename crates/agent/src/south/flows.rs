@@ -297,6 +297,12 @@ impl Link {
             .into_iter()
             .partition(|m| matches!(m, Message::MeterMod(m) if m.command == MeterCommand::Delete));
         self.meter(new.clone()).await?;
+        // Where the switch has no meters, packets pass without a limit rather than not at all.
+        for message in &mut messages {
+            if let Message::FlowMod(m) = message {
+                m.instructions.meter = m.instructions.meter.filter(|id| self.meters.contains(id));
+            }
+        }
         for messages in messages.chunks(BUNDLE_MESSAGES) {
             timeout(PATIENCE, self.bundle(messages)).await.map_err(|_| SouthError::Silent)??;
         }
@@ -313,7 +319,7 @@ impl Link {
         self.meter(stale).await
     }
 
-    /// Changes of meters. Those to add that are there are changed.
+    /// Changes of meters. Those to add that are there are changed; what is refused is told.
     async fn meter(&mut self, changes: Vec<Message>) -> Result<(), SouthError> {
         if changes.is_empty() {
             return Ok(());
@@ -333,13 +339,16 @@ impl Link {
         }
         let last = self.post(&Message::BarrierRequest)?;
         self.flush().await?;
-        let answered = timeout(PATIENCE, self.answer_with_xid(|xid| xid == last || sent.contains_key(&xid)));
-        let (xid, answer) = answered.await.map_err(|_| SouthError::Silent)??;
-        let Some(change) = sent.get(&xid) else { return Ok(()) };
-        // It is not known any more which meters there are.
-        let why = refused(describe(change), &answer);
-        tracing::warn!(%why, "the switch did not take a meter");
-        Err(SouthError::Disconnected(self.name.clone()))
+        loop {
+            let answered = self.answer_with_xid(|xid| xid == last || sent.contains_key(&xid));
+            let (xid, answer) = timeout(PATIENCE, answered).await.map_err(|_| SouthError::Silent)??;
+            let Some(change) = sent.get(&xid) else { return Ok(()) };
+            let why = refused(describe(change), &answer);
+            tracing::warn!(%why, "a port's bandwidth is not limited");
+            if let Some(id) = meter_of(change) {
+                self.meters.remove(&id);
+            }
+        }
     }
 
     /// One bundle: open, fill, close; when nothing was refused, commit.
