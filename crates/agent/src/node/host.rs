@@ -40,6 +40,8 @@ pub(super) enum Look {
 pub(super) struct Host {
     /// What is plugged in by us.
     pub(super) wiring: Wiring,
+    /// It is known what is to be plugged in. Before, everything would seem to be left over from what is gone.
+    wired: bool,
     /// Devices that changed since the kernel was last told.
     dirty: BTreeSet<String>,
     /// Networks changed since.
@@ -150,6 +152,7 @@ impl Host {
 impl<S: Store> Node<S> {
     /// Takes in what changed. True: so do the ports of the bridge.
     pub(super) fn wire(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> bool {
+        self.host.wired = true;
         self.host.stale |= !nets.is_empty() || ports.iter().any(|p| self.host.forwarded.contains(p));
         let wiring = &mut self.host.wiring;
         let mut changed: Vec<String> = Vec::new();
@@ -168,6 +171,9 @@ impl<S: Store> Node<S> {
     /// Makes the kernel hold what is wanted. Resources whose devices fare otherwise than before are to be looked at.
     pub(super) async fn host(&mut self, look: Look) {
         self.look = Instant::now() + LOOK;
+        if !self.host.wired {
+            return;
+        }
         let look = match self.host.all {
             Some(at) if at.elapsed() < SLOW => look,
             _ => Look::All,
