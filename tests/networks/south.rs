@@ -1,8 +1,8 @@
 //! What is compiled reaches a switch through its public surfaces, and packets agree.
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
-use weft_agent::south::{Database, Event, Flows, Outgoing, Punt, Wanted, program, replace};
+use weft_agent::south::{Database, Event, Flows, Outgoing, Punt, View, Views, Wanted, program, replace};
 use weft_compile::{Change, Compiler, Cookie, Guard, Net, NetKey, Port, PortKey, Purpose, Subnet};
 use weft_flow::OfPort;
 
@@ -12,7 +12,8 @@ use crate::support::{Kind, PATIENCE};
 /// The agent's two connections to a switch.
 struct South {
     database: Database,
-    view: watch::Receiver<Option<std::sync::Arc<weft_agent::south::View>>>,
+    views: Views,
+    view: View,
     flows: Flows,
     events: mpsc::Receiver<Event>,
     punts: mpsc::Receiver<Punt>,
@@ -22,27 +23,30 @@ struct South {
 impl South {
     /// Connects, and has the integration bridge made.
     async fn new(site: &Site) -> South {
-        let (database, view) = Database::start(site.switch.path("db.sock"));
+        let (database, views) = Database::start(site.switch.path("db.sock"));
         let (flows, events, punts) = Flows::start(site.switch.path("br-int.mgmt"));
         let datapath = if site.switch.kind == Kind::Ovs { "netdev" } else { "" };
         let wanted = Wanted { datapath: datapath.into(), ..Wanted::default() };
-        let mut south = South { database, view, flows, events, punts, wanted };
+        let mut south = South { database, views, view: View::default(), flows, events, punts, wanted };
         south.settle(|view| view.bridge.is_some()).await;
         south
     }
 
     /// Has what is wanted in the database, and waits for what follows from it.
-    async fn settle(&mut self, done: impl Fn(&weft_agent::south::View) -> bool) {
+    async fn settle(&mut self, done: impl Fn(&View) -> bool) {
         let wait = async {
             loop {
-                let view = self.view.borrow_and_update().clone();
-                if let Some(view) = view {
-                    self.database.ensure(&self.wanted, &view).await.expect("the database takes it");
-                    if done(&view) {
+                if self.views.is_connected() {
+                    self.views.take(&mut self.view);
+                    self.database
+                        .ensure(&self.wanted, None, &self.view)
+                        .await
+                        .expect("the database takes it");
+                    if done(&self.view) {
                         return;
                     }
                 }
-                self.view.changed().await.expect("the task lives");
+                assert!(self.views.changed().await, "the task lives");
             }
         };
         timeout(PATIENCE, wait).await.expect("the database settles");
@@ -51,8 +55,7 @@ impl South {
     /// The number of a port.
     async fn ofport(&mut self, name: &str) -> OfPort {
         self.settle(|v| v.interfaces.get(name).is_some_and(|i| i.ofport.is_some())).await;
-        let view = self.view.borrow().clone().expect("a view");
-        OfPort(view.interfaces[name].ofport.expect("a number"))
+        OfPort(self.view.interfaces[name].ofport.expect("a number"))
     }
 
     /// The next event of a kind.

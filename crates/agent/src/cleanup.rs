@@ -53,9 +53,12 @@ pub async fn cleanup(rundir: &Path) -> Cleaned {
 async fn switch(rundir: &Path) -> Result<Vec<String>, SouthError> {
     let path = rundir.join("db.sock");
     let (database, mut views) = Database::start(path.clone());
-    let seen = timeout(PATIENCE, views.wait_for(Option::is_some)).await;
-    let view = seen.ok().and_then(Result::ok).and_then(|view| view.clone());
-    let view = view.ok_or_else(|| SouthError::Disconnected(path.display().to_string()))?;
+    let seen = timeout(PATIENCE, async { views.is_connected() || views.changed().await }).await;
+    if seen != Ok(true) {
+        return Err(SouthError::Disconnected(path.display().to_string()));
+    }
+    let mut view = View::default();
+    views.take(&mut view);
     let Some(bridge) = view.bridge else { return Ok(Vec::new()) };
     let (ours, others) = ports(&view);
     let mut removed: Vec<String> = ours.iter().map(|(name, _)| format!("port {name} of {BRIDGE}")).collect();

@@ -132,7 +132,7 @@ fn ofport(view: &View, name: &str) -> Option<OfPort> {
 
 /// The name of the interface that a port resource is plugged in by.
 pub fn interface_of(port: &weft_model::Port, view: &View) -> Option<String> {
-    let plugged = |id: &str| view.plugged.get(id).cloned();
+    let plugged = |id: &str| view.plugged(id).map(str::to_owned);
     match port.spec.attachment.as_ref().and_then(|a| a.get()) {
         Some(AttachmentRef::IfaceId(id)) => plugged(id),
         Some(AttachmentRef::Device(device)) => Some(device.to_owned()),
@@ -160,6 +160,17 @@ pub fn joined<'a>(catalog: &'a Catalog, name: &str) -> BTreeSet<&'a str> {
     let routers = catalog.subnets_of(name).flat_map(|s| catalog.routers_of(s));
     let subnets = routers.flat_map(|r| catalog.subnets_of_router(r));
     subnets.map(|s| s.spec.network.as_str()).filter(|n| *n != name).collect()
+}
+
+/// The devices by which a network has to do with the bridge.
+pub fn joints(network: &weft_model::Network) -> Vec<String> {
+    let (name, spec) = (network.name(), &network.spec);
+    let mut out = vec![host_device(name), cable_device(name)];
+    out.extend(
+        spec.overlay.as_ref().and_then(|o| tunnel_device(o.kind)).map(|(device, _)| device.to_owned()),
+    );
+    out.extend(spec.bridged.as_ref().and_then(|b| b.uplink.clone()));
+    out
 }
 
 /// Whether the host has an end in a network: one that is ours and has an address to answer at.

@@ -30,7 +30,7 @@ pub const BUCKET_ALL: u32 = 0xffff_ffff;
 /// Most groups that a bridge holds.
 pub const MAX_GROUPS: usize = 1 << 20;
 /// Most buckets that a group holds.
-pub const MAX_BUCKETS: usize = 1 << 12;
+pub const MAX_BUCKETS: usize = 1 << 14;
 /// Groups that may be inside each other.
 pub(crate) const MAX_CHAIN: usize = 32;
 

@@ -150,17 +150,16 @@ impl Host {
 }
 
 impl<S: Store> Node<S> {
-    /// Takes in what changed. True: so do the ports of the bridge.
-    pub(super) fn wire(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> bool {
+    /// Takes in what changed; the devices that it is about.
+    pub(super) fn wire(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) -> BTreeSet<String> {
         self.host.wired = true;
         self.host.stale |= !nets.is_empty() || ports.iter().any(|p| self.host.forwarded.contains(p));
         let wiring = &mut self.host.wiring;
-        let mut changed: Vec<String> = Vec::new();
+        let mut changed = BTreeSet::new();
         nets.iter().for_each(|name| changed.extend(wiring.network_changed(&self.catalog, name)));
         ports.iter().for_each(|name| changed.extend(wiring.port_changed(&self.catalog, name)));
-        let any = !changed.is_empty();
-        self.host.dirty.extend(changed);
-        any
+        self.host.dirty.extend(changed.iter().cloned());
+        changed
     }
 
     /// Nothing is to be settled.
@@ -252,7 +251,7 @@ impl<S: Store> Node<S> {
     async fn replug(&mut self) {
         let remade = std::mem::take(&mut self.host.kernel.plugged.remade);
         // A switch that starts makes its devices by itself.
-        let runs = self.connected && self.views.borrow().is_some();
+        let runs = self.connected && self.views.is_connected();
         let gone = if runs { std::mem::take(&mut self.host.kernel.links.gone) } else { BTreeSet::new() };
         let remade = if self.host.wiring.whole { remade } else { BTreeSet::new() };
         let ours = |name: &String| self.view.interfaces.get(name).filter(|i| i.is_ours());

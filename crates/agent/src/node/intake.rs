@@ -1,9 +1,9 @@
 //! What happened: what does a change of a resource, of the database or of the bridge touch?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_model::{Kind, Port, Resource};
+use weft_model::{Kind, Network, Port, Resource};
 use weft_store::{Change, Event as StoreEvent, Store};
 
 use super::{NO_ADDRESS, Node};
@@ -38,6 +38,12 @@ impl<S: Store> Node<S> {
                     // What was said of it changed, mostly by us.
                     self.counted.insert(reference.name);
                     return;
+                }
+                if let Some(old) = &old {
+                    self.joint(old, false);
+                }
+                if let Some(new) = &new {
+                    self.joint(new, true);
                 }
                 if old.map(|n| n.spec) != new.map(|n| n.spec) {
                     let ports = self.catalog.ports_of(&reference.name).map(|p| p.name().to_owned());
@@ -108,42 +114,31 @@ impl<S: Store> Node<S> {
 
     /// Remembers what a port is plugged in by, or forgets it.
     pub(super) fn anchor(&mut self, port: &Port, add: bool) {
-        for anchor in resolve::anchors(port) {
-            let names = self.anchors.entry(anchor.clone()).or_default();
-            if add {
-                names.insert(port.name().to_owned());
-            } else {
-                names.remove(port.name());
-            }
-            if names.is_empty() {
-                self.anchors.remove(&anchor);
-            }
-        }
+        note(&mut self.anchors, resolve::anchors(port), port.name(), add);
+    }
+
+    /// Remembers by which devices a network has to do with the bridge, or forgets it.
+    pub(super) fn joint(&mut self, network: &Network, add: bool) {
+        note(&mut self.joints, resolve::joints(network), network.name(), add);
     }
 
     /// What the switch's database holds.
     pub(super) fn take_view(&mut self) {
-        let Some(view) = self.views.borrow_and_update().clone() else { return };
-        let old = std::mem::replace(&mut self.view, view);
-        self.stale = true;
-        let view = Arc::clone(&self.view);
-        if old.bridge != view.bridge {
+        let touched = self.views.take(&mut self.view);
+        if touched.bridge {
+            self.unmade = None;
             self.everything();
             return;
         }
-        let names: BTreeSet<&String> = old.interfaces.keys().chain(view.interfaces.keys()).collect();
-        for name in names {
-            let (before, after) = (old.interfaces.get(name), view.interfaces.get(name));
-            if before == after {
-                continue;
-            }
-            let ids = before.into_iter().chain(after).filter_map(|i| i.ids.get("iface-id"));
-            for anchor in ids.chain([name]) {
+        for (name, before) in touched.interfaces {
+            let after = self.view.interfaces.get(&name);
+            let ids = before.iter().chain(after).filter_map(|i| i.ids.get("iface-id"));
+            for anchor in ids.chain([&name]) {
                 self.ports.extend(self.anchors.get(anchor).into_iter().flatten().cloned());
             }
-            // What is plugged in by a port is none of the networks'.
-            if !self.anchors.contains_key(name) {
-                self.nets.extend(self.catalog.networks().map(|n| n.name().to_owned()));
+            self.nets.extend(self.joints.get(&name).into_iter().flatten().cloned());
+            if let Some(unmade) = &mut self.unmade {
+                unmade.insert(name);
             }
         }
     }
@@ -151,5 +146,20 @@ impl<S: Store> Node<S> {
     pub(super) fn everything(&mut self) {
         self.nets.extend(self.catalog.networks().map(|n| n.name().to_owned()));
         self.ports.extend(self.catalog.ports().map(|p| p.name().to_owned()));
+    }
+}
+
+/// Adds a name under each key, or takes it away.
+fn note(names: &mut BTreeMap<String, BTreeSet<String>>, keys: Vec<String>, name: &str, add: bool) {
+    for key in keys {
+        let known = names.entry(key.clone()).or_default();
+        if add {
+            known.insert(name.to_owned());
+        } else {
+            known.remove(name);
+        }
+        if known.is_empty() {
+            names.remove(&key);
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use weft_compile::Compiler;
-use weft_model::{Catalog, Kind, Port};
+use weft_model::{Catalog, Kind, Network, Port};
 use weft_store::{Store, StoreError, Watch};
 
 use crate::heal::Told;
@@ -32,7 +32,7 @@ use crate::ipam::Ipam;
 use crate::resolve::Resolver;
 use crate::respond::dns::{self, Dns};
 use crate::respond::{self, Tell};
-use crate::south::{BRIDGE, Database, Event, Flows, View};
+use crate::south::{BRIDGE, Database, Device, Event, Flows, View, Views, Wanted};
 
 /// Wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -106,8 +106,8 @@ pub struct Node<S> {
     ipam: Ipam,
     compiler: Compiler,
     database: Database,
-    views: watch::Receiver<Option<Arc<View>>>,
-    view: Arc<View>,
+    views: Views,
+    view: View,
     flows: Flows,
     events: mpsc::Receiver<Event>,
     responders: mpsc::Sender<Tell>,
@@ -121,10 +121,16 @@ pub struct Node<S> {
     counted: BTreeSet<String>,
     /// Subnets that are gone.
     lost: Vec<String>,
-    /// What is wanted of the database, or what it holds, changed. One port's change seldom does that.
-    stale: bool,
+    /// What is wanted of the database.
+    wanted: Wanted,
+    /// Of that, what is wanted for networks.
+    shared: BTreeMap<String, Device>,
+    /// Ports of the bridge to be looked at; `None`: all.
+    unmade: Option<BTreeSet<String>>,
     /// Ports by what they are plugged in by.
     anchors: BTreeMap<String, BTreeSet<String>>,
+    /// Networks by the devices that they have on the bridge.
+    joints: BTreeMap<String, BTreeSet<String>>,
     connected: bool,
     /// The groups that the bridge had, when it has to be told everything.
     whole: Option<Vec<u32>>,
@@ -163,13 +169,16 @@ impl<S: Store> Node<S> {
             resolver: Resolver { node: config.node.clone(), ..Resolver::default() },
             ipam: Ipam::default(),
             compiler: Compiler::new().0,
-            view: Arc::default(),
+            view: View::default(),
             nets: catalog.networks().map(|n| n.name().to_owned()).collect(),
             ports: catalog.ports().map(|p| p.name().to_owned()).collect(),
             counted: BTreeSet::new(),
             lost: Vec::new(),
-            stale: true,
+            wanted: Wanted { datapath: config.datapath.clone(), ..Wanted::default() },
+            shared: BTreeMap::new(),
+            unmade: None,
             anchors: BTreeMap::new(),
+            joints: BTreeMap::new(),
             connected: false,
             whole: None,
             faults: BTreeMap::new(),
@@ -195,6 +204,8 @@ impl<S: Store> Node<S> {
         };
         let ports: Vec<Port> = node.catalog.ports().cloned().collect();
         ports.iter().for_each(|port| node.anchor(port, true));
+        let networks: Vec<Network> = node.catalog.networks().cloned().collect();
+        networks.iter().for_each(|network| node.joint(network, true));
         Ok(node)
     }
 
@@ -231,8 +242,10 @@ impl<S: Store> Node<S> {
                         self.take_resource(event);
                     }
                 }
-                changed = self.views.changed() => {
-                    changed.map_err(|_| NodeError::Ended("the connection to the database"))?;
+                more = self.views.changed() => {
+                    if !more {
+                        return Err(NodeError::Ended("the connection to the database"));
+                    }
                     self.take_view();
                 }
                 event = self.events.recv() => {

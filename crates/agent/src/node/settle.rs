@@ -11,12 +11,12 @@ use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, now};
 use crate::ipam::{Leased, NoAddress};
 use crate::resolve;
 use crate::respond::{self, Tell};
-use crate::south::{Wanted, program, replace};
+use crate::south::{program, replace};
 
 impl<S: Store> Node<S> {
     /// Brings the node in line.
     pub(super) async fn settle(&mut self) -> Result<(), NodeError> {
-        if self.views.has_changed().unwrap_or(false) {
+        if self.views.has_changed() {
             // By what is changed now.
             self.take_view();
         }
@@ -25,8 +25,8 @@ impl<S: Store> Node<S> {
         self.numbers(&mut written);
         let mut nets = std::mem::take(&mut self.nets);
         let mut ports = std::mem::take(&mut self.ports);
-        self.stale |= self.wire(&nets, &ports) || !nets.is_empty();
-        if self.stale && !self.devices().await {
+        self.want(&nets, &ports);
+        if !self.devices().await {
             self.again = Some(Instant::now() + AGAIN);
         }
         let told = self.program(&nets, &ports).await;
@@ -93,35 +93,56 @@ impl<S: Store> Node<S> {
 
     /// Gives overlays the numbers they lack.
     pub(super) fn numbers(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) {
+        let mut taken: Option<BTreeSet<u32>> = None;
         for name in self.nets.clone() {
-            let Some(network) = self.catalog.network(&name).cloned() else { continue };
+            let Some(network) = self.catalog.network(&name) else { continue };
             let overlaid = network.spec.overlay.as_ref();
             let needs = overlaid.is_some_and(|o| resolve::tunnel_device(o.kind).is_some());
             if !needs || network.key().is_some() {
                 continue;
             }
-            let taken: BTreeSet<u32> = self.catalog.networks().filter_map(Network::key).collect();
-            let mut new = network;
+            let mut new = network.clone();
+            let taken =
+                taken.get_or_insert_with(|| self.catalog.networks().filter_map(Network::key).collect());
             new.status.key = (1..1 << 24).find(|key| !taken.contains(key));
+            taken.extend(new.status.key);
             let resource = Resource::from(new);
             self.catalog.insert(resource.clone());
             written.insert(resource.reference(), resource);
         }
     }
 
+    /// Takes in what is wanted of the database for networks and ports that changed.
+    fn want(&mut self, nets: &BTreeSet<String>, ports: &BTreeSet<String>) {
+        let mut names = self.wire(nets, ports);
+        if !nets.is_empty() {
+            let new = resolve::devices(&self.catalog, self.config.underlay_mtu);
+            let old = std::mem::replace(&mut self.shared, new);
+            let both = old.keys().chain(self.shared.keys());
+            names.extend(both.filter(|name| old.get(*name) != self.shared.get(*name)).cloned());
+        }
+        for name in names {
+            match self.host.wiring.devices.get(&name).or_else(|| self.shared.get(&name)) {
+                Some(device) => drop(self.wanted.ports.insert(name.clone(), device.clone())),
+                None => drop(self.wanted.ports.remove(&name)),
+            }
+            if let Some(unmade) = &mut self.unmade {
+                unmade.insert(name);
+            }
+        }
+    }
+
     /// Bridge and ports of ours. False: it did not work.
     pub(super) async fn devices(&mut self) -> bool {
-        if self.views.borrow().is_none() {
+        if !self.views.is_connected() || self.unmade.as_ref().is_some_and(BTreeSet::is_empty) {
             return true;
         }
-        self.stale = false;
-        let mut ports = resolve::devices(&self.catalog, self.config.underlay_mtu);
-        ports.extend(self.host.wiring.devices.clone());
-        let wanted = Wanted { datapath: self.config.datapath.clone(), ports };
-        match self.database.ensure(&wanted, &self.view).await {
-            Ok(_) => true,
+        match self.database.ensure(&self.wanted, self.unmade.as_ref(), &self.view).await {
+            Ok(_) => {
+                self.unmade = Some(BTreeSet::new());
+                true
+            }
             Err(why) => {
-                self.stale = true;
                 tracing::warn!(%why, "the switch's database was not changed");
                 false
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -12,11 +13,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use weft_ovsdb::Uuid;
 use weft_ovsdb::client::op;
-use weft_ovsdb::client::{ClientEvent, ClientSession, Replica, RequestId};
+use weft_ovsdb::client::{ClientEvent, ClientSession, RequestId};
 use weft_ovsdb::rpc::FrameLimits;
 use weft_ovsdb::schema::DatabaseSchema;
 
-use super::{BACKOFF, BRIDGE, OWNER, PATIENCE, SouthError, Wanted, idle};
+use super::view::{News, Touched, View, Watcher};
+use super::{BACKOFF, BRIDGE, PATIENCE, SouthError, Wanted, idle};
 
 const DATABASE: &str = "Open_vSwitch";
 /// What is watched.
@@ -30,49 +32,52 @@ const TABLES: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// An interface of the switch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
-    /// Bridge that has it.
-    pub bridge: Option<String>,
-    /// Row of its port.
-    pub port: Option<Uuid>,
-    /// Type.
-    pub kind: String,
-    /// Options.
-    pub options: BTreeMap<String, String>,
-    /// `external_ids`.
-    pub ids: BTreeMap<String, String>,
-    /// MAC address asked for.
-    pub mac: Option<String>,
-    /// MAC address it has.
-    pub mac_in_use: Option<String>,
-    /// MTU asked for.
-    pub mtu_request: Option<i64>,
-    /// Its OpenFlow number, once it has one.
-    pub ofport: Option<u32>,
-    /// Why it does not work.
-    pub error: Option<String>,
+/// What was told and nobody took yet.
+type Pending = Arc<Mutex<News>>;
+
+/// Tells what the database holds, as it changes.
+#[derive(Debug)]
+pub struct Views {
+    pending: Pending,
+    /// There is a connection.
+    told: watch::Receiver<bool>,
 }
 
-impl Interface {
-    /// Whether the agent made it.
-    pub fn is_ours(&self) -> bool {
-        self.ids.get(OWNER.0).map(String::as_str) == Some(OWNER.1)
+impl Views {
+    /// Whether there is a connection, so that what was taken is so.
+    pub fn is_connected(&self) -> bool {
+        *self.told.borrow()
+    }
+
+    /// Whether there is something to take.
+    pub fn has_changed(&self) -> bool {
+        self.told.has_changed().unwrap_or(false)
+    }
+
+    /// Waits for something to take. False: nothing will come any more.
+    pub async fn changed(&mut self) -> bool {
+        self.told.changed().await.is_ok()
+    }
+
+    /// Brings a view up to date, always the same one.
+    pub fn take(&mut self, view: &mut View) -> Touched {
+        self.told.mark_unchanged();
+        let news = self.pending.lock().take();
+        view.take(news)
     }
 }
 
-/// What the database holds that matters to the agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
-    /// Row of the integration bridge.
-    pub bridge: Option<Uuid>,
-    /// The agent made it.
-    pub bridge_is_ours: bool,
-    /// Interfaces of all bridges, by name.
-    pub interfaces: BTreeMap<String, Interface>,
-    /// Names of interfaces of the integration bridge by their `iface-id`.
-    pub plugged: BTreeMap<String, String>,
+/// The end of [`Views`] that tells.
+struct Teller {
+    pending: Pending,
+    told: watch::Sender<bool>,
+}
+
+impl Teller {
+    fn tell(&self, news: News) {
+        self.pending.lock().add(news);
+        self.told.send_replace(true);
+    }
 }
 
 type Request = (Vec<Value>, oneshot::Sender<Result<Value, SouthError>>);
@@ -85,21 +90,26 @@ pub struct Database {
 }
 
 impl Database {
-    /// Starts the task that keeps a connection to `path`, the database's socket. The view is `None` while there is no
-    /// connection.
-    pub fn start(path: PathBuf) -> (Database, watch::Receiver<Option<Arc<View>>>) {
+    /// Starts the task that keeps a connection to `path`, the database's socket.
+    pub fn start(path: PathBuf) -> (Database, Views) {
         let (requests, receiver) = mpsc::channel(64);
-        let (views, view) = watch::channel(None);
-        tokio::spawn(keep(path.clone(), receiver, views));
-        (Database { requests, path }, view)
+        let (sender, told) = watch::channel(false);
+        let pending = Pending::default();
+        tokio::spawn(keep(path.clone(), receiver, Teller { pending: Arc::clone(&pending), told: sender }));
+        (Database { requests, path }, Views { pending, told })
     }
 
-    /// Makes the database hold what is wanted. True: something was changed.
+    /// Makes the database hold what is wanted, of all ports or of those of some names `only`. True: something was changed.
     ///
     /// # Errors
     /// There is no connection, the server is silent, or it refused the transaction.
-    pub async fn ensure(&self, wanted: &Wanted, view: &View) -> Result<bool, SouthError> {
-        let operations = wanted.operations(view);
+    pub async fn ensure(
+        &self,
+        wanted: &Wanted,
+        only: Option<&BTreeSet<String>>,
+        view: &View,
+    ) -> Result<bool, SouthError> {
+        let operations = wanted.operations(view, only);
         if operations.is_empty() {
             return Ok(false);
         }
@@ -144,20 +154,20 @@ impl Database {
 }
 
 /// Connects again and again.
-async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, views: watch::Sender<Option<Arc<View>>>) {
+async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, teller: Teller) {
     let mut wait = BACKOFF.0;
     loop {
         match timeout(PATIENCE, Link::open(&path)).await.unwrap_or(Err(SouthError::Silent)) {
-            Ok(mut link) => {
+            Ok((mut link, all)) => {
                 wait = BACKOFF.0;
-                views.send_replace(Some(Arc::new(link.view())));
-                match link.serve(&mut requests, &views).await {
+                teller.tell(all);
+                match link.serve(&mut requests, &teller).await {
                     Ok(()) => return,
                     Err(why) => {
                         tracing::warn!(database = %path.display(), %why, "the connection to the database broke");
                     }
                 }
-                views.send_replace(None);
+                teller.told.send_replace(false);
             }
             Err(why) => tracing::debug!(database = %path.display(), %why, "no connection to the database"),
         }
@@ -175,14 +185,14 @@ async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, views: watch
 struct Link {
     stream: UnixStream,
     session: ClientSession,
-    replica: Replica,
+    watcher: Watcher,
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Value, SouthError>>>,
     name: String,
 }
 
 impl Link {
-    /// Connects, reads the schema, and begins to watch.
-    async fn open(path: &Path) -> Result<Link, SouthError> {
+    /// Connects, reads the schema, and begins to watch; what there is.
+    async fn open(path: &Path) -> Result<(Link, News), SouthError> {
         let name = path.display().to_string();
         let mut stream =
             UnixStream::connect(path).await.map_err(|_| SouthError::Disconnected(name.clone()))?;
@@ -192,19 +202,19 @@ impl Link {
         let schema = ask(&mut stream, &mut session, &name, id, bytes).await?;
         let broken = |why: String| SouthError::Refused { what: "the schema".into(), why };
         let schema = DatabaseSchema::from_json(&schema).map_err(|e| broken(e.to_string()))?;
-        let mut replica = Replica::new(Arc::new(schema));
+        let mut watcher = Watcher::new(Arc::new(schema));
         let (id, bytes) = session.monitor(DATABASE, "weft".into(), &TABLES, Uuid::nil());
         let first = ask(&mut stream, &mut session, &name, id, bytes).await?;
         let rows = first.get(2).ok_or_else(|| broken("a monitor's answer is cut short".into()))?;
-        replica.apply(rows).map_err(|e| broken(e.to_string()))?;
-        Ok(Link { stream, session, replica, waiting: BTreeMap::new(), name })
+        let all = watcher.first(rows).map_err(|e| broken(e.to_string()))?;
+        Ok((Link { stream, session, watcher, waiting: BTreeMap::new(), name }, all))
     }
 
     /// Does what is asked until the connection breaks. `Ok`: nobody asks any more.
     async fn serve(
         &mut self,
         requests: &mut mpsc::Receiver<Request>,
-        views: &watch::Sender<Option<Arc<View>>>,
+        teller: &Teller,
     ) -> Result<(), SouthError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -219,19 +229,10 @@ impl Link {
                     let bytes = read.ok().filter(|n| *n > 0).and_then(|n| buffer.get(..n));
                     let bytes = bytes.ok_or_else(|| self.gone())?;
                     let events = self.session.receive(bytes).map_err(|_| self.gone())?;
-                    let mut changed = false;
                     for event in events {
-                        changed |= self.take(event).await?;
-                    }
-                    if changed {
-                        let view = self.view();
-                        views.send_if_modified(|old| {
-                            let new = old.as_deref() != Some(&view);
-                            if new {
-                                *old = Some(Arc::new(view));
-                            }
-                            new
-                        });
+                        if let Some(news) = self.take(event).await? {
+                            teller.tell(news);
+                        }
                     }
                 }
             }
@@ -246,8 +247,8 @@ impl Link {
         self.stream.write_all(bytes).await.map_err(|_| SouthError::Disconnected(self.name.clone()))
     }
 
-    /// Handles what the server sent. True: rows changed.
-    async fn take(&mut self, event: ClientEvent) -> Result<bool, SouthError> {
+    /// Handles what the server sent; what changed.
+    async fn take(&mut self, event: ClientEvent) -> Result<Option<News>, SouthError> {
         match event {
             ClientEvent::Reply(id, answer) => {
                 if let Some(done) = self.waiting.remove(&id) {
@@ -255,54 +256,13 @@ impl Link {
                 }
             }
             ClientEvent::Update { updates, .. } => {
-                self.replica.apply(&updates).map_err(|_| self.gone())?;
-                return Ok(true);
+                return self.watcher.apply(&updates).map(Some).map_err(|_| self.gone());
             }
             ClientEvent::MonitorCanceled(_) => return Err(self.gone()),
             ClientEvent::Send(bytes) => self.send(&bytes).await?,
             ClientEvent::Locked(_) | ClientEvent::Stolen(_) => {}
         }
-        Ok(false)
-    }
-
-    fn view(&self) -> View {
-        let mut view = View::default();
-        for bridge in self.replica.rows("Bridge") {
-            let name = bridge.str("name");
-            if name == BRIDGE {
-                view.bridge = Some(bridge.uuid());
-                view.bridge_is_ours = bridge.map("external_ids").into_iter().any(|pair| pair == OWNER);
-            }
-            let ports: BTreeSet<Uuid> = bridge.refs("ports").into_iter().collect();
-            for port in ports.iter().filter_map(|p| self.replica.row("Port", *p)) {
-                for uuid in port.refs("interfaces") {
-                    let Some(row) = self.replica.row("Interface", uuid) else { continue };
-                    let owned = |column| {
-                        let pairs = row.map(column).into_iter();
-                        pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-                    };
-                    let text = |column| row.opt_str(column).map(str::to_owned);
-                    let interface = Interface {
-                        bridge: Some(name.to_owned()),
-                        port: Some(port.uuid()),
-                        kind: row.str("type").to_owned(),
-                        options: owned("options"),
-                        ids: owned("external_ids"),
-                        mac: text("mac"),
-                        mac_in_use: text("mac_in_use"),
-                        mtu_request: row.opt_int("mtu_request"),
-                        ofport: row.opt_int("ofport").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
-                        error: text("error"),
-                    };
-                    let own = row.str("name").to_owned();
-                    if let Some(id) = interface.ids.get("iface-id").filter(|_| name == BRIDGE) {
-                        view.plugged.insert(id.clone(), own.clone());
-                    }
-                    view.interfaces.insert(own, interface);
-                }
-            }
-        }
-        view
+        Ok(None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How does the agent speak with the switch? As any controller would, so that it drives Open vSwitch as well.
 //!
 //! ```text
-//!   node ──Wanted──▶ Database (OVSDB) ──View──▶ node       bridges, ports, their numbers
+//!   node ──Wanted──▶ Database (OVSDB) ──News──▶ node       bridges, ports, their numbers
 //!   node ──Delta───▶ Flows (OpenFlow 1.5) ──Event─▶ node    bundles of flows; packets for services
 //! ```
 //! Each is one task that owns its connection, makes it again when it breaks, and says so.
@@ -10,12 +10,14 @@ mod database;
 mod flows;
 mod program;
 mod punts;
+mod view;
 mod wanted;
 
-pub use database::{Database, Interface, View};
+pub use database::{Database, Views};
 pub use flows::{Event, Flows, Outgoing, Punt};
 pub use program::{GROUPS, program, replace};
 pub use punts::{PuntSender, Punts};
+pub use view::{Interface, Touched, View};
 pub use wanted::{BRIDGE, Device, OWNER, Wanted};
 
 use std::time::Duration;

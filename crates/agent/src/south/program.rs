@@ -10,19 +10,31 @@ use weft_openflow::msg::meter::{METER_ALL, MeterCommand, MeterMod, meter_flags};
 /// First and last number of groups of ours.
 pub const GROUPS: (u32, u32) = (weft_compile::GROUP_BASE, weft_compile::GROUP_BASE | 0x00ff_ffff);
 
+/// Buckets of one message. It has 64 KiB at most, which hold about a thousand.
+const BUCKETS: usize = 250;
+
 /// The messages that a change comes to, in order.
 pub fn program(delta: &Delta) -> Vec<Message> {
     let mut out: Vec<Message> = delta.meters.iter().map(|(id, limit)| meter(*id, limit)).collect();
     for (key, group) in &delta.groups {
-        let buckets = group.buckets.iter().map(bucket).collect();
-        out.push(group_mod(GroupMod { buckets, ..of(*key, GroupCommand::AddOrModify) }));
+        // Of none, too, there is a first message.
+        let (first, more) = group.buckets.split_at(group.buckets.len().min(BUCKETS));
+        let some = |buckets: &[Bucket]| buckets.iter().map(bucket).collect();
+        out.push(group_mod(GroupMod { buckets: some(first), ..of(*key, GroupCommand::AddOrModify) }));
+        for buckets in more.chunks(BUCKETS) {
+            out.push(group_mod(GroupMod { buckets: some(buckets), ..last(*key) }));
+        }
     }
     for (key, id) in &delta.gone_buckets {
         out.push(group_mod(GroupMod { command_bucket: *id, ..of(*key, GroupCommand::RemoveBucket) }));
     }
-    for ((key, _), new) in &delta.buckets {
-        let at = GroupMod { command_bucket: group::BUCKET_LAST, ..of(*key, GroupCommand::InsertBucket) };
-        out.push(group_mod(GroupMod { buckets: vec![bucket(new)], ..at }));
+    // Together: a group is made anew by each message.
+    let new: Vec<(NetKey, &Bucket)> = delta.buckets.iter().map(|((key, _), new)| (*key, new)).collect();
+    for group in new.chunk_by(|a, b| a.0 == b.0) {
+        for some in group.chunks(BUCKETS) {
+            let buckets = some.iter().map(|(_, new)| bucket(new)).collect();
+            out.extend(some.first().map(|(key, _)| group_mod(GroupMod { buckets, ..last(*key) })));
+        }
     }
     out.extend(delta.gone.iter().map(delete));
     out.extend(delta.flows.values().map(add));
@@ -65,6 +77,11 @@ fn of(key: NetKey, command: GroupCommand) -> GroupMod {
     GroupMod { command, kind: GroupKind::All, group_id: key.group(), ..GroupMod::default() }
 }
 
+/// Puts buckets behind those that a group has.
+fn last(key: NetKey) -> GroupMod {
+    GroupMod { command_bucket: group::BUCKET_LAST, ..of(key, GroupCommand::InsertBucket) }
+}
+
 fn group_mod(message: GroupMod) -> Message {
     Message::GroupMod(Box::new(message))
 }
@@ -99,4 +116,52 @@ fn delete(id: &FlowId) -> Message {
         matching,
         ..FlowMod::default()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_compile::{Change, Compiler, Guard, Net, Port, PortKey};
+    use weft_flow::OfPort;
+    use weft_openflow::{Codec, Version};
+    use weft_wire::Mac;
+
+    use super::*;
+
+    #[test]
+    fn a_large_network_fits_into_messages() {
+        let net = NetKey(1);
+        let port = |n: u32| Port {
+            net,
+            port: OfPort(n),
+            mac: Mac([2, 0, 0, (n >> 16) as u8, (n >> 8) as u8, n as u8]),
+            addresses: Vec::new(),
+            guard: Guard::Off,
+            sends: None,
+            receives: None,
+        };
+        for ports in [0, 1, BUCKETS as u32, 3_000] {
+            let mut compiler = Compiler::new().0;
+            let all = (1..=ports).map(|n| Change::Port(PortKey(n), Some(port(n))));
+            compiler.apply(all.chain([Change::Net(net, Some(Net::default()))]));
+            let mut ids = Vec::new();
+            for message in replace(&compiler.whole(), &[]) {
+                let mut bytes = Vec::new();
+                Codec::new(Version::V15).encode(1, &message, &mut bytes).unwrap();
+                // A bundle wraps it once more.
+                assert!(bytes.len() < 65_000, "{} bytes", bytes.len());
+                if let Message::GroupMod(m) = message {
+                    let first = m.command == GroupCommand::AddOrModify;
+                    assert_eq!(first, ids.is_empty() && m.command_bucket != group::BUCKET_LAST);
+                    ids.extend(m.buckets.iter().map(|b| b.id));
+                }
+            }
+            assert!((1..=ports).all(|n| ids.contains(&n)), "every port has its copy");
+        }
+        let mut compiler = Compiler::new().0;
+        compiler.apply([Change::Net(net, Some(Net::default()))]);
+        let delta = compiler.apply((1..=600).map(|n| Change::Port(PortKey(n), Some(port(n)))));
+        let messages = program(&delta);
+        let groups = messages.iter().filter(|m| matches!(m, Message::GroupMod(_)));
+        assert_eq!(groups.count(), 3, "ports that come together are put into the group together");
+    }
 }

@@ -1,12 +1,12 @@
 //! What has to be in the switch's database, and what is missing there?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use weft_ovsdb::Datum;
 use weft_ovsdb::client::op;
 
-use super::View;
+use super::{Interface, View};
 
 /// The integration bridge.
 pub const BRIDGE: &str = "br-int";
@@ -48,6 +48,15 @@ impl Device {
         ids
     }
 
+    /// Whether an interface of ours is as it is to be.
+    fn is_as(&self, there: &Interface) -> bool {
+        there.kind == self.kind
+            && there.options == self.options
+            && there.mac == self.mac
+            && there.mtu_request == self.mtu
+            && there.ids == self.all_ids()
+    }
+
     /// Its row; the name of one that is there already cannot be written.
     fn row(&self, name: Option<&str>) -> Value {
         let mut cells: Vec<_> = name.map(|name| ("name", Datum::scalar(name))).into_iter().collect();
@@ -67,27 +76,31 @@ impl Device {
 }
 
 impl Wanted {
-    /// The operations that make the database hold this: empty when it does.
-    pub fn operations(&self, view: &View) -> Vec<Value> {
+    /// The operations that make the database hold this, of all ports or of those of some names `only`: empty when it does.
+    pub fn operations(&self, view: &View, only: Option<&BTreeSet<String>>) -> Vec<Value> {
         let mut ops = Vec::new();
-        let mut added = Vec::new();
-        for (name, device) in &self.ports {
-            match view.interfaces.get(name) {
-                // Somebody else plugged it in: it is used as it is.
-                Some(there) if there.bridge.as_deref() == Some(BRIDGE) && there.is_ours() => {
-                    let wrong = there.kind != device.kind
-                        || there.options != device.options
-                        || there.mac != device.mac
-                        || there.mtu_request != device.mtu
-                        || there.ids != device.all_ids();
-                    if wrong {
-                        let row = device.row(None);
-                        ops.push(op::update("Interface", json!([["name", "==", name]]), row));
-                    }
+        let (mut added, mut gone) = (Vec::new(), Vec::new());
+        let mut look = |name: &str| match (self.ports.get_key_value(name), view.interfaces.get(name)) {
+            (Some((_, device)), Some(there)) => {
+                // What somebody else plugged in is used as it is; so is which bridge has it.
+                if there.bridge.as_deref() == Some(BRIDGE) && there.is_ours() && !device.is_as(there) {
+                    let row = device.row(None);
+                    ops.push(op::update("Interface", json!([["name", "==", name]]), row));
                 }
-                // So is which bridge has it.
-                Some(_) => {}
-                None => added.push((name, device)),
+            }
+            (Some((name, device)), None) => added.push((name, device)),
+            (None, Some(there)) => {
+                let ours = there.bridge.as_deref() == Some(BRIDGE) && there.is_ours() && name != BRIDGE;
+                gone.extend(there.port.filter(|_| ours).map(|uuid| json!(["uuid", uuid.to_string()])));
+            }
+            (None, None) => {}
+        };
+        match only.filter(|_| view.bridge.is_some()) {
+            Some(only) => only.iter().for_each(|name| look(name)),
+            None => {
+                self.ports.keys().for_each(|name| look(name));
+                let others = view.interfaces.keys().filter(|name| !self.ports.contains_key(*name));
+                others.for_each(|name| look(name));
             }
         }
         let mut new_ports = Vec::new();
@@ -100,17 +113,6 @@ impl Wanted {
             ops.push(op::insert("Port", Some(&port), row));
             new_ports.push(op::named(&port));
         }
-        let gone: Vec<Value> = view
-            .interfaces
-            .iter()
-            .filter(|(name, there)| {
-                there.bridge.as_deref() == Some(BRIDGE)
-                    && there.is_ours()
-                    && name.as_str() != BRIDGE
-                    && !self.ports.contains_key(*name)
-            })
-            .filter_map(|(_, there)| there.port.map(|uuid| json!(["uuid", uuid.to_string()])))
-            .collect();
         if view.bridge.is_none() {
             bridge(&mut ops, &self.datapath, new_ports);
         } else {

@@ -60,6 +60,12 @@ impl Replica {
         Some(RowView::new(schema, row))
     }
 
+    /// A row of a change that [`Replica::apply`] told of, to read.
+    pub fn view<'a>(&'a self, table: &str, row: &'a Row) -> Option<RowView<'a>> {
+        let (_, schema) = self.schema.table(table)?;
+        Some(RowView::new(schema, row))
+    }
+
     /// Applies `<table-updates2>` and gives what changed, with the names of the tables.
     ///
     /// # Errors

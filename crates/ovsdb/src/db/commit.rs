@@ -78,6 +78,20 @@ impl Commit {
         self.table(table).any(|c| whole(c) || columns.iter().any(|name| differs(c, name)))
     }
 
+    /// True when the table changed in a column that is not among these, by insert or by delete.
+    pub fn touches_others(&self, table: &str, columns: &[&str]) -> bool {
+        let Some((_, schema)) = self.schema.table(table) else {
+            return false;
+        };
+        let known: Vec<usize> = columns.iter().filter_map(|name| Some(schema.column(name)?.0)).collect();
+        let differs = |change: &RowChange| {
+            let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
+            let cells = old.cells.iter().zip(&new.cells).enumerate();
+            cells.filter(|(at, _)| !known.contains(at)).any(|(_, (a, b))| !Arc::ptr_eq(a, b) && a != b)
+        };
+        self.table(table).any(differs)
+    }
+
     /// The old and new row of a change of the named table, to read.
     pub fn views<'a>(
         &'a self,
