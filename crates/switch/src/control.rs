@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_datapath::{Datapath, PacketIn};
+use weft_ovsdb::Commit;
 use weft_pipeline::Pipeline;
 
 use crate::bridge::{Host, Static, World, report};
@@ -38,6 +39,9 @@ enum Service {
     Unixctl(Daemon),
     OpenFlow,
 }
+
+/// Commits that are gone through one by one.
+const COMMITS: usize = 64;
 
 /// How the switch is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,8 @@ pub(crate) struct Control {
 struct Todo {
     /// The database asks for something else.
     wishes: bool,
+    /// What clients changed since it was read what the database asks for; `None`: too much to go through.
+    commits: Option<Vec<Arc<Commit>>>,
     /// What exists changed.
     world: bool,
     /// Devices changed.
@@ -410,8 +416,10 @@ impl Control {
 
     /// Looks whether clients changed anything that asks for something.
     fn read_changes(&mut self) {
-        for commit in self.db.take_changes() {
-            self.todo.wishes |= !commit.local && asks_for_something(&commit);
+        for commit in self.db.take_changes().into_iter().filter(|commit| !commit.local) {
+            self.todo.wishes |= asks_for_something(&commit);
+            self.todo.commits = self.todo.commits.take().filter(|kept| kept.len() < COMMITS);
+            self.todo.commits.iter_mut().for_each(|kept| kept.push(Arc::clone(&commit)));
         }
     }
 
@@ -419,7 +427,10 @@ impl Control {
         if self.db.database().only_row("Open_vSwitch").is_none() {
             self.db.edit(now_ms(), |edit| edit.insert("Open_vSwitch", &[]).map(drop));
         }
-        let before = std::mem::replace(&mut self.wanted, Wanted::read(self.db.database()));
+        let commits = self.todo.commits.replace(Vec::new());
+        let followed = commits.and_then(|commits| self.wanted.follow(self.db.database(), &commits));
+        let wanted = followed.unwrap_or_else(|| Wanted::read(self.db.database()));
+        let before = std::mem::replace(&mut self.wanted, wanted);
         for line in self.wanted.absent.difference(&before.absent) {
             tracing::warn!(target: "bridge", "{line}");
         }

@@ -65,3 +65,13 @@ const WATCHED: &[(&str, &[&str])] = &[
 pub(crate) fn asks_for_something(commit: &Commit) -> bool {
     WATCHED.iter().any(|(table, columns)| commit.touches(table, columns))
 }
+
+/// Whether a commit is about ports of bridges and their interfaces alone, so that nothing else has to be read again.
+pub(crate) fn is_about_ports(commit: &Commit) -> bool {
+    commit.tables().all(|(table, _)| match table {
+        "Port" | "Interface" => true,
+        "Bridge" => !commit.touches_others(table, &["ports"]),
+        "Open_vSwitch" => !commit.touches_others(table, &["next_cfg", "cur_cfg"]),
+        _ => false,
+    })
+}

@@ -1,5 +1,7 @@
 //! Which MAC address and MTU have a bridge's own ports?
 
+use std::sync::Arc;
+
 use weft_ovsdb::Uuid;
 use weft_wire::Mac;
 
@@ -59,12 +61,13 @@ impl Bridge {
     /// other ports, else one of its own.
     fn wanted_mac(&self) -> Mac {
         let asked = self.wanted.hwaddr.or_else(|| self.local()?.wanted.mac);
-        let of_port = |port: &crate::wanted::Port| {
-            let first = port.ifaces.first()?;
-            if first.is_local {
-                return None;
-            }
-            port.mac.or_else(|| self.ifaces.get(&first.name)?.state.mac)
+        // Both are sorted by name, and most ports are called as their interface.
+        let mut ifaces = self.ifaces.iter().peekable();
+        let of_port = |port: &Arc<crate::wanted::Port>| {
+            let first = port.ifaces.first().filter(|first| !first.is_local)?;
+            while ifaces.next_if(|(name, _)| **name < first.name).is_some() {}
+            let next = ifaces.peek().filter(|(name, _)| **name == first.name).map(|(_, iface)| *iface);
+            port.mac.or_else(|| next.or_else(|| self.ifaces.get(&first.name))?.state.mac)
         };
         let ports = self.wanted.ports.iter().filter_map(of_port);
         asked.or_else(|| ports.filter(|m| may_represent(*m)).min()).unwrap_or_else(|| default_mac(self.uuid))

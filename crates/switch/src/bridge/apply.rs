@@ -1,7 +1,8 @@
 //! How is reality made to match what is wanted?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec, VhostSpec};
@@ -24,10 +25,11 @@ impl World {
             }
         }
         for want in &wanted.bridges {
-            let elsewhere = self.names_elsewhere(&want.name);
-            if let Some(bridge) = self.bridges.get_mut(&want.name) {
+            if let Some(mut bridge) = self.bridges.remove(&want.name) {
                 bridge.sockets = self.rundir.join(&wanted.vhost_sock_dir);
-                bridge.apply(want, &elsewhere, host);
+                let open = |b: &Bridge, name: &str| b.ifaces.get(name).is_some_and(|i| i.ofport.is_some());
+                bridge.apply(want, &|name| self.bridges.values().any(|b| open(b, name)), host);
+                self.bridges.insert(want.name.clone(), bridge);
             }
         }
         self.plug_patches();
@@ -79,27 +81,19 @@ impl World {
         });
         for bridge in self.bridges.values_mut() {
             let want = wants[bridge.name.as_str()];
-            let ifaces: BTreeMap<&str, &wanted::Iface> =
-                want.ports.iter().flat_map(|p| &p.ifaces).map(|i| (i.name.as_str(), i)).collect();
-            bridge.ifaces.retain(|name, iface| {
-                let keep = ifaces.contains_key(name.as_str());
-                if !keep {
+            let gone =
+                others(&want.ports, &bridge.wanted.ports).flat_map(|p| &p.ifaces).map(|i| i.name.clone());
+            for name in gone.collect::<Vec<_>>() {
+                let has = |port: &Arc<wanted::Port>| port.ifaces.iter().any(|i| i.name == name);
+                if others(&bridge.wanted.ports, &want.ports).any(has) || want.ports.iter().any(has) {
+                    continue;
+                }
+                if let Some(mut iface) = bridge.ifaces.remove(&name) {
                     iface.remove(host);
                     tracing::info!(target: "bridge", "bridge {}: deleted interface {name}", bridge.name);
                 }
-                keep
-            });
+            }
         }
-    }
-
-    /// Names of interfaces of all other bridges.
-    fn names_elsewhere(&self, bridge: &str) -> Vec<String> {
-        let others = self.bridges.values().filter(|b| b.name != bridge);
-        others
-            .flat_map(|b| b.ifaces.values())
-            .filter(|i| i.ofport.is_some())
-            .map(|i| i.wanted.name.clone())
-            .collect()
     }
 
     /// Notes as an error that a patch port has no other end.
@@ -137,7 +131,8 @@ impl Bridge {
             id,
             uuid: want.uuid,
             name: want.name.clone(),
-            wanted: want.clone(),
+            // Its ports are yet to be looked at.
+            wanted: wanted::Bridge { ports: Arc::default(), ..want.clone() },
             ifaces: BTreeMap::new(),
             mac: super::address::default_mac(want.uuid),
             datapath_id: 0,
@@ -148,26 +143,28 @@ impl Bridge {
         }
     }
 
-    fn apply(&mut self, want: &wanted::Bridge, elsewhere: &[String], host: &mut Host<'_>) {
-        self.wanted = want.clone();
-        for port in &want.ports {
+    /// `elsewhere`: whether another bridge has an interface of a name.
+    fn apply(&mut self, want: &wanted::Bridge, elsewhere: &dyn Fn(&str) -> bool, host: &mut Host<'_>) {
+        let before = std::mem::replace(&mut self.wanted, want.clone());
+        for port in others(&before.ports, &want.ports) {
             for wanted in &port.ifaces {
                 let iface =
-                    self.ifaces.entry(wanted.name.clone()).or_insert_with(|| Iface::new(wanted, &port.name));
+                    self.ifaces.entry(wanted.name.clone()).or_insert_with(|| Iface::new(wanted, port));
                 if !same_device(&iface.wanted, wanted) {
                     iface.remove(host);
                     iface.error = None;
                 }
                 iface.wanted = wanted.clone();
                 iface.port.clone_from(&port.name);
-                iface.taken = elsewhere.contains(&wanted.name);
-                if iface.taken {
-                    iface.remove(host);
-                    iface.error = Some(format!(
-                        "could not add network device {} to ofproto (File exists)",
-                        wanted.name
-                    ));
-                }
+                iface.home = Arc::clone(port);
+            }
+        }
+        // Who has a port of the name has it until it goes.
+        for (name, iface) in self.ifaces.iter_mut().filter(|(_, i)| i.ofport.is_none() || i.taken) {
+            iface.taken = elsewhere(name);
+            if iface.taken {
+                iface.remove(host);
+                iface.error = Some(format!("could not add network device {name} to ofproto (File exists)"));
             }
         }
         self.open_ifaces(host);
@@ -194,31 +191,62 @@ impl Bridge {
 
     fn number_ifaces(&mut self) {
         let usable = |i: &Iface| i.dp_port.is_some() || matches!(i.wanted.kind, Ok(IfaceKind::Patch { .. }));
-        let wishes: BTreeMap<&str, Wish> = self
-            .ifaces
-            .values()
-            .filter(|i| usable(i))
-            .map(|i| {
-                let wish = Wish {
-                    is_local: i.wanted.is_local,
-                    request: i.wanted.ofport_request,
-                    current: i.ofport.or(i.last_ofport),
-                    last: i.wanted.last_ofport,
-                };
-                (i.wanted.name.as_str(), wish)
-            })
-            .collect();
-        let given: BTreeMap<String, _> =
-            self.numbers.assign(&wishes).into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-        for (name, iface) in &mut self.ifaces {
-            let number = given.get(name).copied();
-            if let (Some(new), true) = (number, iface.ofport != number) {
-                tracing::info!(target: "bridge", "bridge {}: added interface {name} on port {new}", self.name);
+        // Most have a number that nothing asks to be changed.
+        let settled =
+            |i: &Iface| i.ofport.filter(|n| i.wanted.ofport_request.is_none_or(|r| OfPort(r.into()) == *n));
+        if self.ifaces.values().all(|i| if usable(i) { settled(i).is_some() } else { i.ofport.is_none() }) {
+            return;
+        }
+        let wish = |i: &Iface| Wish {
+            is_local: i.wanted.is_local,
+            request: i.wanted.ofport_request,
+            current: i.ofport.or(i.last_ofport),
+            last: i.wanted.last_ofport,
+        };
+        let all = self.ifaces.values().filter(|i| usable(i));
+        let (done, open): (Vec<&Iface>, Vec<&Iface>) = all.partition(|i| settled(i).is_some());
+        let taken: HashSet<OfPort> = done.iter().filter_map(|i| i.ofport).collect();
+        let few = open.iter().map(|i| (i.wanted.name.as_str(), wish(i))).collect();
+        let named = |given: BTreeMap<&str, OfPort>| -> BTreeMap<String, OfPort> {
+            given.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+        };
+        if let Some(given) = self.numbers.assign_more(taken, &few).map(named) {
+            for (name, number) in given {
+                self.number(&name, Some(number));
             }
-            iface.ofport = number;
-            iface.last_ofport = number.or(iface.last_ofport);
+            return;
+        }
+        let all = self.ifaces.values().filter(|i| usable(i)).map(|i| (i.wanted.name.as_str(), wish(i)));
+        let given = named(self.numbers.assign(&all.collect()));
+        let names: Vec<String> = self.ifaces.keys().cloned().collect();
+        for name in names {
+            self.number(&name, given.get(&name).copied());
         }
     }
+
+    fn number(&mut self, name: &str, number: Option<OfPort>) {
+        let Some(iface) = self.ifaces.get_mut(name) else { return };
+        if let Some(new) = number.filter(|_| iface.ofport != number) {
+            tracing::info!(target: "bridge", "bridge {}: added interface {name} on port {new}", self.name);
+        }
+        iface.ofport = number;
+        iface.last_ofport = number.or(iface.last_ofport);
+    }
+}
+
+/// Ports of `b` that are not the very same in `a`; both are sorted by name.
+fn others<'a>(
+    a: &'a [Arc<wanted::Port>],
+    b: &'a [Arc<wanted::Port>],
+) -> impl Iterator<Item = &'a Arc<wanted::Port>> {
+    let mut a = a.iter().peekable();
+    b.iter().filter(move |port| {
+        if a.next_if(|other| Arc::ptr_eq(other, port)).is_some() {
+            return false;
+        }
+        while a.next_if(|other| other.name < port.name).is_some() {}
+        a.next_if(|other| Arc::ptr_eq(other, port)).is_none()
+    })
 }
 
 /// Whether an open port serves the new wish too.

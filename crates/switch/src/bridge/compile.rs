@@ -37,8 +37,8 @@ impl World {
         config.mac_table_size = bridge.wanted.mac_table_size;
         config.forward_bpdu = bridge.wanted.forward_bpdu;
         config.flood_vlans = bridge.wanted.flood_vlans.clone();
-        config.ports =
-            bridge.open().into_iter().filter_map(|i| self.compile_port(bridge, i, links)).collect();
+        let ports = bridge.open().into_iter();
+        config.ports = ports.filter_map(|i| self.compile_port(bridge, i, links)).collect();
         config
     }
 
@@ -59,12 +59,13 @@ impl World {
         let dp_port = iface.dp_port.filter(|_| !self.restoring);
         let mut port = PortConfig::new(iface.ofport?, dp_port, &iface.wanted.name, kind);
         port.flags = iface.flags;
-        let mut numbered = (0..).zip(&bridge.wanted.ports);
-        if let Some((number, wanted)) = numbered.find(|(_, p)| p.name == iface.port) {
-            port.vlan = wanted.vlan.clone();
-            port.flags.protected = wanted.protected;
-            port.bond = wanted.bond.as_ref().map(|_| number);
-        }
+        port.vlan = iface.home.vlan.clone();
+        port.flags.protected = iface.home.protected;
+        // The number of a bond is its place among the ports, which are sorted by name.
+        port.bond = iface.home.bond.as_ref().and_then(|_| {
+            let at = bridge.wanted.ports.binary_search_by(|port| port.name.cmp(&iface.port));
+            at.ok().and_then(|at| u32::try_from(at).ok())
+        });
         port.link_up = iface.state.link_up;
         port.mtu = iface.state.mtu.unwrap_or(0);
         port.mac = iface.state.mac.unwrap_or(bridge.mac);

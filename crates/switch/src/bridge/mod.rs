@@ -17,6 +17,7 @@ mod statistics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
@@ -73,6 +74,8 @@ pub(crate) struct Iface {
     pub wanted: wanted::Iface,
     /// Its port.
     pub port: String,
+    /// What is asked for of its port.
+    home: Arc<wanted::Port>,
     /// OpenFlow number; `None`: could not be opened.
     pub ofport: Option<OfPort>,
     /// The number it had last, to have again.
@@ -216,10 +219,11 @@ impl Bridge {
 }
 
 impl Iface {
-    fn new(wanted: &wanted::Iface, port: &str) -> Iface {
+    fn new(wanted: &wanted::Iface, port: &Arc<wanted::Port>) -> Iface {
         Iface {
             wanted: wanted.clone(),
-            port: port.to_owned(),
+            port: port.name.clone(),
+            home: Arc::clone(port),
             ofport: None,
             last_ofport: None,
             dp_port: None,

@@ -1,6 +1,6 @@
 //! Which OpenFlow number does an interface get?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use weft_flow::OfPort;
 
@@ -33,7 +33,7 @@ impl Numbers {
     /// ones. Wishes that cannot be had are treated as none.
     pub(super) fn assign<'a>(&mut self, wishes: &BTreeMap<&'a str, Wish>) -> BTreeMap<&'a str, OfPort> {
         let mut given = BTreeMap::new();
-        let mut taken = BTreeSet::new();
+        let mut taken = HashSet::new();
         let rounds: [fn(&Wish) -> Option<OfPort>; 4] = [
             |w| w.is_local.then_some(OfPort::LOCAL),
             |w| w.request.map(|n| OfPort(u32::from(n))),
@@ -58,13 +58,41 @@ impl Numbers {
                 given.insert(*name, number);
             }
         }
-        // Numbers in use are not "next" after a restart either.
-        let automatic = taken.iter().map(|n| n.0).filter(|n| *n <= MAX_AUTOMATIC).max();
-        self.latest = self.latest.max(automatic.unwrap_or(0));
+        self.remember(taken.iter());
         given
     }
 
-    fn next_free(&mut self, taken: &BTreeSet<OfPort>) -> Option<OfPort> {
+    /// As [`Numbers::assign`] for all, when the numbers that are `taken` stay as they are: gives numbers to the others.
+    /// `None`: one of these may have to be taken away for that.
+    pub(super) fn assign_more<'a>(
+        &mut self,
+        taken: HashSet<OfPort>,
+        wishes: &BTreeMap<&'a str, Wish>,
+    ) -> Option<BTreeMap<&'a str, OfPort>> {
+        let remembered = |w: &Wish| w.current.or(w.last.map(|n| OfPort(u32::from(n))));
+        let plain = |w: &Wish| !w.is_local && w.request.is_none() && remembered(w).is_none();
+        if !wishes.values().all(plain) {
+            return None;
+        }
+        let mut taken = taken;
+        let mut given = BTreeMap::new();
+        for name in wishes.keys() {
+            if let Some(number) = self.next_free(&taken) {
+                taken.insert(number);
+                given.insert(*name, number);
+            }
+        }
+        self.remember(taken.iter());
+        Some(given)
+    }
+
+    /// Numbers in use are not "next" after a restart either.
+    fn remember<'a>(&mut self, taken: impl Iterator<Item = &'a OfPort>) {
+        let automatic = taken.map(|n| n.0).filter(|n| *n <= MAX_AUTOMATIC).max();
+        self.latest = self.latest.max(automatic.unwrap_or(0));
+    }
+
+    fn next_free(&mut self, taken: &HashSet<OfPort>) -> Option<OfPort> {
         for _ in 0..MAX_AUTOMATIC {
             self.latest = self.latest % MAX_AUTOMATIC + 1;
             if !taken.contains(&OfPort(self.latest)) {
@@ -122,6 +150,23 @@ mod tests {
             [9, 1]
         );
         assert_eq!(assigned(&mut restarted, &[("a", wish(None, Some(9), None)), ("c", none)]), [9, 10]);
+    }
+
+    proptest::proptest! {
+        /// Giving numbers to those that have none is what giving all of them anew comes to.
+        #[test]
+        fn more_is_all(has in proptest::collection::btree_set(1_u32..40, 0..20), more in 0_usize..6, latest in 0_u32..50) {
+            let old: Vec<String> = has.iter().map(|n| format!("i{n}")).collect();
+            let new: Vec<String> = (0..more).map(|n| format!("{n}")).collect();
+            let new: BTreeMap<&str, Wish> = new.iter().map(|name| (name.as_str(), Wish::default())).collect();
+            let mut all = new.clone();
+            all.extend(old.iter().zip(&has).map(|(name, n)| (name.as_str(), wish(None, Some(*n), None))));
+            let (mut a, mut b) = (Numbers { latest }, Numbers { latest });
+            let mut given = b.assign_more(has.iter().map(|n| OfPort(*n)).collect(), &new).unwrap();
+            given.extend(old.iter().zip(&has).map(|(name, n)| (name.as_str(), OfPort(*n))));
+            proptest::prop_assert_eq!(a.assign(&all), given);
+            proptest::prop_assert_eq!(a.latest, b.latest);
+        }
     }
 
     #[test]

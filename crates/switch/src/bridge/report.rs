@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use weft_flow::OfPort;
 use weft_ovsdb::{Datum, Edit, ErrorKind, Result, Uuid};
 use weft_wire::Mac;
 
 use super::numbers::for_database;
-use super::{Bridge, Iface, State, World};
+use super::{Bridge, Egress, Iface, State, World};
 use crate::net::Links;
 use crate::wanted::{self, Wanted};
 
@@ -83,16 +84,17 @@ pub(crate) fn report(
         report_bridge(edit, bridge)?;
         let bridge_mac = bridge.mac;
         for iface in bridge.ifaces.values_mut() {
-            let Some(told) = Told::of(iface, bridge_mac) else { continue };
-            let is_new = iface.told.as_ref().is_none_or(|old| old.row != told.row);
-            if iface.told.as_ref() != Some(&told) {
+            let Some(row) = iface.wanted.uuid else { continue };
+            let is_new = iface.told.as_ref().is_none_or(|old| old.row != row);
+            if iface.told.as_ref().is_none_or(|told| !told.is_of(iface, bridge_mac)) {
+                let told = Told::of(iface, row, bridge_mac);
                 told.write(edit)?;
+                iface.told = Some(told);
             }
             if (traffic || is_new) && iface.ofport.is_some() {
                 let statistics = Datum::map(iface.counters(links).pairs());
-                put(edit, "Interface", told.row, "statistics", statistics)?;
+                put(edit, "Interface", row, "statistics", statistics)?;
             }
-            iface.told = Some(told);
         }
     }
     let Some(root) = wanted.root else { return Ok(()) };
@@ -133,47 +135,60 @@ fn report_bridge(edit: &mut Edit<'_, '_>, bridge: &Bridge) -> Result<()> {
     Ok(())
 }
 
-/// What an Interface row is to say.
+/// What an Interface row says, and what of the interface that follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     row: Uuid,
-    ofport: i64,
+    ofport: Option<OfPort>,
     error: Option<String>,
     /// Absent when the interface could not be opened.
     state: Option<State>,
+    mac: Option<Mac>,
     link_resets: i64,
+    egress: Option<Egress>,
     status: BTreeMap<String, String>,
 }
 
 impl Told {
-    fn of(iface: &Iface, bridge_mac: Mac) -> Option<Told> {
+    fn of(iface: &Iface, row: Uuid, bridge_mac: Mac) -> Told {
         let open = iface.ofport.is_some();
-        let state = open.then(|| State {
-            mac: Some(iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge_mac))),
-            ..iface.state.clone()
-        });
-        Some(Told {
-            row: iface.wanted.uuid?,
-            ofport: iface.ofport.map_or(-1, for_database),
+        Told {
+            row,
+            ofport: iface.ofport,
             error: iface.error.clone(),
-            state,
+            state: open.then(|| iface.state.clone()),
+            mac: open.then(|| iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge_mac))),
             link_resets: iface.link_resets,
+            egress: iface.egress.clone(),
             status: if open { status(iface) } else { BTreeMap::new() },
-        })
+        }
+    }
+
+    /// Whether [`Told::of`] would give the same; ten thousand interfaces are asked whenever one has changed.
+    fn is_of(&self, iface: &Iface, bridge_mac: Mac) -> bool {
+        let open = iface.ofport.is_some();
+        let mac = || iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge_mac));
+        Some(self.row) == iface.wanted.uuid
+            && self.ofport == iface.ofport
+            && self.link_resets == iface.link_resets
+            && self.error == iface.error
+            && self.state.as_ref() == open.then_some(&iface.state)
+            && self.mac == open.then(mac)
+            && self.egress == iface.egress
     }
 
     fn write(&self, edit: &mut Edit<'_, '_>) -> Result<()> {
         let mut set = |column, datum| put(edit, "Interface", self.row, column, datum);
         let state = self.state.as_ref();
         let word = |up: bool| if up { "up" } else { "down" };
-        set("ofport", Datum::scalar(self.ofport))?;
+        set("ofport", Datum::scalar(self.ofport.map_or(-1, for_database)))?;
         set("error", optional(self.error.as_deref()))?;
         set("admin_state", optional(state.map(|s| word(s.admin_up))))?;
         set("link_state", optional(state.map(|s| word(s.link_up))))?;
         set("link_resets", optional(state.map(|_| self.link_resets)))?;
         set("ifindex", optional(state.map(|s| i64::from(s.ifindex))))?;
         set("mtu", optional(state.and_then(|s| s.mtu).map(i64::from)))?;
-        let mac = state.and_then(|s| s.mac).map(|m| m.to_string());
+        let mac = self.mac.map(|m| m.to_string());
         set("mac_in_use", optional(mac.as_deref()))?;
         let bits = state.and_then(|s| s.speed_mbps).map(|m| i64::from(m) * 1_000_000);
         set("link_speed", optional(bits))?;

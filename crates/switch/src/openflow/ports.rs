@@ -8,6 +8,7 @@ use weft_openflow::msg::port::{
     PortDesc, PortMod, PortReason, PortStatus, port_config, port_feature, port_state,
 };
 use weft_pipeline::PortFlags;
+use weft_wire::Mac;
 
 use super::OpenFlow;
 use crate::bridge::{Bridge, Iface, World, virtual_mac};
@@ -24,23 +25,47 @@ pub(super) fn describe(bridge: &Bridge) -> Vec<PortDesc> {
 }
 
 fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
-    let mut name = iface.wanted.name.clone();
-    while name.len() > MAX_NAME {
-        name.pop();
-    }
-    let up = iface.state.link_up && !iface.flags.down;
-    let state = if up { port_state::LIVE } else { port_state::LINK_DOWN };
-    let kbps = iface.state.speed_mbps.unwrap_or(0).saturating_mul(1000);
     Some(PortDesc {
         port_no: iface.ofport?,
-        hw_addr: iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge.mac)),
-        name,
-        config: config_bits(&iface.flags) | if iface.state.admin_up { 0 } else { port_config::PORT_DOWN },
-        state,
+        hw_addr: address(bridge, iface),
+        name: short(&iface.wanted.name).to_owned(),
+        config: configured(iface),
+        state: state(iface),
         curr: features(iface),
-        curr_speed: kbps,
+        curr_speed: kbps(iface),
         ..PortDesc::default()
     })
+}
+
+/// Whether [`describe_one`] would give the same; ten thousand ports are asked whenever one has changed.
+fn is_described(desc: &PortDesc, bridge: &Bridge, iface: &Iface) -> bool {
+    Some(desc.port_no) == iface.ofport
+        && desc.config == configured(iface)
+        && desc.state == state(iface)
+        && (desc.curr, desc.curr_speed) == (features(iface), kbps(iface))
+        && desc.hw_addr == address(bridge, iface)
+        && desc.name == short(&iface.wanted.name)
+}
+
+fn address(bridge: &Bridge, iface: &Iface) -> Mac {
+    iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge.mac))
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+fn configured(iface: &Iface) -> u32 {
+    config_bits(&iface.flags) | if iface.state.admin_up { 0 } else { port_config::PORT_DOWN }
+}
+
+fn state(iface: &Iface) -> u32 {
+    let up = iface.state.link_up && !iface.flags.down;
+    if up { port_state::LIVE } else { port_state::LINK_DOWN }
+}
+
+fn kbps(iface: &Iface) -> u32 {
+    iface.state.speed_mbps.unwrap_or(0).saturating_mul(1000)
 }
 
 fn features(iface: &Iface) -> u32 {
@@ -98,26 +123,39 @@ impl OpenFlow {
         let mut told = Vec::new();
         for live in world.bridges.values() {
             let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
-            let now: KnownPorts = describe(live).into_iter().map(|p| (p.port_no, p)).collect();
-            if now == bridge.known {
-                continue;
-            }
-            let before = std::mem::replace(&mut bridge.known, now.clone());
             let tell = |reason, port: &PortDesc| (live.id, PortStatus { reason, port: port.clone() });
-            for (number, old) in &before {
-                match now.get(number) {
-                    // Another device under the same number is another port.
-                    Some(new) if new.name == old.name => {
-                        if new != old {
-                            told.push(tell(PortReason::Modify, new));
-                        }
-                    }
-                    _ => told.push(tell(PortReason::Delete, old)),
+            let (mut added, mut gone) = (Vec::new(), Vec::new());
+            let mut known = bridge.known.values_mut().peekable();
+            for iface in live.open() {
+                let Some(number) = iface.ofport else { continue };
+                while let Some(old) = known.next_if(|old| old.port_no < number) {
+                    told.push(tell(PortReason::Delete, old));
+                    gone.push(old.port_no);
                 }
+                let old = known.next_if(|old| old.port_no == number);
+                if old.as_ref().is_some_and(|old| is_described(old, live, iface)) {
+                    continue;
+                }
+                let Some(new) = describe_one(live, iface) else { continue };
+                match old {
+                    Some(old) if new.name == old.name => {
+                        told.push(tell(PortReason::Modify, &new));
+                        *old = new;
+                        continue;
+                    }
+                    // Another device under the same number is another port.
+                    Some(old) => told.push(tell(PortReason::Delete, old)),
+                    None => {}
+                }
+                added.push(new);
             }
-            let is_new =
-                |(number, new): &(&OfPort, &PortDesc)| before.get(number).is_none_or(|o| o.name != new.name);
-            told.extend(now.iter().filter(is_new).map(|(_, new)| tell(PortReason::Add, new)));
+            for old in known {
+                told.push(tell(PortReason::Delete, old));
+                gone.push(old.port_no);
+            }
+            gone.iter().for_each(|number| drop(bridge.known.remove(number)));
+            told.extend(added.iter().map(|new| tell(PortReason::Add, new)));
+            bridge.known.extend(added.into_iter().map(|new| (new.port_no, new)));
         }
         for (bridge, status) in told {
             for session in self.sessions_of(bridge) {

@@ -23,7 +23,7 @@ fn bonds(control: &Control) -> Vec<Found<'_>> {
     let mut found = Vec::new();
     for bridge in control.world.bridges.values() {
         let ports = bridge.wanted.ports.iter();
-        found.extend(ports.filter_map(|port| Some((bridge, port, port.bond.as_ref()?))));
+        found.extend(ports.filter_map(|port| Some((bridge, &**port, port.bond.as_ref()?))));
     }
     found
 }

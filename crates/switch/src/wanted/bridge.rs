@@ -1,6 +1,7 @@
 //! Which bridge does a row of the Bridge table ask for?
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_ovsdb::Uuid;
@@ -14,7 +15,7 @@ use super::flow_table::{FlowTable, flow_tables};
 use super::{Iface, Port, flag, max_backoff, number, probe, rows};
 
 /// A bridge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Bridge {
     /// Row.
     pub uuid: Uuid,
@@ -22,8 +23,8 @@ pub(crate) struct Bridge {
     pub name: String,
     /// `datapath_type`, as given.
     pub datapath_type: String,
-    /// Ports, by name. The local port is always among them.
-    pub ports: Vec<Port>,
+    /// Ports, by name. The local port is always among them. Those that did not change are shared with what was asked before.
+    pub ports: Arc<Vec<Arc<Port>>>,
     /// Fail mode.
     pub fail_mode: FailMode,
     /// OpenFlow controllers.
@@ -74,10 +75,10 @@ pub(crate) struct Controller {
 impl Bridge {
     pub(super) fn read(db: &Database, row: &RowView<'_>) -> Bridge {
         let name = row.str("name").to_owned();
-        let mut ports: Vec<Port> =
-            rows(db, "Port", row, "ports").map(|port| Port::read(db, &port, &name)).collect();
+        let mut ports: Vec<Arc<Port>> =
+            rows(db, "Port", row, "ports").map(|port| Arc::new(Port::read(db, &port, &name))).collect();
         if !ports.iter().any(|p| p.ifaces.iter().any(|i| i.name == name)) {
-            ports.push(Port::local(Iface::local(&name)));
+            ports.push(Arc::new(Port::local(Iface::local(&name))));
         }
         ports.sort_by(|a, b| a.name.cmp(&b.name));
         let aging = number(row, "mac-aging-time").unwrap_or(u64::from(DEFAULT_MAC_AGING_S));
@@ -88,7 +89,7 @@ impl Bridge {
             uuid: row.uuid(),
             name,
             datapath_type: row.str("datapath_type").to_owned(),
-            ports,
+            ports: Arc::new(ports),
             fail_mode: match row.str("fail_mode") {
                 "secure" => FailMode::Secure,
                 _ => FailMode::Standalone,

@@ -4,6 +4,7 @@ mod absent;
 mod bridge;
 mod datapath;
 mod flow_table;
+mod follow;
 mod iface;
 mod port;
 mod tunnel;
@@ -30,7 +31,7 @@ const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_STATS_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything that is asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Wanted {
     /// The only row of the Open_vSwitch table.
     pub root: Option<Uuid>,

@@ -9,7 +9,7 @@ use super::bridge::usable_mac;
 use super::{Iface, rows};
 
 /// A port: one interface, or the members of a bond.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Port {
     /// Row; `None` for a local port that the database does not mention.
     pub uuid: Option<Uuid>,

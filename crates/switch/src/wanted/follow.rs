@@ -1,0 +1,230 @@
+//! What is asked for after ports came, went or changed, which is what happens most? A read of those ports alone.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use weft_ovsdb::db::{Database, RowView};
+use weft_ovsdb::{Commit, Uuid};
+
+use super::{Port, Wanted};
+use crate::watched::is_about_ports;
+
+impl Wanted {
+    /// What is asked for when these commits have been made since this was read. `None`: they are about more than ports,
+    /// so that the whole database is to be read.
+    pub(crate) fn follow(&self, db: &Database, commits: &[Arc<Commit>]) -> Option<Wanted> {
+        let root = db.only_row("Open_vSwitch").filter(|row| Some(row.uuid()) == self.root)?;
+        if !commits.iter().all(|commit| is_about_ports(commit)) {
+            return None;
+        }
+        let dirty = self.dirty(db, commits)?;
+        let mut out = self.clone();
+        out.next_cfg = root.int("next_cfg");
+        for bridge in out.bridges.iter_mut().filter(|_| !dirty.is_empty()) {
+            let there = db.row("Bridge", bridge.uuid)?.refs("ports");
+            let ports = Arc::make_mut(&mut bridge.ports);
+            // Whether the local port has to be thought of is for a whole read.
+            let is_local = |port: &Port| port.ifaces.iter().any(|i| i.is_local);
+            for (uuid, name) in &dirty {
+                if let Ok(at) = ports.binary_search_by(|port| port.name.cmp(name))
+                    && is_local(&ports.remove(at))
+                {
+                    return None;
+                }
+                if there.binary_search(uuid).is_err() {
+                    continue;
+                }
+                let port = Port::read(db, &db.row("Port", *uuid)?, &bridge.name);
+                if is_local(&port) {
+                    return None;
+                }
+                let at = ports.partition_point(|p| p.name < port.name);
+                ports.insert(at, Arc::new(port));
+            }
+        }
+        Some(out)
+    }
+
+    /// The ports that came, went or changed, with their names.
+    fn dirty(&self, db: &Database, commits: &[Arc<Commit>]) -> Option<BTreeMap<Uuid, String>> {
+        let (mut dirty, mut moved, mut interfaces) = (BTreeMap::new(), BTreeSet::new(), HashSet::new());
+        for commit in commits {
+            for change in commit.table("Bridge") {
+                let (old, new) = commit.views("Bridge", change);
+                let refs = |row: Option<RowView<'_>>| row.map(|row| row.refs("ports")).unwrap_or_default();
+                moved.extend(differing(&refs(old), &refs(new)));
+            }
+            for change in commit.table("Port") {
+                let (old, new) = commit.views("Port", change);
+                dirty.extend(new.or(old).map(|row| (row.uuid(), row.str("name").to_owned())));
+            }
+            // One that came or went did so with its port.
+            let kept = commit.table("Interface").filter(|c| c.old.is_some());
+            interfaces.extend(kept.filter_map(|c| c.new.as_ref()).map(|row| row.uuid));
+        }
+        if !interfaces.is_empty() {
+            let has = |port: &&Arc<Port>| {
+                port.ifaces.iter().filter_map(|i| i.uuid).any(|i| interfaces.contains(&i))
+            };
+            let ports = self.bridges.iter().flat_map(|b| b.ports.iter()).filter(has);
+            dirty.extend(ports.filter_map(|p| Some((p.uuid?, p.name.clone()))));
+        }
+        for uuid in moved {
+            if let Entry::Vacant(unknown) = dirty.entry(uuid) {
+                unknown.insert(db.row("Port", uuid)?.str("name").to_owned());
+            }
+        }
+        Some(dirty)
+    }
+}
+
+/// What is in only one of two sorted lists.
+fn differing(a: &[Uuid], b: &[Uuid]) -> Vec<Uuid> {
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        match x.cmp(y) {
+            std::cmp::Ordering::Less => out.push(*x),
+            std::cmp::Ordering::Greater => out.push(*y),
+            std::cmp::Ordering::Equal => {}
+        }
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    out.extend(a.iter().skip(i).chain(b.iter().skip(j)));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weft_ovsdb::{Datum, Edit, UuidStream};
+
+    use super::*;
+
+    /// What a client does.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Adds a port of a number to a bridge, or takes it away when it is there.
+        Port(u8, u8),
+        /// Changes an interface's type, a column that is asked for.
+        Type(u8, bool),
+        /// Changes a VLAN.
+        Tag(u8, i64),
+        /// Only says that something is to be done.
+        Next,
+        /// Something of a bridge.
+        Secure(u8, bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0_u8..2, 0_u8..6).prop_map(|(b, p)| Step::Port(b, p)),
+            2 => (0_u8..6, any::<bool>()).prop_map(|(p, tap)| Step::Type(p, tap)),
+            2 => (0_u8..6, 0_i64..4).prop_map(|(p, tag)| Step::Tag(p, tag)),
+            1 => Just(Step::Next),
+            1 => (0_u8..2, any::<bool>()).prop_map(|(b, on)| Step::Secure(b, on)),
+        ]
+    }
+
+    fn refs(rows: impl IntoIterator<Item = Uuid>) -> Datum {
+        Datum::set(rows.into_iter().map(weft_ovsdb::Atom::Uuid))
+    }
+
+    fn find(db: &Database, table: &str, name: &str) -> Option<Uuid> {
+        db.table(table)?.find("name", name).map(|row| row.uuid())
+    }
+
+    /// The local port is called as its bridge: number 0 of bridge 0 is that.
+    fn name(port: u8) -> String {
+        if port == 0 { "b0".into() } else { format!("p{port}") }
+    }
+
+    fn act(db: &Database, edit: &mut Edit<'_, '_>, step: &Step) -> weft_ovsdb::Result<()> {
+        let root = db.only_row("Open_vSwitch").map(|row| row.uuid()).unwrap_or_default();
+        let at = |table: &str, port: &u8| find(db, table, &name(*port));
+        match step {
+            Step::Port(bridge, number) => {
+                let Some(uuid) = find(db, "Bridge", &format!("b{bridge}")) else { return Ok(()) };
+                let mut ports: BTreeSet<Uuid> =
+                    db.row("Bridge", uuid).into_iter().flat_map(|row| row.refs("ports")).collect();
+                match at("Port", number) {
+                    Some(port) if ports.contains(&port) => drop(ports.remove(&port).then_some(())),
+                    Some(_) => return Ok(()),
+                    None => {
+                        let name = name(*number);
+                        let iface = edit.insert("Interface", &[("name", Datum::scalar(name.as_str()))])?;
+                        let cells = [("name", Datum::scalar(name.as_str())), ("interfaces", refs([iface]))];
+                        ports.insert(edit.insert("Port", &cells)?);
+                    }
+                }
+                edit.set("Bridge", uuid, "ports", refs(ports))
+            }
+            Step::Type(number, tap) => at("Interface", number).map_or(Ok(()), |uuid| {
+                edit.set("Interface", uuid, "type", Datum::scalar(if *tap { "tap" } else { "" }))
+            }),
+            Step::Tag(number, tag) => {
+                at("Port", number).map_or(Ok(()), |uuid| edit.set("Port", uuid, "tag", Datum::set([*tag])))
+            }
+            Step::Next => {
+                let next = db.only_row("Open_vSwitch").map_or(0, |row| row.int("next_cfg"));
+                edit.set("Open_vSwitch", root, "next_cfg", Datum::scalar(next + 1))
+            }
+            Step::Secure(bridge, on) => {
+                let uuid = find(db, "Bridge", &format!("b{bridge}")).unwrap_or_default();
+                let mode = if *on { Datum::set(["secure"]) } else { Datum::empty() };
+                edit.set("Bridge", uuid, "fail_mode", mode)
+            }
+        }
+    }
+
+    fn commit(
+        db: &mut Database,
+        uuids: &mut UuidStream,
+        work: impl Fn(&Database, &mut Edit<'_, '_>),
+    ) -> Arc<Commit> {
+        let before = db.clone();
+        let mut edit = Edit::new(&before, uuids);
+        work(&before, &mut edit);
+        let commit = Arc::new(edit.finish().unwrap());
+        db.apply(&commit);
+        commit
+    }
+
+    proptest! {
+        /// Following commits gives what reading everything gives; ports alone are followed.
+        #[test]
+        fn following_is_reading(
+            steps in proptest::collection::vec(proptest::collection::vec(step(), 1..3), 1..12),
+        ) {
+            let mut uuids = UuidStream::new([7; 32]);
+            let mut db = Database::new(weft_ovsdb::schema::open_vswitch(), uuids.draw());
+            commit(&mut db, &mut uuids, |_, edit| {
+                let bridge = |edit: &mut Edit<'_, '_>, n: u8| {
+                    edit.insert("Bridge", &[("name", Datum::scalar(format!("b{n}").as_str()))]).unwrap()
+                };
+                let bridges = [bridge(edit, 0), bridge(edit, 1)];
+                edit.insert("Open_vSwitch", &[("bridges", refs(bridges))]).unwrap();
+            });
+            let mut wanted = Wanted::read(&db);
+            for batch in steps {
+                let mut commits = Vec::new();
+                for step in &batch {
+                    commits.push(commit(&mut db, &mut uuids, |db, edit| act(db, edit, step).unwrap()));
+                }
+                let whole = Wanted::read(&db);
+                let followed = wanted.follow(&db, &commits);
+                let harmless = |step: &Step| match step {
+                    Step::Port(_, n) | Step::Type(n, _) | Step::Tag(n, _) => *n != 0,
+                    Step::Next => true,
+                    Step::Secure(..) => false,
+                };
+                prop_assert!(followed.is_some() || !batch.iter().all(harmless), "{batch:?} is about ports only");
+                if let Some(followed) = followed {
+                    prop_assert_eq!(&followed, &whole);
+                }
+                wanted = whole;
+            }
+        }
+    }
+}
