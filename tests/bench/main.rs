@@ -3,7 +3,9 @@
 //! `make bench` runs all; `make bench BENCH_ARGS="--rounds 3 --seconds 2 --only overlay"` a part. Absolute numbers of a
 //! shared machine mean little; the ratios are what counts.
 
+mod agent;
 mod cycles;
+mod dhcp;
 mod flood;
 mod lab;
 #[path = "../vm/machine.rs"]
@@ -37,10 +39,11 @@ struct Args {
     /// Seconds of each throughput measurement.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, vm, idle, dns.
+    /// Only groups whose name contains this: same-host, overlay, cycles, rules, misses, masks, tracking, vm,
+    /// dns, agent, dhcp, idle.
     #[arg(long)]
     only: Option<String>,
-    /// Only set-ups whose name contains this.
+    /// Only set-ups whose name contains this; of group agent, the number of ports.
     #[arg(long)]
     setup: Option<String>,
     /// Rules of the largest table of group rules.
@@ -112,6 +115,12 @@ fn run(args: &Args) -> Result<(), String> {
     }
     if wanted("dns") {
         done(names::table(args.rounds, args.seconds));
+    }
+    if wanted("agent") {
+        done(agent::table(args.setup.as_deref(), args.rounds));
+    }
+    if wanted("dhcp") {
+        done(dhcp::table(args.rounds, args.seconds));
     }
     if wanted("idle") {
         done(measure::idle()?);

@@ -228,6 +228,8 @@ pub(crate) struct Answer {
 pub(crate) struct Vm {
     /// QEMU, if it is ours.
     child: Option<Child>,
+    /// What it boots, if nobody else does. It has read it when the machine is up, and may have no earlier.
+    initramfs: Option<PathBuf>,
     dir: PathBuf,
     console: UnixStream,
     unread: Vec<u8>,
@@ -256,9 +258,8 @@ impl Vm {
     ) -> Vm {
         let made = make_guest(&format!("{name}-{}", std::process::id()), programs);
         let guest = made.unwrap_or_else(|e| panic!("a guest to boot: {e}; see scripts/guest"));
-        let vm = Vm::boot(&guest, dir, name, 1, words, command);
-        // QEMU has read it.
-        let _ = fs::remove_file(&guest.initramfs);
+        let mut vm = Vm::boot(&guest, dir, name, 1, words, command);
+        vm.initramfs = Some(guest.initramfs);
         vm
     }
 
@@ -315,13 +316,13 @@ impl Vm {
             assert!(ended.is_none() && Instant::now() < until, "{name} did not start: {ended:?}\n{said}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        Vm { child: Some(child), dir, console, unread: Vec::new(), number: 0 }
+        Vm { child: Some(child), initramfs: None, dir, console, unread: Vec::new(), number: 0 }
     }
 
     /// A machine that somebody else started, whose second serial line is the socket `console` in `dir`.
     pub(crate) fn on_console(dir: &Path) -> Vm {
         let console = UnixStream::connect(dir.join("console")).expect("the machine's console");
-        Vm { child: None, dir: dir.to_owned(), console, unread: Vec::new(), number: 0 }
+        Vm { child: None, initramfs: None, dir: dir.to_owned(), console, unread: Vec::new(), number: 0 }
     }
 
     /// Waits until the machine takes commands: after it was started, or began to reboot.
@@ -433,6 +434,9 @@ impl Drop for Vm {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(initramfs) = &self.initramfs {
+            let _ = fs::remove_file(initramfs);
         }
     }
 }
