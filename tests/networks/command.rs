@@ -39,6 +39,8 @@ fn resources_come_and_go() {
     assert_eq!(call("get networks -l team=two -o name").out.trim(), "");
     assert_eq!(field.json("port", "vm1")["spec"]["network"], "blue");
     assert!(call("describe port vm1").out.contains("Phase: Ready"));
+    let subnet = field.json("subnet", "blue4");
+    assert_eq!((&subnet["status"]["phase"], &subnet["status"]["allocated"]), (&"Ready".into(), &1.into()));
     assert!(call("status").out.contains("in line with what is wanted"));
 
     // A packet that dies names the resource whose rule it was.

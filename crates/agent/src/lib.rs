@@ -13,6 +13,7 @@ pub mod node;
 pub mod plug;
 pub mod resolve;
 pub mod respond;
+mod seen;
 pub mod serve;
 pub mod south;
 mod status;

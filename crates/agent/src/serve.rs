@@ -14,10 +14,11 @@ use weft_api::{
     serve_unix,
 };
 use weft_compile::Cookie;
-use weft_model::{Kind, ObjectRef};
+use weft_model::{Kind, ObjectRef, Resource};
 use weft_store::{Embedded, Store, StoreError};
 
 use crate::node::{Config, Node, NodeError, Progress, Question};
+use crate::seen;
 
 /// Who may talk to the API's socket: its owner.
 const SOCKET_MODE: u32 = 0o600;
@@ -119,6 +120,25 @@ struct Info {
 }
 
 impl NodeInfo for Info {
+    fn see(&self, mut resources: Vec<Resource>) -> Pin<Box<dyn Future<Output = Vec<Resource>> + Send + '_>> {
+        Box::pin(async move {
+            let mut leases = seen::Leases::new();
+            if resources.iter().any(|resource| resource.kind() == Kind::Subnet) {
+                for lease in self.store.leases(None).await.unwrap_or_default() {
+                    if crate::respond::is_running(&lease) {
+                        *leases.entry(lease.subnet).or_default() += 1;
+                    }
+                }
+            }
+            if resources.iter().any(seen::is_counted) {
+                self.store.with_catalog(|catalog| {
+                    resources.iter_mut().for_each(|resource| seen::see(resource, catalog, &leases));
+                });
+            }
+            resources
+        })
+    }
+
     fn leases<'a>(
         &'a self,
         network: Option<&'a str>,

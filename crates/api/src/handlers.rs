@@ -34,6 +34,9 @@ pub trait NodeInfo: Send + Sync + 'static {
         network: Option<&'a str>,
     ) -> Pin<Box<dyn Future<Output = Vec<LeaseView>> + Send + 'a>>;
 
+    /// Resources with what is counted only when somebody asks; the others as they are.
+    fn see(&self, resources: Vec<Resource>) -> Pin<Box<dyn Future<Output = Vec<Resource>> + Send + '_>>;
+
     /// How the node fares.
     fn status(&self) -> Pin<Box<dyn Future<Output = NodeStatus> + Send + '_>>;
 
@@ -70,7 +73,10 @@ pub(crate) async fn handle<S: Store>(
         (Action::Apply, _) => apply(app, text, None, query(&uri)?).await,
         (Action::DeleteAll, _) => delete_all(app, &text, &query(&uri)?).await,
         (Action::Get, Some(object)) => match app.store.get(&object).await? {
-            Some(resource) => Ok(json(StatusCode::OK, &*resource)),
+            Some(resource) => {
+                let seen = seen(app, vec![Resource::clone(&resource)]).await;
+                Ok(json(StatusCode::OK, &seen.first().unwrap_or(&*resource)))
+            }
             None => Err(ApiError::not_found(&object)),
         },
         (Action::Put, Some(object)) => put(app, &object, text, &query(&uri)?).await,
@@ -171,9 +177,17 @@ async fn list<S: Store>(
         api_version: weft_model::API_VERSION.to_owned(),
         kind: "List".to_owned(),
         resource_version: listing.version,
-        items: listing.items.iter().map(|r| Resource::clone(r)).collect(),
+        items: seen(app, listing.items.iter().map(|r| Resource::clone(r)).collect()).await,
     };
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// Resources as they are shown.
+async fn seen<S: Store>(app: &App<S>, resources: Vec<Resource>) -> Vec<Resource> {
+    match &app.node {
+        Some(node) => node.see(resources).await,
+        None => resources,
+    }
 }
 
 async fn leases<S: Store>(app: &App<S>, uri: &Uri) -> Result<Response<Body>, ApiError> {

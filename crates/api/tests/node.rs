@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use weft_api::{
-    App, Client, FlowOwner, LeaseView, Limits, NodeInfo, NodeStatus, bind_unix, router, serve_unix,
+    App, Client, FlowOwner, LeaseView, Limits, ListQuery, NodeInfo, NodeStatus, bind_unix, router, serve_unix,
 };
-use weft_model::{Kind, ObjectRef};
+use weft_model::{Kind, ObjectRef, Resource};
 
 struct Node;
 
@@ -33,6 +33,15 @@ impl NodeInfo for Node {
         let all = [lease("blue", "10.0.0.5"), lease("green & co", "fd00::5")];
         let some = all.into_iter().filter(move |l| network.is_none_or(|n| n == l.network)).collect();
         Box::pin(async move { some })
+    }
+
+    fn see(&self, mut resources: Vec<Resource>) -> Pin<Box<dyn Future<Output = Vec<Resource>> + Send + '_>> {
+        for resource in &mut resources {
+            if let Resource::Subnet(subnet) = resource {
+                subnet.status.leases = 2;
+            }
+        }
+        Box::pin(async move { resources })
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = NodeStatus> + Send + '_>> {
@@ -70,6 +79,17 @@ async fn leases_and_status_come_from_the_agent() {
     assert_eq!(flows.iter().map(|f| f.cookie.as_str()).collect::<Vec<_>>(), ["0x5703000000000001"]);
     assert!(client.flows(&[]).await.unwrap_err().to_string().contains("is no cookie"));
     assert!(client.flows(&[1; 2_000]).await.is_err());
+    // What is counted when somebody asks is in what is read, one by one and in lists.
+    let text = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: blue}\nspec: {mode: isolated}\n---\n\
+                apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: s}\nspec: {network: blue, cidr: 10.0.0.0/24}\n";
+    client.apply(text.to_owned(), false, false).await.unwrap();
+    let leases = |resource: &Resource| match resource {
+        Resource::Subnet(subnet) => subnet.status.leases,
+        _ => 0,
+    };
+    let one = client.get(&ObjectRef::new(Kind::Subnet, "s")).await.unwrap().unwrap();
+    let all = client.list(Some(Kind::Subnet), &ListQuery::default()).await.unwrap();
+    assert_eq!((leases(&one), all.items.iter().map(leases).sum::<u64>()), (2, 2));
     // A server that is nobody's agent says so.
     assert!(served.client.node().await.unwrap_err().to_string().contains("not the agent"));
 }

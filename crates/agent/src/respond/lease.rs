@@ -109,6 +109,11 @@ pub fn is_held(lease: &weft_store::Lease, now: u64) -> bool {
     held.is_some_and(|l| l.state != LeaseState::Released && l.expires > now)
 }
 
+/// Whether a client has the address of a stored lease.
+pub fn is_running(lease: &weft_store::Lease) -> bool {
+    read_lease(lease.address, &lease.value).is_some_and(|l| l.is_bound(super::wall()))
+}
+
 /// What a change of a lease means for names; `None`: nothing.
 pub(super) fn named<A: Family>(key: u64, change: &LeaseChange<A>) -> Option<Tell> {
     let (address, after) = (change.address.ip(), change.after.as_ref());

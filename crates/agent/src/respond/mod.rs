@@ -29,7 +29,7 @@ use weft_store::{Store, StoreError};
 
 pub use config::{Services, services};
 pub use icmp::Routers;
-pub use lease::{is_held, lease_view};
+pub use lease::{is_held, is_running, lease_view};
 pub use sort::sort;
 pub use station::{Station, station};
 

@@ -1,0 +1,71 @@
+//! What is counted only when somebody asks? Subnets, routers and address pools as they are shown.
+//!
+//! Leases come and go by the thousand, and a port's addresses count for its subnet and the subnet's pool: written back with
+//! each change, one change would cost as much as there are. So their status is made when it is read.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use weft_model::{AddressPool, Catalog, Phase, Resource, Router, Subnet};
+
+/// Running leases by subnet.
+pub(crate) type Leases = HashMap<String, u64>;
+
+/// Whether a resource's status is made when it is read.
+pub(crate) fn is_counted(resource: &Resource) -> bool {
+    matches!(resource, Resource::Subnet(_) | Resource::Router(_) | Resource::AddressPool(_))
+}
+
+/// Fills in the status of a resource whose status is made when it is read.
+pub(crate) fn see(resource: &mut Resource, catalog: &Catalog, leases: &Leases) {
+    match resource {
+        Resource::Subnet(subnet) => see_subnet(subnet, catalog, leases),
+        Resource::Router(router) => see_router(router, catalog),
+        Resource::AddressPool(pool) => see_pool(pool, catalog),
+        Resource::Network(_) | Resource::Port(_) => {}
+    }
+}
+
+/// How far a subnet has come: as far as its network.
+fn phase_of(subnet: &Subnet, catalog: &Catalog) -> Phase {
+    catalog.network(&subnet.spec.network).map_or(Phase::Pending, |network| network.status.phase)
+}
+
+/// Addresses of a subnet that ports have.
+fn taken<'a>(subnet: &'a Subnet, catalog: &'a Catalog) -> impl Iterator<Item = IpAddr> + 'a {
+    let addresses =
+        catalog.ports_of(&subnet.spec.network).flat_map(|port| port.status.addresses.iter().copied());
+    addresses.filter(|address| subnet.spec.cidr.contains(address))
+}
+
+fn see_subnet(subnet: &mut Subnet, catalog: &Catalog, leases: &Leases) {
+    let mode = catalog.network(&subnet.spec.network).map(|network| network.spec.mode);
+    subnet.status.phase = phase_of(subnet, catalog);
+    subnet.status.observed_generation = subnet.metadata.generation;
+    subnet.status.gateway = mode.and_then(|mode| subnet.spec.gateway_address(mode));
+    subnet.status.allocated = taken(subnet, catalog).count() as u64;
+    subnet.status.leases = leases.get(subnet.name()).copied().unwrap_or(0);
+}
+
+fn see_router(router: &mut Router, catalog: &Catalog) {
+    let joined = catalog.subnets_of_router(router);
+    let phases = joined.iter().map(|subnet| phase_of(subnet, catalog));
+    let worst = phases.fold(Phase::Ready, |worst, phase| match (worst, phase) {
+        (Phase::Error, _) | (_, Phase::Error) => Phase::Error,
+        (Phase::Pending, _) | (_, Phase::Pending) => Phase::Pending,
+        _ => Phase::Ready,
+    });
+    router.status.phase = if joined.is_empty() { Phase::Pending } else { worst };
+    router.status.subnets = joined.iter().map(|subnet| subnet.name().to_owned()).collect();
+    router.status.observed_generation = router.metadata.generation;
+}
+
+fn see_pool(pool: &mut AddressPool, catalog: &Catalog) {
+    let inside = |address: &IpAddr| pool.spec.all().any(|range| range.contains(*address));
+    let users = catalog.users(&pool.reference());
+    let subnets = users.iter().filter_map(|user| catalog.subnet(&user.name));
+    let count = subnets.flat_map(|subnet| taken(subnet, catalog)).filter(inside).count();
+    pool.status.allocated = count as u64;
+    pool.status.phase = Phase::Ready;
+    pool.status.observed_generation = pool.metadata.generation;
+}
