@@ -26,15 +26,15 @@ impl Wanted {
             let ports = Arc::make_mut(&mut bridge.ports);
             // Whether the local port has to be thought of is for a whole read.
             let is_local = |port: &Port| port.ifaces.iter().any(|i| i.is_local);
-            for (uuid, name) in &dirty {
+            for name in dirty.values() {
                 if let Ok(at) = ports.binary_search_by(|port| port.name.cmp(name))
                     && is_local(&ports.remove(at))
                 {
                     return None;
                 }
-                if there.binary_search(uuid).is_err() {
-                    continue;
-                }
+            }
+            // Only then: a name may be another row's now.
+            for uuid in dirty.keys().filter(|uuid| there.binary_search(uuid).is_ok()) {
                 let port = Port::read(db, &db.row("Port", *uuid)?, &bridge.name);
                 if is_local(&port) {
                     return None;
