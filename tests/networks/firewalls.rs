@@ -73,7 +73,7 @@ fn docker_by_iptables_legacy() {
     reaches(&field, "FORWARD drops");
     let rules = "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n";
     let saved = field.file("saved", rules);
-    // The kernel tells nobody of it: it is looked at every ten seconds.
+    // The kernel tells nobody of it: it is looked at each second.
     mended(&field, "forward-policy", &format!("iptables-legacy-restore {}", saved.display()));
     assert!(field.site.switch.ok("iptables-legacy -S").contains("-A FORWARD -j DOCKER-USER"));
 }

@@ -137,18 +137,30 @@ fn chains() -> Result<Vec<(Chain, bool)>, String> {
         };
         out.push((Chain { tool: tool.unwrap_or("nft"), family, table, name }, drops));
     }
-    for (tool, names, family) in
-        [("iptables-legacy", "ip_tables_names", "ip"), ("ip6tables-legacy", "ip6_tables_names", "ip6")]
-    {
-        // Asking makes the table: it is only asked for when it is there.
-        let there = std::fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
-        if there.lines().any(|l| l == "filter") && runs(tool) {
-            let chain = Chain { tool, family: family.into(), table: "filter".into(), name: "FORWARD".into() };
-            let drops = run(tool, &["-w", "5", "-S", "FORWARD"])?.contains("-P FORWARD DROP");
-            out.push((chain, drops));
-        }
+    for (tool, family) in legacy_tools() {
+        let chain = Chain { tool, family: family.into(), table: "filter".into(), name: "FORWARD".into() };
+        let drops = run(tool, &FORWARDED)?.contains("-P FORWARD DROP");
+        out.push((chain, drops));
     }
     Ok(out)
+}
+
+/// How a chain of the firewall from before nftables is asked for.
+const FORWARDED: [&str; 4] = ["-w", "5", "-S", "FORWARD"];
+
+/// The commands of that firewall, by family, whose tables are there. Asking makes them: who is not there is not asked.
+fn legacy_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = [("iptables-legacy", "ip_tables_names", "ip"), ("ip6tables-legacy", "ip6_tables_names", "ip6")];
+    let there = |(tool, names, _): &(&str, &str, &str)| {
+        let tables = std::fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+        tables.lines().any(|l| l == "filter") && runs(tool)
+    };
+    all.into_iter().filter(there).map(|(tool, _, family)| (tool, family))
+}
+
+/// What that firewall does with what is forwarded: the kernel tells nobody when it changes. Empty: it is not used.
+pub fn legacy() -> Vec<String> {
+    legacy_tools().filter_map(|(tool, _)| run(tool, &FORWARDED).ok()).collect()
 }
 
 impl Pass {

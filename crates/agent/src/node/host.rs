@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -117,16 +118,25 @@ impl Kernel {
 }
 
 /// Keeps the firewall in line, on a thread of its own: its commands take their time, and nothing waits for them. Every
-/// message is a reason to look; the last one counts.
+/// message is a reason to look; the last one counts. For changes that nobody is told of it looks each second.
 fn firewall(wanted: &std::sync::mpsc::Receiver<Arc<Wanted>>, told: &watch::Sender<Told>) {
     let (mut installed, mut foreign, mut ledger) =
         (nat::Installed::default(), Foreign::default(), Ledger::default());
-    while let Ok(mut now) = wanted.recv() {
-        while let Ok(newer) = wanted.try_recv() {
-            now = newer;
+    let (mut now, mut legacy) = (Arc::<Wanted>::default(), Vec::new());
+    loop {
+        match wanted.recv_timeout(LOOK) {
+            Ok(newer) => {
+                now = wanted.try_iter().last().unwrap_or(newer);
+                installed.ensure(now.rules.clone(), &mut ledger);
+            }
+            Err(RecvTimeoutError::Timeout) if now.passes.is_empty() || foreign::legacy() == legacy => {
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        installed.ensure(now.rules.clone(), &mut ledger);
         foreign.ensure(&now.passes, &mut ledger);
+        legacy = foreign::legacy();
         ledger.turn();
         told.send_replace(ledger.told_of());
     }
