@@ -96,7 +96,10 @@ pub fn run(options: &Options) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError::Io("start the runtime".into(), e))?;
-    let exit = runtime.block_on(live(options, vlog));
+    // A task of its own: waking the future that a runtime blocks on takes a system call, even from its own thread.
+    let main = runtime.spawn(live(options.clone(), vlog));
+    let exit =
+        runtime.block_on(main).unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     // Connections get a moment to write what was last said.
     runtime.shutdown_timeout(Duration::from_millis(100));
     exit
@@ -139,10 +142,10 @@ struct Events {
     interrupt: Signal,
 }
 
-async fn live(options: &Options, vlog: Vlog) -> Result<(), StartError> {
-    let _pidfiles = take_pidfiles(options)?;
+async fn live(options: Options, vlog: Vlog) -> Result<(), StartError> {
+    let _pidfiles = take_pidfiles(&options)?;
     options.paths.remove_stale();
-    let (mut control, mut events) = start(options, vlog)?;
+    let (mut control, mut events) = start(&options, vlog)?;
     control.settle();
     detach::ready(!options.no_chdir).map_err(|e| StartError::Io("go into the background".into(), e))?;
     tracing::info!(target: "daemon", "Weft {} is ready in {}", env!("CARGO_PKG_VERSION"), options.paths.rundir.display());
