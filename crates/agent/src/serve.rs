@@ -123,12 +123,10 @@ impl NodeInfo for Info {
     fn see(&self, mut resources: Vec<Resource>) -> Pin<Box<dyn Future<Output = Vec<Resource>> + Send + '_>> {
         Box::pin(async move {
             let mut leases = seen::Leases::new();
-            if resources.iter().any(|resource| resource.kind() == Kind::Subnet) {
-                for lease in self.store.leases(None).await.unwrap_or_default() {
-                    if crate::respond::is_running(&lease) {
-                        *leases.entry(lease.subnet).or_default() += 1;
-                    }
-                }
+            for subnet in resources.iter().filter(|resource| resource.kind() == Kind::Subnet) {
+                let all = self.store.leases(Some(subnet.name())).await.unwrap_or_default();
+                let running = all.iter().filter(|lease| crate::respond::is_running(lease)).count();
+                leases.insert(subnet.name().to_owned(), running as u64);
             }
             if resources.iter().any(seen::is_counted) {
                 self.store.with_catalog(|catalog| {

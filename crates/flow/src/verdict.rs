@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weft_wire::Mac;
 use weft_wire::nsh::NshRepr;
 
-use crate::{DpPort, DropReason, FlowMask, Meter, Nat, RuleRef, RuleStats, TunnelKey};
+use crate::{DpPort, DropReason, Field, FlowMask, Meter, Nat, RuleRef, RuleStats, TunnelKey};
 
 /// A change to one header field. Datapaths keep checksums right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,21 @@ pub struct ToController {
     pub paused: Option<Opaque>,
     /// Meter the packet passes before it is sent.
     pub meter: Option<Arc<Meter>>,
+}
+
+impl ToController {
+    /// Fields of the outer header that a packet-in tells of a packet that came by a tunnel.
+    pub const TUNNEL: [Field; 7] = [
+        Field::TunId,
+        Field::TunSrc,
+        Field::TunDst,
+        Field::TunIpv6Src,
+        Field::TunIpv6Dst,
+        Field::TunGbpId,
+        Field::TunGbpFlags,
+    ];
+    /// Fields of connection tracking that a packet-in tells.
+    pub const TRACKED: [Field; 4] = [Field::CtState, Field::CtZone, Field::CtMark, Field::CtLabel];
 }
 
 /// Something of the pipeline's that others only hold, and give back. Equal when it is the same thing.

@@ -135,8 +135,9 @@ fn firewall(wanted: &std::sync::mpsc::Receiver<Arc<Wanted>>, told: &watch::Sende
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        foreign.ensure(&now.passes, &mut ledger);
+        // Asked before: what others do meanwhile, and what is put right now, is looked at once more.
         legacy = foreign::legacy();
+        foreign.ensure(&now.passes, &mut ledger);
         ledger.turn();
         told.send_replace(ledger.told_of());
     }

@@ -1,6 +1,8 @@
 //! A packet goes to the controller: `OFPT_PACKET_IN` and Nicira's two forms of it.
 
-use weft_flow::{Field, FlowKey, FlowMask, MAX_OPTION, Match, OfPort, OptionValue, TlvTable, TunMetadata};
+use weft_flow::{
+    Field, FlowKey, FlowMask, MAX_OPTION, Match, OfPort, OptionValue, TlvTable, ToController, TunMetadata,
+};
 
 use super::packet_in2::Continuation;
 use super::packet_out::only_in_port;
@@ -109,24 +111,9 @@ impl PacketIn {
     /// metadata fields that are not zero.
     pub fn metadata_of(key: &FlowKey) -> Box<Match> {
         let mut m = Box::new(only_in_port(OfPort(key.pipeline.in_port)));
-        let fields = [
-            Field::PacketType,
-            Field::TunId,
-            Field::TunSrc,
-            Field::TunDst,
-            Field::TunIpv6Src,
-            Field::TunIpv6Dst,
-            Field::TunGbpId,
-            Field::TunGbpFlags,
-            Field::PktMark,
-            Field::CtState,
-            Field::CtZone,
-            Field::CtMark,
-            Field::CtLabel,
-            Field::Metadata,
-        ];
-        let regs = (0..16).filter_map(Field::reg);
-        for field in fields.into_iter().chain(regs) {
+        let fields = [Field::PacketType, Field::PktMark, Field::Metadata].into_iter();
+        let fields = fields.chain(ToController::TUNNEL).chain(ToController::TRACKED);
+        for field in fields.chain((0..16).filter_map(Field::reg)) {
             let value = field.get(key);
             if value != 0 {
                 field.set(&mut m.key, value);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    ControllerAction, DpAction, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey,
-    OfPort, Opaque, PipelineKey, ToController,
+    ControllerAction, DpAction, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, OfPort,
+    Opaque, PipelineKey, ToController,
 };
 
 use super::{MAX_DEPTH, Origin, Walk, reason};
@@ -173,20 +173,11 @@ impl<'a> Walk<'a> {
     /// What a packet-in tells besides the frame: registers and the like, and where the packet came from, which is looked
     /// at. What would take too wide a look is not cached.
     fn told(&mut self, paused: bool) -> FlowKey {
-        const TUNNEL: [Field; 7] = [
-            Field::TunId,
-            Field::TunSrc,
-            Field::TunDst,
-            Field::TunIpv6Src,
-            Field::TunIpv6Dst,
-            Field::TunGbpId,
-            Field::TunGbpFlags,
-        ];
-        const TRACKED: [Field; 4] = [Field::CtState, Field::CtZone, Field::CtMark, Field::CtLabel];
         let FlowKey { packet, tun_metadata, pipeline, .. } = self.packet.key;
         self.cacheable &= !paused && packet.extras & EXTRA_TUN_METADATA == 0 && !self.packet.options_written;
         let mut told = FlowKey { tun_metadata, pipeline, ..FlowKey::default() };
-        for (fields, section) in [(&TUNNEL[..], EXTRA_TUNNEL), (&TRACKED[..], EXTRA_CT)] {
+        let sections = [(&ToController::TUNNEL[..], EXTRA_TUNNEL), (&ToController::TRACKED[..], EXTRA_CT)];
+        for (fields, section) in sections {
             for field in fields {
                 // A packet that came without the section has only what was set since.
                 if packet.extras & section != 0 {
