@@ -68,18 +68,22 @@ fn check(kind: Kind) {
     assert_eq!(dropped(&field), 0, "what it sends is not limited");
     exceeds(&field, "a", "10.1.0.12");
 
-    // Another agent takes them over, and those of ports that went meanwhile go.
+    // Another agent takes them over, and those of ports that went meanwhile go; somebody else's stays.
+    field
+        .site
+        .switch
+        .ok("ovs-ofctl -O OpenFlow15 add-meter br-int meter=1,kbps,burst,band=type=drop,rate=9,burst_size=9");
     let index = |f: &Field| f.site.switch.ok("ip -o link show dev wp-a").split(':').next().map(str::to_owned);
     let before = index(&field);
     field.site.switch.kill_last();
     field.agent();
     field.ok("port add late --network blue --iface-id late --no-wait");
     field.wait("it is in line", |f| f.ok("status").contains("in line"));
-    assert_eq!(meters(&field), [(480, 600)]);
+    assert_eq!(meters(&field), [(9, 9), (480, 600)]);
     assert_eq!(index(&field), before, "the ports' devices are those that they were");
     field.wait_ping("a", "10.1.0.12");
     field.ok("port del b");
-    field.wait("it goes with its port", |f| meters(f).is_empty());
+    field.wait("it goes with its port", |f| meters(f) == [(9, 9)]);
 }
 
 #[test]

@@ -26,10 +26,15 @@ impl NetKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey(pub u32);
 
+/// Meters of ports have numbers from this one on: the upper half of what Open vSwitch's datapath takes, so that those of
+/// others, who count from one, are told from ours.
+pub const METER_BASE: u32 = 1 << 17;
+
 impl PortKey {
     /// The meters of what the port sends and of what it receives.
     pub const fn meters(self) -> (u32, u32) {
-        (self.0 * 2, self.0 * 2 + 1)
+        let first = METER_BASE.saturating_add(self.0.saturating_mul(2));
+        (first, first.saturating_add(1))
     }
 }
 

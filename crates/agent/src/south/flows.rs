@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use weft_compile::METER_BASE;
 use weft_flow::{Action, Field, OfPort};
 use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_ORDERED};
 use weft_openflow::msg::control::AsyncConfig;
@@ -170,7 +171,7 @@ struct Link {
     bundle: u32,
     /// Messages received while something else was waited for.
     pending: VecDeque<(u32, Message)>,
-    /// Meters of the bridge.
+    /// Meters of ours that the bridge has.
     meters: BTreeSet<u32>,
     name: String,
 }
@@ -218,7 +219,7 @@ impl Link {
         Ok(groups)
     }
 
-    /// Notes which meters the bridge has; none, if its datapath has no meters.
+    /// Notes which meters of ours the bridge has; none, if its datapath has no meters.
     async fn look_for_meters(&mut self) -> Result<(), SouthError> {
         let body = StatsRequest::MeterConfig(METER_ALL);
         let request = MultipartRequest { more: false, nicira: false, body };
@@ -227,7 +228,7 @@ impl Link {
             more, body: StatsReply::MeterConfig(found), ..
         }) = self.answer(|xid| xid == asked).await?
         {
-            self.meters.extend(found.iter().map(|m| m.meter_id));
+            self.meters.extend(found.iter().map(|m| m.meter_id).filter(|id| *id >= METER_BASE));
             if !more {
                 break;
             }
