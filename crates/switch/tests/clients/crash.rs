@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Switch, check_database};
+use crate::harness::{Switch, check_killed_database};
 
 /// Times the switch is killed.
 const KILLS: u32 = 50;
@@ -26,7 +26,7 @@ fn kill_nine_fifty_times_under_load() {
         std::thread::sleep(Duration::from_millis(u64::from(20 + round * 7 % 61)));
         s.kill();
         let known = acknowledged.load(Ordering::SeqCst);
-        check_database(&s.path("conf.db"));
+        check_killed_database(&s.path("conf.db"));
         s.spawn();
         let text = s.vsctl("get bridge br0 external_ids:seq");
         let found: u64 = text.trim_matches('"').parse().unwrap_or_else(|_| panic!("round {round}: {text}"));
@@ -93,7 +93,7 @@ fn a_torn_record_is_cut_and_damage_is_not_hidden() {
         s.spawn();
         assert!(s.vsctl("list-br").starts_with("br0"), "cut at {cut}");
         s.kill();
-        check_database(&path);
+        check_killed_database(&path);
     }
     let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("open");
     file.write_all(b"OVSDB JSON 5 garbage").expect("write");
@@ -101,7 +101,7 @@ fn a_torn_record_is_cut_and_damage_is_not_hidden() {
     s.spawn();
     s.vsctl("add-br br2");
     s.kill();
-    check_database(&path);
+    check_killed_database(&path);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use weft_host::netns::NetNs;
+use weft_ovsdb::log::{LogReader, Tail};
 use weft_switch::{Options, Paths};
 
 /// Set in the environment of the process that is to be the switch: its directory.
@@ -224,6 +225,28 @@ impl Drop for Workload {
     fn drop(&mut self) {
         let _ = NetNs::delete(&self.ns);
     }
+}
+
+/// Asserts what [`check_database`] does of the database of a switch that was killed, up to a record it was writing.
+///
+/// A signal that ends a process ends its writes between two pages of the file, so the last record may be cut short
+/// there; the switch cuts it away when it starts. Nothing else may be wrong.
+pub(crate) fn check_killed_database(path: &Path) {
+    const PAGE: usize = 4096;
+    let bytes = std::fs::read(path).expect("read the database");
+    let mut reader = LogReader::new(&bytes);
+    let records = reader.by_ref().count();
+    let whole = match reader.tail() {
+        Tail::Clean => return check_database(path),
+        Tail::Torn { reason, more_records } => {
+            assert!(!more_records && bytes.len().is_multiple_of(PAGE), "{reason}, {} bytes", bytes.len());
+            &bytes[..reader.offset()]
+        }
+    };
+    assert!(records > 0, "no record is whole");
+    let cut = path.with_file_name("cut.db");
+    std::fs::write(&cut, whole).expect("write a copy");
+    check_database(&cut);
 }
 
 /// Asserts that `ovsdb-tool` reads a database file to its end and that compacting a copy of it works.
