@@ -15,9 +15,18 @@ struct Setup {
     name: &'static str,
     peer: bool,
     vhost: bool,
+    /// Words for the machines' network device.
+    device: &'static str,
     /// Builds the switch of namespace `sw`, with the TAPs `t1` and `t2`, or with sockets at these paths.
     build: fn(&mut World, [&Path; 2]) -> Result<(), String>,
 }
+
+/// Without segmentation offload, OVS passes frames on as they are: none may be longer than the MTU, or wait for its
+/// checksum.
+const NO_OFFLOADS: &str = ",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,\
+host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off";
+/// As [`DPDK`], with memory for each port instead of a quarter of a million buffers for all of an MTU.
+const DPDK_PORTS: &str = "other_config:per-port-memory=true other_config:userspace-tso-enable=true other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
 
 const TAPS: &str = "add-br br0 -- set bridge br0 datapath_type=netdev -- add-port br0 t1 -- add-port br0 t2";
 
@@ -37,6 +46,7 @@ const SETUPS: [Setup; 6] = [
         name: "kernel bridge, TAP",
         peer: true,
         vhost: false,
+        device: "",
         build: |w, _| {
             let line = "ip link add br0 type bridge; ip link set br0 up; ip link set t1 master br0; ip link set t2 master br0";
             w.sh("sw", line).map(drop)
@@ -46,6 +56,7 @@ const SETUPS: [Setup; 6] = [
         name: "OVS AF_PACKET, TAP",
         peer: true,
         vhost: false,
+        device: NO_OFFLOADS,
         build: |w, _| {
             ovs::start(w, "sw", Build::Plain)?;
             ovs::vsctl(w, "sw", TAPS).map(drop)
@@ -55,8 +66,9 @@ const SETUPS: [Setup; 6] = [
         name: "OVS-DPDK TSO, vhost-user",
         peer: true,
         vhost: true,
+        device: "",
         build: |w, paths| {
-            ovs::start(w, "sw", Build::Dpdk(DPDK))?;
+            ovs::start(w, "sw", Build::Dpdk(DPDK_PORTS))?;
             sockets(w, paths)
         },
     },
@@ -64,6 +76,7 @@ const SETUPS: [Setup; 6] = [
         name: "OVS-DPDK TSO, TAP",
         peer: true,
         vhost: false,
+        device: "",
         build: |w, _| {
             ovs::start(w, "sw", Build::Dpdk(DPDK))?;
             ovs::vsctl(w, "sw", TAPS).map(drop)
@@ -73,6 +86,7 @@ const SETUPS: [Setup; 6] = [
         name: "Weft, TAP",
         peer: false,
         vhost: false,
+        device: "",
         build: |w, _| {
             weft::start(w, "sw")?;
             ovs::vsctl(w, "sw", TAPS).map(drop)
@@ -82,6 +96,7 @@ const SETUPS: [Setup; 6] = [
         name: "Weft, vhost-user",
         peer: false,
         vhost: true,
+        device: "",
         build: |w, paths| {
             weft::start(w, "sw")?;
             sockets(w, paths)
@@ -106,8 +121,8 @@ pub(crate) fn table(only: Option<&str>, rounds: usize, seconds: u64) -> Table {
             if samples.failed.is_none() {
                 // What a machine that does not come up says, it says by a panic.
                 let measure = std::panic::AssertUnwindSafe(|| one(setup, samples, seconds));
-                let done =
-                    std::panic::catch_unwind(measure).unwrap_or_else(|_| Err("it did not boot".into()));
+                let done = std::panic::catch_unwind(measure)
+                    .unwrap_or_else(|said| Err(said.downcast().map_or("a panic".into(), |text| *text)));
                 samples.failed = done.err();
             }
         }
@@ -169,11 +184,12 @@ fn one(setup: &Setup, s: &mut Samples, seconds: u64) -> Result<(), String> {
 
 fn start(w: &World, setup: &Setup, n: usize, path: &Path) -> Vm {
     let mac = format!("02:00:00:00:09:{n:02x}");
-    let words = if setup.vhost {
+    let mut words = if setup.vhost {
         machine::vhost_user(n, path, true, &mac, 1)
     } else {
         machine::tap(n, &format!("t{n}"), &mac, 1)
     };
+    words.iter_mut().filter(|w| w.starts_with("virtio-net")).for_each(|w| w.push_str(setup.device));
     let tools = [PathBuf::from("/usr/bin/iperf3")];
     Vm::start_equipped(&w.dir, &format!("vm{n}"), &tools, &words, |words| {
         let mut command = Command::new("ip");

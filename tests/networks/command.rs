@@ -42,6 +42,11 @@ fn resources_come_and_go() {
     let subnet = field.json("subnet", "blue4");
     assert_eq!((&subnet["status"]["phase"], &subnet["status"]["allocated"]), (&"Ready".into(), &1.into()));
     assert!(call("status").out.contains("in line with what is wanted"));
+    // A watch shows the same.
+    let watch = format!("env WEFT_SOCKET={} {WEFT} watch subnets -o json", field.socket().display());
+    let line = site.switch.ok(&format!("sh -c 'timeout 20 {watch} | head -n 1'"));
+    let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(event["object"]["status"], subnet["status"], "{line}");
 
     // A packet that dies names the resource whose rule it was.
     site.on(1, "ip addr add 10.7.0.77/24 dev eth0");

@@ -16,7 +16,7 @@ use weft_model::{Kind, Resource};
 use weft_store::{Change, Event, Selector, Store, Watch};
 
 use crate::error::ApiError;
-use crate::handlers::selector;
+use crate::handlers::{NodeInfo, selector};
 use crate::routes::App;
 use crate::types::{WatchEvent, WatchEventType, WatchQuery};
 
@@ -37,6 +37,8 @@ struct Following {
     begun: bool,
     ended: bool,
     bookmark: Duration,
+    /// Who knows what is counted only when somebody asks.
+    node: Option<Arc<dyn NodeInfo>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -68,6 +70,7 @@ pub(crate) async fn watch<S: Store>(app: &App<S>, query: WatchQuery) -> Result<R
         begun: false,
         ended: false,
         bookmark: app.guard.limits.bookmark,
+        node: app.node.clone(),
         _permit: permit,
     };
     let lines = stream::unfold(following, |mut following| async move {
@@ -86,61 +89,73 @@ impl Following {
         if self.ended {
             return None;
         }
+        let mut events = self.events().await;
+        self.see(&mut events).await;
+        let mut out = Vec::new();
+        events.iter().for_each(|event| write(&mut out, event));
+        Some(out)
+    }
+
+    /// What happened next, some of it at least.
+    async fn events(&mut self) -> Vec<WatchEvent> {
         let mut out = Vec::new();
         if !self.begun {
             for resource in self.first.drain(..self.first.len().min(BATCH)) {
                 let version = resource.metadata().resource_version;
-                line(&mut out, WatchEventType::Put, version, Some(&resource));
+                out.push(event(WatchEventType::Put, version, Some(&resource)));
             }
             if self.first.is_empty() {
                 self.begun = true;
-                line(&mut out, WatchEventType::Bookmark, self.version, None);
+                out.push(event(WatchEventType::Bookmark, self.version, None));
             }
-            return Some(out);
+            return out;
         }
         while out.is_empty() {
             match tokio::time::timeout(self.bookmark, self.watch.next_batch(BATCH)).await {
-                Err(_) => line(&mut out, WatchEventType::Bookmark, self.version, None),
-                Ok(Ok(events)) => {
-                    for event in events {
-                        self.tell(&event, &mut out);
-                    }
-                }
+                Err(_) => out.push(event(WatchEventType::Bookmark, self.version, None)),
+                Ok(Ok(events)) => events.iter().filter_map(|event| self.tell(event)).for_each(|e| out.push(e)),
                 Ok(Err(error)) => {
                     self.ended = true;
                     let error = Some(*ApiError::from(error).body);
-                    let kind = WatchEventType::Error;
-                    write(
-                        &mut out,
-                        &WatchEvent { kind, resource_version: self.version, object: None, error },
-                    );
+                    out.push(WatchEvent { error, ..event(WatchEventType::Error, self.version, None) });
                 }
             }
         }
-        Some(out)
+        out
     }
 
-    fn tell(&mut self, event: &Event, out: &mut Vec<u8>) {
-        self.version = event.version;
-        let resource = &event.resource;
+    /// Shows resources as they are shown everywhere.
+    async fn see(&self, events: &mut [WatchEvent]) {
+        let Some(node) = &self.node else { return };
+        let objects = events.iter_mut().filter_map(|event| event.object.take()).collect();
+        // Each event but a bookmark or an error has an object, in this order.
+        let mut seen = node.see(objects).await.into_iter();
+        let with_object = |e: &&mut WatchEvent| matches!(e.kind, WatchEventType::Put | WatchEventType::Delete);
+        events.iter_mut().filter(with_object).for_each(|event| event.object = seen.next());
+    }
+
+    /// What is said of a change, if it is of what was asked for.
+    fn tell(&mut self, change: &Event) -> Option<WatchEvent> {
+        self.version = change.version;
+        let resource = &change.resource;
         let other_kind = self.kind.is_some_and(|kind| kind != resource.kind());
         if other_kind || self.name.as_deref().is_some_and(|name| name != resource.name()) {
-            return;
+            return None;
         }
         let fits = self.selector.matches(&resource.metadata().labels);
-        let kind = match event.change {
+        let kind = match change.change {
             Change::Put if fits => WatchEventType::Put,
             Change::Delete if fits => WatchEventType::Delete,
             // It may have fitted before.
             Change::Put if self.chosen => WatchEventType::Delete,
-            Change::Put | Change::Delete => return,
+            Change::Put | Change::Delete => return None,
         };
-        line(out, kind, event.version, Some(resource));
+        Some(event(kind, change.version, Some(resource)))
     }
 }
 
-fn line(out: &mut Vec<u8>, kind: WatchEventType, resource_version: u64, object: Option<&Resource>) {
-    write(out, &WatchEvent { kind, resource_version, object: object.cloned(), error: None });
+fn event(kind: WatchEventType, resource_version: u64, object: Option<&Resource>) -> WatchEvent {
+    WatchEvent { kind, resource_version, object: object.cloned(), error: None }
 }
 
 fn write(out: &mut Vec<u8>, event: &WatchEvent) {

@@ -280,6 +280,11 @@ pub struct FlowKey {
     pub pipeline: PipelineKey,
 }
 
+impl FlowKey {
+    /// Of a packet that has nothing.
+    pub const ZERO: FlowKey = zerocopy::transmute!([0u64; KEY_WORDS]);
+}
+
 impl PartialEq for PacketKey {
     /// Compares all words without a branch between them: nearly always they are equal.
     #[inline]
@@ -379,8 +384,12 @@ pub struct FlowMask(pub FlowKey);
 
 impl FlowMask {
     /// The mask that looks at nothing.
-    pub fn empty() -> Self {
-        FlowMask::default()
+    pub const EMPTY: FlowMask = FlowMask(FlowKey::ZERO);
+
+    /// The mask that looks at nothing.
+    #[inline]
+    pub const fn empty() -> Self {
+        FlowMask::EMPTY
     }
     /// The mask as words.
     #[inline]

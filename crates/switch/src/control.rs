@@ -403,6 +403,11 @@ impl Control {
         self.openflow.flush(&*self.datapath, &self.pipeline);
     }
 
+    /// Whether a controller that was just served is likely to say more at once.
+    pub(crate) fn take_conversing(&mut self) -> bool {
+        self.openflow.take_conversing()
+    }
+
     /// Carries out what controllers asked.
     fn execute(&mut self) {
         self.openflow.execute(Target {

@@ -21,6 +21,7 @@ mod clock;
 mod control;
 mod db;
 mod drops;
+mod linger;
 mod metrics;
 mod net;
 mod openflow;

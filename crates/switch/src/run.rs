@@ -19,7 +19,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use weft_pipeline::Pipeline;
 use crate::clock::now_ms;
 use crate::control::{Control, Exit, Parts};
 use crate::db::{Db, DbFileError, Written};
+use crate::linger::Linger;
 use crate::net::{Links, watch};
 use crate::process::detach;
 use crate::process::paths::{Daemon, Paths};
@@ -149,8 +150,11 @@ async fn live(options: Options, vlog: Vlog) -> Result<(), StartError> {
     control.settle();
     detach::ready(!options.no_chdir).map_err(|e| StartError::Io("go into the background".into(), e))?;
     tracing::info!(target: "daemon", "Weft {} is ready in {}", env!("CARGO_PKG_VERSION"), options.paths.rundir.display());
+    let mut linger = Linger::default();
     let exit = loop {
-        events.wait(&mut control).await;
+        if !(control.take_conversing() && events.linger(&mut control, &mut linger).await) {
+            events.wait(&mut control).await;
+        }
         events.drain(&mut control);
         control.on_time();
         control.settle();
@@ -244,33 +248,57 @@ impl Events {
         }
     }
 
+    /// Looks again, for a moment, whether the controller that was just served says more; true when something was taken in.
+    async fn linger(&mut self, control: &mut Control, linger: &mut Linger) -> bool {
+        let Some(moment) = linger.next() else { return false };
+        let until = Instant::now() + moment;
+        loop {
+            // Connections read what came for them; whoever else wants this processor has it.
+            tokio::task::yield_now().await;
+            if self.take(control) {
+                linger.paid(true);
+                return true;
+            }
+            if Instant::now() >= until {
+                linger.paid(false);
+                return false;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes in what else has happened.
     fn drain(&mut self, control: &mut Control) {
         for _ in 0..BATCH {
-            let mut idle = true;
-            if let Ok(event) = self.streams.try_recv() {
-                control.on_stream(event);
-                idle = false;
-            }
-            if let Ok(written) = self.written.try_recv() {
-                control.on_written(written);
-                idle = false;
-            }
-            if let Ok(packet) = self.packets.try_recv() {
-                control.on_packet_in(packet);
-                idle = false;
-            }
-            if let Ok(event) = self.network.try_recv() {
-                control.on_network(event);
-                idle = false;
-            }
-            if let Ok(()) = self.ports.try_recv() {
-                control.on_ports_changed();
-                idle = false;
-            }
-            if idle {
+            if !self.take(control) {
                 break;
             }
         }
+    }
+
+    /// Takes in what has happened, one of each kind at most; false when nothing has.
+    fn take(&mut self, control: &mut Control) -> bool {
+        let mut any = false;
+        if let Ok(event) = self.streams.try_recv() {
+            control.on_stream(event);
+            any = true;
+        }
+        if let Ok(written) = self.written.try_recv() {
+            control.on_written(written);
+            any = true;
+        }
+        if let Ok(packet) = self.packets.try_recv() {
+            control.on_packet_in(packet);
+            any = true;
+        }
+        if let Ok(event) = self.network.try_recv() {
+            control.on_network(event);
+            any = true;
+        }
+        if let Ok(()) = self.ports.try_recv() {
+            control.on_ports_changed();
+            any = true;
+        }
+        any
     }
 }

@@ -3,7 +3,7 @@
 //! A clone is one reference count. A change copies the nodes on the way to its key, and only those that another
 //! version shares. Keys are consumed from the most significant bit, so iteration is in order of keys.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 // Without weak references: whether a node is shared is one load, and every change asks that of every node on its way.
 use triomphe::Arc;
 
@@ -167,7 +167,7 @@ impl<V: Clone> Trie<V> {
 
     /// Keys and values, in order.
     pub(crate) fn iter(&self) -> Iter<'_, V> {
-        Iter(smallvec![self.root.slots.iter()])
+        Iter { here: self.root.slots.iter(), above: SmallVec::new() }
     }
 
     /// The values, in order of their keys.
@@ -185,22 +185,20 @@ impl<V: Clone> Trie<V> {
 
     /// Keys greater than `key`, and their values, in order.
     pub(crate) fn iter_after(&self, key: u64) -> Iter<'_, V> {
-        let mut stack = SmallVec::new();
+        let mut above = SmallVec::new();
         let mut node = &self.root;
         let mut depth = 0;
         loop {
             let (found, at) = node.position(digit(key, depth));
             if !found {
-                stack.push(node.slots[at..].iter());
-                return Iter(stack);
+                return Iter { here: node.slots[at..].iter(), above };
             }
             match &node.slots[at] {
                 Slot::Leaf(k, _) => {
-                    stack.push(node.slots[at + usize::from(*k <= key)..].iter());
-                    return Iter(stack);
+                    return Iter { here: node.slots[at + usize::from(*k <= key)..].iter(), above };
                 }
                 Slot::Node(child) => {
-                    stack.push(node.slots[at + 1..].iter());
+                    above.push(node.slots[at + 1..].iter());
                     node = child;
                 }
             }
@@ -271,19 +269,29 @@ fn remove<V: Clone>(node: &mut Node<V>, key: u64, depth: u32) -> Option<V> {
 }
 
 /// Iterator over the keys and values of a [`Trie`].
-pub(crate) struct Iter<'a, V>(SmallVec<[std::slice::Iter<'a, Slot<V>>; 4]>);
+pub(crate) struct Iter<'a, V> {
+    /// What is left of the node at hand.
+    here: std::slice::Iter<'a, Slot<V>>,
+    /// What is left of the nodes above it.
+    above: SmallVec<[std::slice::Iter<'a, Slot<V>>; 4]>,
+}
 
 impl<'a, V> Iterator for Iter<'a, V> {
     type Item = (u64, &'a V);
 
+    #[inline]
     fn next(&mut self) -> Option<(u64, &'a V)> {
         loop {
-            match self.0.last_mut()?.next() {
+            match self.here.next() {
                 Some(Slot::Leaf(k, v)) => return Some((*k, v)),
-                Some(Slot::Node(child)) => self.0.push(child.slots.iter()),
-                None => {
-                    self.0.pop();
+                Some(Slot::Node(child)) => {
+                    let rest = std::mem::replace(&mut self.here, child.slots.iter());
+                    // Nodes of which nothing is left are not come back to: those on the way down often have one child.
+                    if !rest.as_slice().is_empty() {
+                        self.above.push(rest);
+                    }
                 }
+                None => self.here = self.above.pop()?,
             }
         }
     }

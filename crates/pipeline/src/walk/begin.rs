@@ -1,5 +1,6 @@
 //! Where does a walk begin, and what does it leave? Packets received, sent by controllers, and resumed.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use weft_flow::{
@@ -110,20 +111,20 @@ pub(crate) fn resumed(view: &View<'_>, frozen: &Frozen, key: &FlowKey, now_ms: u
     walk.finish(key)
 }
 
-/// The mask that every verdict has at least.
-fn least_mask() -> Box<FlowMask> {
-    let mut mask = Box::new(FlowMask::empty());
+/// Adds to a mask what every verdict looks at.
+fn look_least(mask: &mut FlowMask) {
     mask.0.packet.in_port = u32::MAX;
     mask.0.packet.recirc_id = u32::MAX;
     mask.0.packet.extras = u16::MAX;
-    mask
 }
 
 /// A packet of which nothing can be said.
 fn nothing(key: &FlowKey, why: DropReason, mode: Mode) -> Outcome {
+    let mut mask = Box::new(FlowMask::EMPTY);
+    look_least(&mut mask);
     let verdict = Verdict {
         actions: Vec::new(),
-        mask: least_mask(),
+        mask,
         drop: Some(why),
         cacheable: why != DropReason::RecircGone,
         deps: DepTags::default(),
@@ -144,21 +145,14 @@ impl<'a> Walk<'a> {
         now_ms: u64,
         mode: Mode,
     ) -> Walk<'a> {
-        let mut mask = least_mask();
-        mask.0.packet.eth_type = u16::MAX;
-        if matches!(EtherType(key.packet.eth_type), EtherType::IPV4 | EtherType::IPV6) {
-            mask.0.packet.ip_frag = FRAG_ANY | FRAG_LATER;
-        }
-        let mut key = *key;
-        key.pipeline = Default::default();
-        Walk {
+        let mut walk = Walk {
             snapshot: view.snapshot,
             frozen: view.frozen,
             bridge,
             now_ms,
             mode,
-            packet: Packet::received(&key),
-            mask,
+            packet: Packet::BLANK,
+            mask: FlowMask::EMPTY,
             out: Vec::new(),
             action_set: Vec::new(),
             stack: Vec::new(),
@@ -184,7 +178,15 @@ impl<'a> Walk<'a> {
             counters: Vec::new(),
             effects: Vec::new(),
             recorder: mode.tells().then(Recorder::default),
+        };
+        walk.packet.receive(key, &PipelineKey::default());
+        let mask = &mut walk.mask;
+        look_least(mask);
+        mask.0.packet.eth_type = u16::MAX;
+        if matches!(EtherType(key.packet.eth_type), EtherType::IPV4 | EtherType::IPV6) {
+            mask.0.packet.ip_frag = FRAG_ANY | FRAG_LATER;
         }
+        walk
     }
 
     /// Does what is left of a frozen walk.
@@ -219,26 +221,26 @@ impl<'a> Walk<'a> {
         self.run(frames);
     }
 
-    pub(super) fn finish(mut self, key: &FlowKey) -> Outcome {
-        let mut actions = super::seal(std::mem::take(&mut self.out));
+    pub(super) fn finish(&mut self, key: &FlowKey) -> Outcome {
+        let mut actions = super::seal(take(&mut self.out));
         if self.fatal.is_some() {
             actions.clear();
         }
         let why = self.fatal.or(self.blame).unwrap_or(DropReason::RuleDrop);
-        let effects = if self.fatal.is_some() { Vec::new() } else { self.effects };
+        let effects = if self.fatal.is_some() { Vec::new() } else { take(&mut self.effects) };
         let verdict = Verdict {
             drop: actions.is_empty().then_some(why),
             actions,
-            mask: self.mask,
+            mask: Box::new(self.mask),
             cacheable: self.cacheable,
             deps: self.deps,
-            rules: self.rules,
-            refresh: self.refresh,
-            counters: self.counters,
+            rules: take(&mut self.rules),
+            refresh: take(&mut self.refresh),
+            counters: take(&mut self.counters),
             effects: effects.iter().map(|e| Opaque(e.clone() as Arc<_>)).collect(),
         };
         let dropped_by = self.matched.last().filter(|_| why == DropReason::RuleDrop);
-        let trace = self.recorder.map(|mut recorder| {
+        let trace = self.recorder.take().map(|mut recorder| {
             if let Some(rule) = dropped_by {
                 let at = || format!("table {}, cookie {:#x}", rule.table, rule.cookie);
                 recorder.drop_at.get_or_insert_with(at);
@@ -257,7 +259,7 @@ impl<'a> Walk<'a> {
             let of_name = |port: OfPort| crate::trace::port_name(bridge, port);
             recorder.finish(&first, &last, &verdict, &of_name, &name)
         });
-        Outcome { verdict, learned: self.learned, resolves: self.resolves, effects, trace }
+        Outcome { verdict, learned: self.learned, resolves: take(&mut self.resolves), effects, trace }
     }
 
     /// Walks the tables of the bridge at hand from the first one on, as received by `port`, action set included.
@@ -279,7 +281,7 @@ impl<'a> Walk<'a> {
 
     /// Executes the action set, which is empty after.
     pub(super) fn run_set(&mut self) {
-        let set = std::mem::take(&mut self.action_set);
+        let set = take(&mut self.action_set);
         if !set.is_empty() && self.fatal.is_none() {
             self.exit = false;
             self.execute_set(&set);

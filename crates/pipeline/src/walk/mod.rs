@@ -241,7 +241,7 @@ struct Walk<'a> {
     mode: Mode,
     packet: Packet,
     /// What was looked at of the packet received.
-    mask: Box<FlowMask>,
+    mask: FlowMask,
     out: Vec<DpAction>,
     action_set: Vec<&'a Action>,
     stack: Vec<u128>,

@@ -7,10 +7,9 @@
 
 use std::mem::offset_of;
 
-use smallvec::SmallVec;
 use weft_flow::{
     CACHED_WORDS, CT_WORDS, EXTRA_BARE, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask,
-    PACKET_WORDS, PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Vlan,
+    PACKET_WORDS, PacketKey, PipelineKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Vlan,
 };
 use weft_wire::EtherType;
 
@@ -24,7 +23,7 @@ const MAX_PUSHED: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tags {
     /// Tags that do not depend on the packet received, outermost last.
-    pub(super) pushed: SmallVec<[Vlan; 2]>,
+    pub(super) pushed: Vec<Vlan>,
     /// How many received tags are gone.
     pub(super) rest: u8,
 }
@@ -79,16 +78,38 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A packet that was received: its pipeline section is set by the caller and settled, as is what it does not have.
-    pub(super) fn received(key: &FlowKey) -> Packet {
-        let mut settled = FlowMask::empty();
+    /// No packet, to be filled in by [`Packet::receive`].
+    pub(super) const BLANK: Packet = Packet {
+        key: FlowKey::ZERO,
+        settled: FlowMask::EMPTY,
+        dirty: FlowKey::ZERO.packet,
+        base: FlowKey::ZERO.packet,
+        committed: FlowKey::ZERO.packet,
+        tags: Tags { pushed: Vec::new(), rest: 0 },
+        base_tags: Tags { pushed: Vec::new(), rest: 0 },
+        received: [Vlan { tpid: 0, tci: 0 }; 2],
+        plain: false,
+        told: (0, 0),
+        hashed: false,
+        options_written: false,
+        base_bare: false,
+        beneath_unknown: false,
+        translated: false,
+        remarked: false,
+    };
+
+    /// A packet that was received, in place of none: its pipeline section is set by the caller and settled, as is what
+    /// it does not have. In place, for a packet is large and there is one for every walk.
+    pub(super) fn receive(&mut self, key: &FlowKey, pipeline: &PipelineKey) {
+        let extras = key.packet.extras;
+        self.plain = extras & (EXTRA_TUNNEL | EXTRA_TUN_METADATA | EXTRA_CT) == 0;
+        let settled = &mut self.settled;
         settled.0.packet.in_port = u32::MAX;
         settled.0.packet.recirc_id = u32::MAX;
         settled.0.packet.extras = u16::MAX;
-        let extras = key.packet.extras;
-        let plain = extras & (EXTRA_TUNNEL | EXTRA_TUN_METADATA | EXTRA_CT) == 0;
         let rest = &mut settled.0.words_mut()[PACKET_WORDS..];
-        if plain {
+        self.key.packet = key.packet;
+        if self.plain {
             rest.fill(u64::MAX);
         } else {
             let sections = [
@@ -103,33 +124,17 @@ impl Packet {
                 rest = others;
             }
             rest.fill(u64::MAX);
+            (self.key.tunnel, self.key.tun_metadata, self.key.ct) = (key.tunnel, key.tun_metadata, key.ct);
         }
-        let bare = extras & EXTRA_BARE != 0;
-        let mut key = *key;
-        key.pipeline.packet_type = key.packet.packet_type();
-        if bare {
-            key.packet.vlan = Default::default();
+        self.key.pipeline = PipelineKey { packet_type: key.packet.packet_type(), ..*pipeline };
+        self.base_bare = extras & EXTRA_BARE != 0;
+        if self.base_bare {
+            // A packet without Ethernet header has no tags to be looked at.
+            self.key.packet.vlan = Default::default();
+            (self.tags.rest, self.base_tags.rest) = (2, 2);
         }
-        // A packet without Ethernet header has no tags to be looked at.
-        let tags = Tags { pushed: SmallVec::new(), rest: if bare { 2 } else { 0 } };
-        Packet {
-            key,
-            settled,
-            dirty: PacketKey::default(),
-            base: key.packet,
-            committed: PacketKey::default(),
-            tags: tags.clone(),
-            base_tags: tags,
-            received: key.packet.vlan,
-            plain,
-            told: (0, 0),
-            hashed: false,
-            options_written: false,
-            base_bare: bare,
-            beneath_unknown: false,
-            translated: false,
-            remarked: false,
-        }
+        self.base = self.key.packet;
+        self.received = self.key.packet.vlan;
     }
 
     /// The datapath may translate addresses and ports.
@@ -190,15 +195,13 @@ impl Packet {
 
     /// A packet that the walk itself made: nothing of it depends on the packet received. It has no tags.
     pub(super) fn made(key: &FlowKey) -> Packet {
-        let tags = Tags { pushed: SmallVec::new(), rest: 2 };
-        Packet {
-            settled: FlowMask(all_ones()),
-            tags: tags.clone(),
-            base_tags: tags,
-            received: [Vlan::default(); 2],
-            committed: all_ones().packet,
-            ..Packet::received(key)
-        }
+        let mut packet = Packet::BLANK;
+        packet.receive(key, &key.pipeline);
+        packet.settled = FlowMask(all_ones());
+        (packet.tags.rest, packet.base_tags.rest) = (2, 2);
+        packet.received = [Vlan::default(); 2];
+        packet.committed = all_ones().packet;
+        packet
     }
 
     /// Forgets the outer header and connection that the packet came in with.

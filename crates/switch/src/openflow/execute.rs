@@ -168,7 +168,10 @@ impl OpenFlow {
             draft.told = None;
         }
         match request {
-            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, m, draft, target),
+            Request::FlowMod(m) => {
+                self.conversing = true;
+                self.flow_mod((conn, to.xid), bridge, m, draft, target)
+            }
             Request::Echo(data) => {
                 self.session(conn, |session| {
                     let _ = session.reply(to, &Message::EchoReply(data));
@@ -253,7 +256,7 @@ impl OpenFlow {
                 Ok(())
             }
             Request::Barrier => {
-                self.barrier = true;
+                (self.barrier, self.conversing) = (true, true);
                 self.session(conn, |session| session.reply_barrier(to));
                 Ok(())
             }

@@ -63,6 +63,8 @@ pub(crate) struct OpenFlow {
     unsynced: bool,
     /// A barrier waits for the datapath.
     barrier: bool,
+    /// Flows were changed or a barrier was asked for: more may follow at once.
+    conversing: bool,
     ports_changed: bool,
     /// A controller came, went, or has another role: others may want to hear of it.
     controllers_changed: bool,
@@ -103,6 +105,7 @@ impl OpenFlow {
             pending: Vec::new(),
             unsynced: false,
             barrier: false,
+            conversing: false,
             ports_changed: false,
             controllers_changed: false,
             refusals: BTreeSet::new(),
@@ -241,6 +244,11 @@ impl OpenFlow {
     /// Whether bridges have to be compiled anew because a controller came or went, or changed a port.
     pub(crate) fn take_port_changes(&mut self) -> bool {
         std::mem::take(&mut self.ports_changed)
+    }
+
+    /// Whether controllers changed flows or asked for a barrier since the last call.
+    pub(crate) fn take_conversing(&mut self) -> bool {
+        std::mem::take(&mut self.conversing)
     }
 
     /// Something was published: barriers have to wait for the datapath.
