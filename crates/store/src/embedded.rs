@@ -1,6 +1,7 @@
 //! How does one node keep everything in one file?
 
 mod disk;
+mod journal;
 mod writer;
 
 use std::path::Path;
@@ -27,11 +28,13 @@ pub struct Options {
     pub history: usize,
     /// How many resources there may be.
     pub max_resources: usize,
+    /// How many leases may wait in the journal beside the file before they move into it.
+    pub journal: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history: 100_000, max_resources: 1_000_000 }
+        Self { history: 100_000, max_resources: 1_000_000, journal: 32_768 }
     }
 }
 
@@ -50,7 +53,7 @@ impl Embedded {
     /// [`StoreError::Busy`] when another process has it open; [`StoreError::Disk`] when it cannot be read, or holds what
     /// this version does not understand.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
-        let disk = Disk::open(path)?;
+        let disk = Disk::open(path, options.journal)?;
         let (catalog, version) = disk.load()?;
         let shared = Arc::new(RwLock::new(Published::new(catalog.clone(), version, options.history.max(1))));
         let (requests, queue) = mpsc::channel(QUEUE);

@@ -1,6 +1,7 @@
 //! What the embedded store promises its readers and writers.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use weft_model::{
@@ -244,6 +245,56 @@ async fn leases_come_back() {
     assert_eq!(store.leases(Some("a")).await.unwrap(), [all[1].clone()]);
     assert_eq!(store.leases(None).await.unwrap(), [all[1].clone(), lease("a-b", "10.0.0.1", "4")]);
     assert_eq!(store.version().await.unwrap(), 0, "leases have no versions");
+}
+
+/// Whatever is moving from the journal to the file, leases are as they were written last: for readers, after a crash and
+/// after a clean end.
+#[tokio::test]
+async fn leases_are_the_same_in_the_journal_and_in_the_file() {
+    let options = Options { journal: 700, ..Options::default() };
+    let dirs: Vec<_> = (0..40).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut store = Embedded::open(&dirs[0].path().join("s"), &options).unwrap();
+    let mut model: BTreeMap<(String, IpAddr), Vec<u8>> = BTreeMap::new();
+    let mut dice = 7_u32;
+    let mut roll = |sides: u32| {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (dice >> 8) % sides
+    };
+    for (round, pair) in dirs.windows(2).enumerate() {
+        for _ in 0..roll(12) {
+            let writes = (0..1 + roll(300)).map(|_| {
+                let (subnet, address) =
+                    (["a", "a-b"][roll(2) as usize].to_owned(), Ipv4Addr::from(roll(2_000)).into());
+                if roll(4) == 0 {
+                    model.remove(&(subnet.clone(), address));
+                    return LeaseWrite::Remove { subnet, address };
+                }
+                let value = vec![round as u8; roll(90) as usize];
+                model.insert((subnet.clone(), address), value.clone());
+                LeaseWrite::Put(Lease { subnet, address, value })
+            });
+            store.write_leases(writes.collect()).await.unwrap();
+        }
+        let read = |leases: Vec<Lease>| -> BTreeMap<_, _> {
+            leases.into_iter().map(|l| ((l.subnet, l.address), l.value)).collect()
+        };
+        assert_eq!(read(store.leases(None).await.unwrap()), model, "round {round}");
+        let a = store.leases(Some("a")).await.unwrap();
+        assert_eq!(a.len(), model.keys().filter(|(subnet, _)| subnet == "a").count());
+        // Nothing is written meanwhile: this is what a crash leaves.
+        let files: Vec<_> = std::fs::read_dir(pair[0].path()).unwrap().map(|f| f.unwrap().path()).collect();
+        assert_eq!(files.len(), 3, "{files:?}");
+        let crashed = roll(3) > 0;
+        if !crashed {
+            store.clone().close().await;
+        }
+        for file in files.iter().filter(|f| f.exists()) {
+            std::fs::copy(file, pair[1].path().join(file.file_name().unwrap())).unwrap();
+        }
+        assert!(crashed || std::fs::read_dir(pair[0].path()).unwrap().count() == 1, "the journal is gone");
+        store = Embedded::open(&pair[1].path().join("s"), &options).unwrap();
+        assert_eq!(read(store.leases(None).await.unwrap()), model, "opened after round {round}");
+    }
 }
 
 /// 64 responders that each wait until a lease is durable: group commit makes it ≥ 5,000 a second, here asked for less

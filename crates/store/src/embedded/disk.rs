@@ -2,16 +2,23 @@
 //!
 //! Three tables of redb: `resources` (kind/name → JSON), `leases` (subnet, a zero byte, 4 or 16 bytes of address → opaque
 //! bytes) and `meta` (`version`, `format`). A commit is one transaction of redb, durable when it returns.
+//!
+//! Leases are durable once they are in the [journal](super::journal). When that is long, its rows move to the table, a
+//! part after each write; until then they are read from memory. Where the store is closed the journal is gone, and the
+//! file has the format of before there was one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use weft_model::{Catalog, Resource};
 
+use super::journal::{self, Journal, Row};
 use crate::error::StoreError;
 use crate::history::{Change, Event};
 use crate::{Lease, LeaseWrite};
@@ -19,14 +26,29 @@ use crate::{Lease, LeaseWrite};
 const RESOURCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resources");
 const LEASES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("leases");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// The form in which this version writes.
+/// The file holds everything.
 const FORMAT: u64 = 1;
+/// There is a journal beside it.
+const JOURNALED: u64 = 2;
 /// Bytes of pages that redb keeps in memory.
 const CACHE: usize = 32 * 1024 * 1024;
 
+/// Rows that move to the table together, at least: enough to share its pages, few enough to hold nobody up.
+const STEP: usize = 512;
+
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 #[derive(Debug)]
 pub(super) struct Disk {
+    path: PathBuf,
     db: Database,
+    journal: Journal,
+    /// Rows in the half of the journal that is written.
+    fresh: Rows,
+    /// Rows that move to the table.
+    moving: Rows,
+    /// Rows that the journal may have before they move.
+    most: usize,
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
@@ -34,7 +56,8 @@ fn failed(error: impl Into<redb::Error>) -> StoreError {
 }
 
 impl Disk {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens or makes the file. `most`: so many leases may wait in the journal.
+    pub(super) fn open(path: &Path, most: usize) -> Result<Self, StoreError> {
         let told = |e: std::io::Error| StoreError::Disk(format!("{}: {e}", path.display()));
         if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(told)?;
@@ -52,23 +75,42 @@ impl Disk {
             DatabaseError::DatabaseAlreadyOpen => StoreError::Busy(path.display().to_string()),
             e => StoreError::Disk(format!("{}: {}", path.display(), redb::Error::from(e))),
         })?;
-        let txn = db.begin_write().map_err(failed)?;
-        {
+        let format = {
+            let txn = db.begin_write().map_err(failed)?;
             txn.open_table(RESOURCES).map_err(failed)?;
             txn.open_table(LEASES).map_err(failed)?;
-            let mut meta = txn.open_table(META).map_err(failed)?;
-            let format = meta.get("format").map_err(failed)?.map(|f| f.value());
-            match format {
-                None => drop(meta.insert("format", FORMAT).map_err(failed)?),
-                Some(FORMAT) => {}
-                Some(other) => {
-                    let why = format!("{} has format {other}, this version knows {FORMAT}", path.display());
-                    return Err(StoreError::Disk(why));
-                }
+            let format = {
+                let meta = txn.open_table(META).map_err(failed)?;
+                meta.get("format").map_err(failed)?.map_or(FORMAT, |f| f.value())
+            };
+            txn.commit().map_err(failed)?;
+            format
+        };
+        // Of a journal that is left where the file holds everything, nothing counts.
+        let left = match format {
+            FORMAT => Vec::new(),
+            JOURNALED => journal::read(path).map_err(unwritten)?,
+            other => {
+                let why = format!("{} has format {other}, this version knows {JOURNALED}", path.display());
+                return Err(StoreError::Disk(why));
             }
+        };
+        let left: Rows = left.into_iter().collect();
+        if format == JOURNALED {
+            put_leases(&db, left.iter(), Some(FORMAT))?;
         }
-        txn.commit().map_err(failed)?;
-        Ok(Self { db })
+        journal::remove(path).map_err(unwritten)?;
+        let journal = Journal::create(path).map_err(unwritten)?;
+        put_leases(&db, [].into_iter(), Some(JOURNALED))?;
+        let (fresh, moving) = (Rows::new(), Rows::new());
+        Ok(Self { path: path.to_owned(), db, journal, fresh, moving, most })
+    }
+
+    /// Moves all leases to the table, and takes the journal away.
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.moving.append(&mut self.fresh);
+        put_leases(&self.db, self.moving.iter(), Some(FORMAT))?;
+        journal::remove(&self.path).map_err(unwritten)
     }
 
     /// All resources and the version.
@@ -89,16 +131,11 @@ impl Disk {
         Ok((catalog, version))
     }
 
-    /// Writes events and leases, and waits until they are on disk.
-    pub(super) fn write(
-        &self,
-        events: &[Event],
-        version: u64,
-        leases: &HashMap<Vec<u8>, Option<Vec<u8>>>,
-    ) -> Result<(), StoreError> {
+    /// Writes events, and waits until they are on disk.
+    pub(super) fn write(&self, events: &[Event], version: u64) -> Result<(), StoreError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
-        if !events.is_empty() {
+        {
             let mut table = txn.open_table(RESOURCES).map_err(failed)?;
             for event in events {
                 let key = event.resource.reference().to_string();
@@ -114,38 +151,87 @@ impl Disk {
             let mut meta = txn.open_table(META).map_err(failed)?;
             meta.insert("version", version).map_err(failed)?;
         }
-        if !leases.is_empty() {
-            let mut table = txn.open_table(LEASES).map_err(failed)?;
-            for (key, value) in leases {
-                match value {
-                    Some(value) => drop(table.insert(key.as_slice(), value.as_slice()).map_err(failed)?),
-                    None => drop(table.remove(key.as_slice()).map_err(failed)?),
-                }
-            }
-        }
         txn.commit().map_err(failed)
+    }
+
+    /// Writes leases, the later ones of an address last, and waits until they are on disk.
+    pub(super) fn write_leases(&mut self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.journal.append(&rows).map_err(unwritten)?;
+        self.fresh.extend(rows);
+        Ok(())
+    }
+
+    /// Moves a part of what waits in the journal to the table, after so many rows were written: twice as many, so that
+    /// there is an end.
+    pub(super) fn tend(&mut self, written: usize) -> Result<(), StoreError> {
+        if self.moving.is_empty() && self.fresh.len() >= self.most {
+            self.journal.turn();
+            self.moving = std::mem::take(&mut self.fresh);
+        }
+        if !self.moving.is_empty() {
+            let step = STEP.max(2 * written);
+            put_leases(&self.db, self.moving.iter().take(step), None)?;
+            self.moving = match self.moving.keys().nth(step).cloned() {
+                Some(key) => self.moving.split_off(&key),
+                None => Rows::new(),
+            };
+        }
+        Ok(())
     }
 
     /// The leases of a subnet, or all.
     pub(super) fn leases(&self, subnet: Option<&str>) -> Result<Vec<Lease>, StoreError> {
+        let (low, high) = match subnet {
+            Some(subnet) => (Bound::Included(prefix(subnet, 0)), Bound::Excluded(prefix(subnet, 1))),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let range = (low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice));
         let txn = self.db.begin_read().map_err(failed)?;
         let table = txn.open_table(LEASES).map_err(failed)?;
-        let mut all = Vec::new();
-        let rows = match subnet {
-            Some(subnet) => {
-                let (low, high) = (prefix(subnet, 0), prefix(subnet, 1));
-                table.range(low.as_slice()..high.as_slice()).map_err(failed)?
-            }
-            None => table.range::<&[u8]>(..).map_err(failed)?,
-        };
-        for row in rows {
+        let mut all = BTreeMap::new();
+        for row in table.range::<&[u8]>(range).map_err(failed)? {
             let (key, value) = row.map_err(failed)?;
-            if let Some((subnet, address)) = split(key.value()) {
-                all.push(Lease { subnet, address, value: value.value().to_vec() });
+            all.insert(key.value().to_vec(), value.value().to_vec());
+        }
+        let newer = self.moving.range::<[u8], _>(range).chain(self.fresh.range::<[u8], _>(range));
+        for (key, value) in newer {
+            match value {
+                Some(value) => drop(all.insert(key.clone(), value.clone())),
+                None => drop(all.remove(key)),
             }
         }
-        Ok(all)
+        let lease = |(key, value): (Vec<u8>, Vec<u8>)| {
+            split(&key).map(|(subnet, address)| Lease { subnet, address, value })
+        };
+        Ok(all.into_iter().filter_map(lease).collect())
     }
+}
+
+fn unwritten(error: io::Error) -> StoreError {
+    StoreError::Disk(format!("the store's journal: {error}"))
+}
+
+/// Writes rows to the table in one transaction, in their order, and maybe the format of the file.
+fn put_leases<'a>(
+    db: &Database,
+    rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
+    format: Option<u64>,
+) -> Result<(), StoreError> {
+    let mut txn = db.begin_write().map_err(failed)?;
+    txn.set_durability(Durability::Immediate).map_err(failed)?;
+    {
+        let mut table = txn.open_table(LEASES).map_err(failed)?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => drop(table.insert(key.as_slice(), value.as_slice()).map_err(failed)?),
+                None => drop(table.remove(key.as_slice()).map_err(failed)?),
+            }
+        }
+        if let Some(format) = format {
+            txn.open_table(META).map_err(failed)?.insert("format", format).map_err(failed)?;
+        }
+    }
+    txn.commit().map_err(failed)
 }
 
 fn prefix(subnet: &str, end: u8) -> Vec<u8> {
@@ -155,7 +241,7 @@ fn prefix(subnet: &str, end: u8) -> Vec<u8> {
 }
 
 /// Key and value of a change of a lease.
-pub(super) fn lease_row(write: LeaseWrite) -> (Vec<u8>, Option<Vec<u8>>) {
+pub(super) fn lease_row(write: LeaseWrite) -> Row {
     let key = |subnet: &str, address: IpAddr| {
         let mut key = prefix(subnet, 0);
         match address {

@@ -2,15 +2,16 @@
 //!
 //! One thread. It takes all requests that wait, does them one after the other in a working catalog, writes what came of it
 //! in one transaction of the file, then publishes it, then answers. If writing fails, the working catalog is taken back
-//! and all are told so.
+//! and all are told so. Leases are written together likewise, apart from resources.
 
-use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_model::Catalog;
 
 use super::disk::{Disk, lease_row};
+use super::journal::Row;
 use crate::error::StoreError;
 use crate::history::{Event, Shared, write};
 use crate::txn::{Outcome, Transaction, Undo, apply};
@@ -18,6 +19,9 @@ use crate::{Lease, LeaseWrite};
 
 /// Requests that are made durable together, at most.
 const BATCH: usize = 2_048;
+/// Time from one write of leases to the next, if they come faster: to wait for the disk costs as much for one as for all
+/// that come meanwhile.
+const PACE: Duration = Duration::from_millis(1);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -37,13 +41,15 @@ pub(super) struct Writer {
     room: usize,
     shared: Shared,
     tell: watch::Sender<u64>,
+    /// When leases were written last.
+    leased: Option<Instant>,
 }
 
 /// What a batch comes to before it is written.
 #[derive(Default)]
 struct Batch {
     events: Vec<Event>,
-    leases: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    leases: Vec<Row>,
     undos: Vec<Undo>,
     commits: Vec<(Answer<Outcome>, Result<Outcome, StoreError>)>,
     writes: Vec<Answer<()>>,
@@ -58,7 +64,7 @@ impl Writer {
         shared: Shared,
         tell: watch::Sender<u64>,
     ) -> Self {
-        Self { disk, catalog, version, room, shared, tell }
+        Self { disk, catalog, version, room, shared, tell, leased: None }
     }
 
     /// Works until nobody can ask any more.
@@ -80,18 +86,34 @@ impl Writer {
                     Request::Close(answer) => closing = Some(answer),
                 }
                 taken += 1;
+                if taken == 1 && !batch.leases.is_empty() {
+                    self.keep_pace();
+                }
                 next = if taken < BATCH && closing.is_none() { queue.try_recv().ok() } else { None };
             }
+            let written = batch.leases.len();
             self.finish(batch);
             for (subnet, answer) in reads {
                 drop(answer.send(self.disk.leases(subnet.as_deref())));
             }
             if let Some(answer) = closing {
-                drop(self);
-                drop(answer.send(Ok(())));
+                drop(answer.send(self.disk.close()));
                 return;
             }
+            if written > 0 {
+                // What does not move stays in the journal, and what is wrong will be told by the next write.
+                let _ = self.disk.tend(written);
+            }
         }
+        let _ = self.disk.close();
+    }
+
+    /// Waits a moment for more leases, if the last were written a moment ago.
+    fn keep_pace(&mut self) {
+        let now = Instant::now();
+        let due = self.leased.map_or(now, |last| last + PACE);
+        sleep(due.saturating_duration_since(now));
+        self.leased = Some(now.max(due));
     }
 
     fn commit(&mut self, txn: &Transaction, answer: Answer<Outcome>, batch: &mut Batch) {
@@ -112,9 +134,8 @@ impl Writer {
 
     /// Writes, publishes, answers.
     fn finish(&mut self, batch: Batch) {
-        let nothing = batch.events.is_empty() && batch.leases.is_empty();
-        let written =
-            if nothing { Ok(()) } else { self.disk.write(&batch.events, self.version, &batch.leases) };
+        let nothing = batch.events.is_empty();
+        let written = if nothing { Ok(()) } else { self.disk.write(&batch.events, self.version) };
         if written.is_err() {
             for undo in batch.undos.into_iter().rev() {
                 undo.undo(&mut self.catalog);
@@ -128,8 +149,9 @@ impl Writer {
         for (answer, outcome) in batch.commits {
             drop(answer.send(written.clone().and(outcome)));
         }
+        let kept = if batch.leases.is_empty() { Ok(()) } else { self.disk.write_leases(batch.leases) };
         for answer in batch.writes {
-            drop(answer.send(written.clone()));
+            drop(answer.send(kept.clone()));
         }
     }
 }
