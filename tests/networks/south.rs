@@ -16,7 +16,7 @@ struct South {
     view: View,
     flows: Flows,
     events: mpsc::Receiver<Event>,
-    punts: mpsc::Receiver<Punt>,
+    punts: mpsc::UnboundedReceiver<Punt>,
     wanted: Wanted,
 }
 
@@ -24,7 +24,9 @@ impl South {
     /// Connects, and has the integration bridge made.
     async fn new(site: &Site) -> South {
         let (database, views) = Database::start(site.switch.path("db.sock"));
-        let (flows, events, punts) = Flows::start(site.switch.path("br-int.mgmt"));
+        let (packets, punts) = mpsc::unbounded_channel();
+        let (flows, events) =
+            Flows::start(site.switch.path("br-int.mgmt"), move |punt| drop(packets.send(punt)));
         let datapath = if site.switch.kind == Kind::Ovs { "netdev" } else { "" };
         let wanted = Wanted { datapath: datapath.into(), ..Wanted::default() };
         let mut south = South { database, views, view: View::default(), flows, events, punts, wanted };

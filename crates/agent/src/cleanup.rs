@@ -98,7 +98,7 @@ fn ports(view: &View) -> (Vec<(String, String)>, usize) {
 
 /// Takes flows and groups of ours off the bridge.
 async fn sweep(rundir: &Path) -> Result<(), SouthError> {
-    let (flows, mut events, _punts) = Flows::start(rundir.join(format!("{BRIDGE}.mgmt")));
+    let (flows, mut events) = Flows::start(rundir.join(format!("{BRIDGE}.mgmt")), drop);
     let groups = timeout(PATIENCE, async {
         loop {
             match events.recv().await {

@@ -12,11 +12,14 @@
 mod host;
 mod intake;
 mod report;
+mod services;
 mod settle;
 
 use host::{Host, Look};
+use services::Services;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,7 +35,7 @@ use crate::ipam::Ipam;
 use crate::resolve::Resolver;
 use crate::respond::dns::{self, Dns};
 use crate::respond::{self, Tell};
-use crate::south::{BRIDGE, Database, Device, Event, Flows, View, Views, Wanted};
+use crate::south::{BRIDGE, Database, Device, Event, Flows, Punts, View, Views, Wanted};
 
 /// Wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -91,6 +94,9 @@ pub enum NodeError {
     /// Leases could not be read or kept.
     #[error("no lease can be kept, so none is given: {0}")]
     Leases(StoreError),
+    /// The thread that answers packets cannot be started.
+    #[error("no thread for DHCP and names: {0}")]
+    Thread(#[from] io::Error),
     /// A task of ours ended.
     #[error("{0} ended")]
     Ended(&'static str),
@@ -114,6 +120,8 @@ pub struct Node<S> {
     /// Why the responders ended.
     unkept: oneshot::Receiver<StoreError>,
     names: Dns,
+    /// Where all that answers packets runs.
+    _services: Services,
     /// Networks and ports to be looked at.
     nets: BTreeSet<String>,
     ports: BTreeSet<String>,
@@ -159,10 +167,15 @@ impl<S: Store> Node<S> {
     /// The store fails.
     pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
         let (database, views) = Database::start(config.rundir.join("db.sock"));
-        let (flows, events, punts) = Flows::start(config.rundir.join(format!("{BRIDGE}.mgmt")));
-        let (names, questions) = dns::start(flows.clone());
-        let punts = respond::sort(punts, questions);
-        let (responders, unkept) = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller());
+        let services = Services::start()?;
+        let (flows, events, names, (responders, unkept)) = services.within(|| {
+            let ((questions, asked), (packets, punts)) = (Punts::new(), Punts::new());
+            let bridge = config.rundir.join(format!("{BRIDGE}.mgmt"));
+            let (flows, events) = Flows::start(bridge, respond::sort(questions, packets));
+            let names = dns::start(flows.clone(), asked);
+            let told = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller());
+            (flows, events, names, told)
+        });
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;
         let mut node = Node {
@@ -201,6 +214,7 @@ impl<S: Store> Node<S> {
             responders,
             unkept,
             names,
+            _services: services,
         };
         let ports: Vec<Port> = node.catalog.ports().cloned().collect();
         ports.iter().for_each(|port| node.anchor(port, true));

@@ -23,18 +23,18 @@ pub(super) struct Work {
     pub(super) writes: Vec<LeaseWrite>,
     /// Frames to send once these are durable.
     pub(super) frames: Vec<Outgoing>,
+    /// Frames that rest on nothing that is not: they are not for the keeper.
+    pub(super) free: Vec<Outgoing>,
     /// Names that come and go with leases.
     pub(super) names: Vec<dns::Tell>,
 }
 
 impl Work {
-    /// Whether there is nothing to be done.
+    /// Whether there is nothing to be kept, and nothing that waits for it.
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.frames.is_empty() && self.names.is_empty()
     }
-}
 
-impl Work {
     /// Notes changes of leases of a network, by its key.
     pub(super) fn note<'a, A: Family + 'a>(
         &mut self,

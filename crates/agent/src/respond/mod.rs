@@ -3,7 +3,8 @@
 //! ```text
 //!   node ──Tell───▶ ┐
 //!                   ├─▶ responders ──answers, changes of leases──▶ keeper ──▶ store, one write for all that wait
-//!   flows ──Punt──▶ ┘                                                 └─────▶ flows: the answers, once that is durable
+//!   flows ──Punt──▶ ┘        │                                        └─────▶ flows: the answers, once that is durable
+//!                            └──offers and other answers that rest on no lease──▶ flows
 //! ```
 //! One task owns the responders of all networks, another keeps their leases. Packets come from flows, answers go back by
 //! the port they came from. When leases cannot be kept, nothing can be promised any more, and both tasks end.
@@ -34,7 +35,7 @@ pub use sort::sort;
 pub use station::{Station, station};
 
 use keeper::Work;
-use network::{Network, New};
+use network::{Network, New, Rests};
 
 use crate::south::{Flows, Outgoing, Punt, Punts};
 
@@ -59,6 +60,7 @@ struct Responders<S> {
     /// The network that a port is of, as was told last.
     homes: HashMap<u32, u64>,
     keeper: mpsc::Sender<Work>,
+    flows: Flows,
     started: Instant,
     icmp: icmp::Limit,
 }
@@ -74,12 +76,13 @@ pub fn start<S: Store>(
     let (sender, told) = mpsc::channel(1024);
     let (failed, failure) = oneshot::channel();
     let (keeper, work) = mpsc::channel(keeper::QUEUE);
-    let keeping = tokio::spawn(keeper::run(Arc::clone(&store), flows, names, work));
+    let keeping = tokio::spawn(keeper::run(Arc::clone(&store), flows.clone(), names, work));
     let responders = Responders {
         store,
         networks: HashMap::new(),
         homes: HashMap::new(),
         keeper,
+        flows,
         started: Instant::now(),
         icmp: icmp::Limit::default(),
     };
@@ -125,6 +128,7 @@ impl<S: Store> Responders<S> {
             if Instant::now() >= next {
                 self.advertise(&mut work);
             }
+            self.flows.send(std::mem::take(&mut work.free)).await;
             if !work.is_empty() && self.keeper.send(work).await.is_err() {
                 return Err(StoreError::Closed);
             }
@@ -190,8 +194,9 @@ impl<S: Store> Responders<S> {
     /// Answers a packet.
     fn punt(&mut self, punt: &Punt, work: &mut Work) {
         let Some(network) = self.networks.get_mut(&punt.metadata) else { return };
-        if let Some(frame) = network.answer(punt, &mut self.icmp, self.started, work) {
-            work.frames.push(Outgoing { ports: vec![punt.in_port], frame });
+        if let Some((rests, frame)) = network.answer(punt, &mut self.icmp, self.started, work) {
+            let frames = if rests == Rests::OnLeases { &mut work.frames } else { &mut work.free };
+            frames.push(Outgoing { ports: vec![punt.in_port], frame });
         }
     }
 
@@ -204,7 +209,7 @@ impl<S: Store> Responders<S> {
             let Some(frame) = router.poll(now.as_millis() as u64, random) else { continue };
             let ports: Vec<OfPort> = network.stations.values().filter_map(|s| s.port).collect();
             if !ports.is_empty() {
-                work.frames.push(Outgoing { ports, frame });
+                work.free.push(Outgoing { ports, frame });
             }
         }
     }

@@ -15,6 +15,15 @@ use super::lease::{name_of, read_lease};
 use super::{Services, Station, wall};
 use crate::south::Punt;
 
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rests {
+    /// On leases: it goes out when they are durable, and behind what was answered before.
+    OnLeases,
+    /// On nothing that a crash could take back.
+    OnNothing,
+}
+
 /// The responders of one network.
 pub(super) struct Network {
     /// The network's number on this node.
@@ -157,38 +166,48 @@ impl Network {
         self.stations.insert(port, station);
     }
 
-    /// The answer to a packet; what it rests on is added to `writes`.
+    /// The answer to a packet; what it rests on is added to `work`.
     pub(super) fn answer(
         &mut self,
         punt: &Punt,
         icmp: &mut Limit,
         started: Instant,
         work: &mut Work,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<(Rests, Vec<u8>)> {
+        let nothing = |frame| (Rests::OnNothing, frame);
         let problem = match Cookie::from_u64(punt.cookie)?.purpose {
             Purpose::Dhcp => return self.dhcp(&punt.frame, work),
-            Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame),
+            Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame).map(nothing),
             Purpose::NoRoute => Problem::HostUnreachable,
             Purpose::Route if punt.reason == 2 => Problem::TimeExceeded,
             _ => return None,
         };
-        icmp.answer(&self.services.routers, &punt.frame, problem, started)
+        icmp.answer(&self.services.routers, &punt.frame, problem, started).map(nothing)
     }
 
     /// The frame's datagram is of one family; the other's server passes it over.
-    fn dhcp(&mut self, frame: &[u8], work: &mut Work) -> Option<Vec<u8>> {
+    fn dhcp(&mut self, frame: &[u8], work: &mut Work) -> Option<(Rests, Vec<u8>)> {
         if let Some(server) = &mut self.dhcp4 {
             let outcome = server.handle_frame(frame, wall());
             if outcome.event != dhcp4::Event::Ignored(dhcp4::Ignored::NotForServer) {
                 tracing::debug!(event = ?outcome.event, "DHCPv4");
                 work.note(self.key, &self.services.subnets, &outcome.changes);
-                return outcome.reply;
+                // To one that holds the address already, an offer goes out behind the word that it does.
+                let promise =
+                    |address| server.book().get(address).is_some_and(|l| l.state == LeaseState::Offered);
+                let rests = match outcome.event {
+                    dhcp4::Event::Offered(to) if outcome.changes.is_empty() && promise(to) => {
+                        Rests::OnNothing
+                    }
+                    _ => Rests::OnLeases,
+                };
+                return outcome.reply.map(|frame| (rests, frame));
             }
         }
         let outcome = self.dhcp6.as_mut()?.handle_frame(frame, wall());
         tracing::debug!(event = ?outcome.event, "DHCPv6");
         work.note(self.key, &self.services.subnets, &outcome.changes);
-        outcome.reply
+        outcome.reply.map(|frame| (Rests::OnLeases, frame))
     }
 }
 

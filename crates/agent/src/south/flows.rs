@@ -26,7 +26,7 @@ use weft_openflow::{Message, Version, VersionSet};
 
 use super::{BACKOFF, PATIENCE, SouthError, idle};
 
-/// Packets for services that may wait; more are dropped, as on any busy cable.
+/// Packets that may wait while a change is committed; more are dropped, as on any busy cable.
 const PUNTS: usize = 4096;
 /// What may wait to be sent.
 const COMMANDS: usize = 4096;
@@ -85,14 +85,13 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Starts the task that keeps a connection to `path`, the bridge's management socket. Packets for services have a
-    /// queue of their own: whoever answers them need not wait for whoever programs the bridge.
-    pub fn start(path: PathBuf) -> (Flows, mpsc::Receiver<Event>, mpsc::Receiver<Punt>) {
+    /// Starts the task that keeps a connection to `path`, the bridge's management socket. Packets for services go to
+    /// `punts`, which must not block: whoever answers them need not wait for whoever programs the bridge.
+    pub fn start(path: PathBuf, punts: impl FnMut(Punt) + Send + 'static) -> (Flows, mpsc::Receiver<Event>) {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (events, out) = mpsc::channel(64);
-        let (punts, packets) = mpsc::channel(PUNTS);
         tokio::spawn(keep(path.clone(), receiver, events, punts));
-        (Flows { commands, path }, out, packets)
+        (Flows { commands, path }, out)
     }
 
     /// Applies messages: all of them or none, but for meters. When it returns, packets are handled by them.
@@ -130,7 +129,7 @@ async fn keep(
     path: PathBuf,
     mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
-    punts: mpsc::Sender<Punt>,
+    mut punts: impl FnMut(Punt) + Send,
 ) {
     let mut wait = BACKOFF.0;
     loop {
@@ -140,7 +139,7 @@ async fn keep(
                 if events.send(Event::Connected(groups)).await.is_err() {
                     return;
                 }
-                if let Err(why) = link.serve(&mut commands, &punts).await {
+                if let Err(why) = link.serve(&mut commands, &mut punts).await {
                     tracing::warn!(bridge = %path.display(), %why, "the connection to the integration bridge broke");
                 }
                 if events.send(Event::Disconnected).await.is_err() {
@@ -240,7 +239,7 @@ impl Link {
     async fn serve(
         &mut self,
         commands: &mut mpsc::Receiver<Command>,
-        punts: &mpsc::Sender<Punt>,
+        punts: &mut (impl FnMut(Punt) + Send),
     ) -> Result<(), SouthError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -477,12 +476,9 @@ fn is_asynchronous(message: &Message) -> bool {
 }
 
 /// Passes a packet on, if it is one.
-fn tell(message: Message, punts: &mpsc::Sender<Punt>) {
+fn tell(message: Message, punts: &mut impl FnMut(Punt)) {
     match message {
-        Message::PacketIn(packet) => {
-            // Nobody has taken so many packets: a busy cable.
-            let _ = punts.try_send(punt(*packet));
-        }
+        Message::PacketIn(packet) => punts(punt(*packet)),
         Message::Error(e) => tracing::warn!(why = ?e.code, "the switch refused something"),
         _ => {}
     }

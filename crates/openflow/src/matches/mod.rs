@@ -14,8 +14,7 @@ pub(crate) use alike::Alike;
 pub(crate) use of10::{decode_match10, encode_match10, fits_match10};
 pub(crate) use options::encode_options;
 pub use options::{match_with_options, options_of};
-use oxm::decode_into;
-pub(crate) use oxm::{Dialect, decode_with_options, encode_tlvs};
+pub(crate) use oxm::{Dialect, decode_into, decode_with_options, encode_tlvs};
 pub(crate) use tlv::{TlvHeader, read_header, write_header, write_tlv, write_tlv_bytes};
 
 use weft_flow::{Match, OptionValue};

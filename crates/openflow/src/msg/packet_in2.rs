@@ -9,7 +9,7 @@ use super::packet_in::{PacketIn, buffer_id};
 use super::prop::{PropertyKind, nested, next_property, property};
 use crate::actions::{Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
-use crate::matches::{Dialect, decode_with_options, encode_options, encode_tlvs};
+use crate::matches::{Dialect, decode_into, encode_options, encode_tlvs};
 use crate::{ErrorCode, Version};
 
 const NXPINT_PACKET: u16 = 0;
@@ -66,7 +66,7 @@ impl PacketIn {
     /// Reads `NXT_PACKET_IN2`, in which unknown properties are skipped, or `NXT_RESUME`, in which they are refused.
     pub(crate) fn decode_nxt2(version: Version, strict: bool, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
         let mut p = PacketIn::default();
-        let mut full_len = None;
+        let (mut full_len, mut told) = (None, false);
         while !r.is_empty() {
             let mut property = next_property(&mut r)?;
             let body = &mut property.body;
@@ -81,7 +81,10 @@ impl PacketIn {
                 }
                 PropertyKind::Standard(NXPINT_REASON) => p.reason = body.u8()?,
                 PropertyKind::Standard(NXPINT_METADATA) => {
-                    (*p.metadata, p.options) = decode_with_options(body.rest(), None, strict)?;
+                    if std::mem::replace(&mut told, true) {
+                        *p.metadata = Match::any();
+                    }
+                    p.options = decode_into(body.rest(), None, strict, &mut p.metadata)?;
                 }
                 PropertyKind::Standard(NXPINT_USERDATA) => p.userdata = body.rest().to_vec(),
                 PropertyKind::Standard(NXPINT_CONTINUATION) => {

@@ -30,7 +30,7 @@ pub use config::{Names, names};
 
 use super::wall;
 use crate::resolve::Keys;
-use crate::south::{Flows, Punt, PuntSender, Punts};
+use crate::south::{Flows, Punt, Punts};
 use resolv::Resolv;
 use stream::{Query, Streams};
 use upstream::{Reply, Upstream};
@@ -114,10 +114,9 @@ struct Servers {
     started: Instant,
 }
 
-/// Starts the task, which takes packets where the second says. It ends when either is dropped.
-pub fn start(flows: Flows) -> (Dns, PuntSender) {
+/// Starts the task. It ends when what it is told by or the queue of packets does.
+pub fn start(flows: Flows, punted: Punts) -> Dns {
     let (tell, told) = mpsc::channel(1024);
-    let (punts, punted) = Punts::new();
     let (upstream, replies) = Upstream::new();
     let (streams, queries) = Streams::new();
     let servers = Servers {
@@ -131,7 +130,7 @@ pub fn start(flows: Flows) -> (Dns, PuntSender) {
         started: Instant::now(),
     };
     tokio::spawn(servers.run(told, punted, replies, queries));
-    (Dns { tell, told: config::Told::default() }, punts)
+    Dns { tell, told: config::Told::default() }
 }
 
 /// A number that nobody foresees.
