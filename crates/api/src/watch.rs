@@ -113,7 +113,9 @@ impl Following {
         while out.is_empty() {
             match tokio::time::timeout(self.bookmark, self.watch.next_batch(BATCH)).await {
                 Err(_) => out.push(event(WatchEventType::Bookmark, self.version, None)),
-                Ok(Ok(events)) => events.iter().filter_map(|event| self.tell(event)).for_each(|e| out.push(e)),
+                Ok(Ok(events)) => {
+                    events.iter().filter_map(|event| self.tell(event)).for_each(|e| out.push(e))
+                }
                 Ok(Err(error)) => {
                     self.ended = true;
                     let error = Some(*ApiError::from(error).body);
@@ -130,7 +132,8 @@ impl Following {
         let objects = events.iter_mut().filter_map(|event| event.object.take()).collect();
         // Each event but a bookmark or an error has an object, in this order.
         let mut seen = node.see(objects).await.into_iter();
-        let with_object = |e: &&mut WatchEvent| matches!(e.kind, WatchEventType::Put | WatchEventType::Delete);
+        let with_object =
+            |e: &&mut WatchEvent| matches!(e.kind, WatchEventType::Put | WatchEventType::Delete);
         events.iter_mut().filter(with_object).for_each(|event| event.object = seen.next());
     }
 

@@ -1,6 +1,6 @@
 //! How is a connection named? Addresses, ports, protocol, zone, from one end's point of view.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use weft_flow::{FRAG_LATER, PacketKey};
 use weft_wire::{EtherType, IpProto};
@@ -65,9 +65,10 @@ pub(crate) enum NoKey {
     IcmpError,
 }
 
-/// An IPv4 address as one of IPv6.
+/// An IPv4 address as one of IPv6 (RFC 4291 §2.5.5.2). Made of whole words: it is hashed by words at once, and those that
+/// were just written in pieces are slow to read back.
 pub(crate) fn mapped(addr: u32) -> [u8; 16] {
-    Ipv4Addr::from_bits(addr).to_ipv6_mapped().octets()
+    (0xffff_u128 << 32 | u128::from(addr)).to_be_bytes()
 }
 
 /// The address that an [`End`] has.

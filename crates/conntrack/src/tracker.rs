@@ -123,10 +123,13 @@ struct Visited {
     fit: Fit,
     /// State bits besides `TRK`.
     bits: u16,
-    edits: Edits,
-    /// An announcement to be registered.
-    news: Option<commit::News>,
+    /// An announcement to be registered. Few packets have one.
+    news: Option<Box<commit::News>>,
 }
+
+/// What becomes of a packet: it goes on or is dropped; `None`: it is invalid. How it changes is written to `edits`, which
+/// is passed down rather than handed up, for it is large.
+type Fate = Option<Result<(), DropReason>>;
 
 impl Conntrack {
     /// No connections. `seed` is a secret that keeps others from choosing hashes.
@@ -171,18 +174,23 @@ impl Conntrack {
         let before =
             std::mem::replace(ct, CtKey { dp_hash: ct.dp_hash, zone: spec.zone, ..CtKey::default() });
         ct.state = state::TRK;
-        let found = match self.understand(packet, spec.zone) {
+        let mut edits = Edits::default();
+        let fate = match self.understand(packet, spec.zone) {
             Ok(seen) => {
                 let translated = before.zone == spec.zone && before.state & (state::SNAT | state::DNAT) != 0;
-                self.track(&seen, ct, spec, translated, now_ms)
+                self.track(&seen, ct, spec, translated, now_ms, &mut edits)
             }
-            Err(Some(quoted)) => self.track_error(packet, &quoted, ct, spec, now_ms),
+            Err(Some(quoted)) => self.track_error(packet, &quoted, ct, spec, now_ms, &mut edits),
             Err(None) => None,
         };
-        found.unwrap_or_else(|| {
-            ct.state |= state::INV;
-            Ok(Edits::default())
-        })
+        match fate {
+            Some(Ok(())) => Ok(edits),
+            Some(Err(reason)) => Err(reason),
+            None => {
+                ct.state |= state::INV;
+                Ok(Edits::default())
+            }
+        }
     }
 
     /// What a packet is: one of a connection, an ICMP error that quotes one, or neither.
@@ -278,7 +286,7 @@ impl Conntrack {
         None
     }
 
-    /// Tracks a packet of a connection. `None`: it is invalid.
+    /// Tracks a packet of a connection.
     fn track(
         &self,
         seen: &Seen<'_>,
@@ -286,33 +294,34 @@ impl Conntrack {
         spec: &CtSpec,
         translated: bool,
         now_ms: u64,
-    ) -> Option<CtOutcome> {
+        edits: &mut Edits,
+    ) -> Fate {
         let limits = self.limits.load();
         let visited = self
             .visit(&seen.key, now_ms, |conn, reply| {
-                self.look(conn, reply, seen, ct, spec, &limits, false, now_ms)
+                self.look(conn, reply, seen, ct, spec, &limits, false, now_ms, edits)
             })
             .or_else(|| {
                 // Translated before in this zone: the connection knows it by how it came.
                 let other = translated.then(|| seen.key.reversed())?;
                 self.visit(&other, now_ms, |conn, reply| {
-                    self.look(conn, !reply, seen, ct, spec, &limits, true, now_ms)
+                    self.look(conn, !reply, seen, ct, spec, &limits, true, now_ms, edits)
                 })
             });
         match visited {
             Some(Visited { fit: Fit::Reopens, .. }) => {
                 self.remove(&seen.key, now_ms);
-                self.begin(seen, ct, spec, &limits, now_ms)
+                self.begin(seen, ct, spec, &limits, now_ms, edits)
             }
             Some(Visited { fit: Fit::Invalid, .. }) => None,
-            Some(Visited { bits, mut edits, news, .. }) => {
+            Some(Visited { bits, news, .. }) => {
                 ct.state |= bits;
                 if let Some(news) = news {
-                    self.announce(news, seen, &mut edits, now_ms);
+                    self.announce(*news, seen, edits, now_ms);
                 }
-                Some(Ok(edits))
+                Some(Ok(()))
             }
-            None => self.begin(seen, ct, spec, &limits, now_ms),
+            None => self.begin(seen, ct, spec, &limits, now_ms, edits),
         }
     }
 
@@ -328,8 +337,9 @@ impl Conntrack {
         limits: &Limits,
         translated: bool,
         now_ms: u64,
+        edits: &mut Edits,
     ) -> Visited {
-        let mut out = Visited { fit: Fit::Valid, bits: 0, edits: Edits::default(), news: None };
+        let mut out = Visited { fit: Fit::Valid, bits: 0, news: None };
         if spec.force && spec.commit && reply {
             // What was the answer begins a connection of its own.
             out.fit = Fit::Reopens;
@@ -359,13 +369,13 @@ impl Conntrack {
             out.bits |= conn.nat_bits();
         } else if spec.nat.is_some() && conn.translated() {
             out.bits |= conn.nat_bits();
-            translate(&seen.key, &conn.outcome(reply), seen.icmp_id_at, &mut out.edits);
+            translate(&seen.key, &conn.outcome(reply), seen.icmp_id_at, edits);
         }
-        out.news = commit::listen(conn, reply, seen, &mut out.edits);
+        out.news = commit::listen(conn, reply, seen, edits);
         out
     }
 
-    /// Tracks an ICMP error by what it quotes. `None`: it is about nothing that is known.
+    /// Tracks an ICMP error by what it quotes; one about nothing that is known is invalid.
     fn track_error(
         &self,
         packet: &CtPacket<'_>,
@@ -373,7 +383,8 @@ impl Conntrack {
         ct: &mut CtKey,
         spec: &CtSpec,
         now_ms: u64,
-    ) -> Option<CtOutcome> {
+        edits: &mut Edits,
+    ) -> Fate {
         let frame = packet.frame.get(..packet.layout.end as usize).unwrap_or(packet.frame);
         // The error travels against the packet it is about: with the packets that answer that one.
         self.visit(&quoted.key.reversed(), now_ms, |conn, reply| {
@@ -384,14 +395,13 @@ impl Conntrack {
             ct.mark = conn.mark;
             ct.label = conn.label().to_be_bytes();
             tuple(ct, &conn.orig(), None);
-            let mut edits = Edits::default();
             if spec.nat.is_some() && conn.translated() {
                 ct.state |= conn.nat_bits();
                 let inner = conn.outcome(reply).reversed();
                 quoted.patches(frame, &inner, &mut edits.patches);
-                outer(&mut edits, packet.key, &quoted.key, &inner);
+                outer(edits, packet.key, &quoted.key, &inner);
             }
-            Ok(edits)
+            Ok(())
         })
     }
 }

@@ -145,9 +145,17 @@ fn pass(
         key,
         checksums_good: packet.offload.csum != Csum::None,
     };
-    let edits = conntrack.execute(&tracked, &mut ct, spec, now_ms).map_err(Some)?;
-    *packet.meta.ct_mut() = ct;
-    if edits.is_empty() { Ok(()) } else { edit(packet, &edits).map_err(|_| Some(DropReason::BadAction)) }
+    // Looked at where it stands: nearly always it says that nothing changes.
+    match &conntrack.execute(&tracked, &mut ct, spec, now_ms) {
+        Ok(edits) => {
+            *packet.meta.ct_mut() = ct;
+            match edits.is_empty() {
+                true => Ok(()),
+                false => edit(packet, edits).map_err(|_| Some(DropReason::BadAction)),
+            }
+        }
+        Err(reason) => Err(Some(*reason)),
+    }
 }
 
 /// Clears "don't fragment" in an IPv4 header: it came in fragments all the same.

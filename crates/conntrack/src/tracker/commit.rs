@@ -7,7 +7,7 @@ use weft_flow::{CtKey, CtSpec, DropReason};
 use weft_wire::{IpProto, tcp, tcp_option};
 
 use super::{
-    Conntrack, CtOutcome, Edits, Limits, Patch, Seen, Splice, begins, describe, set_marks, translate, tuple,
+    Conntrack, Edits, Fate, Limits, Patch, Seen, Splice, begins, describe, set_marks, translate, tuple,
 };
 use crate::conn::{Conn, Helped, Tick};
 use crate::expect::{Expectation, Expected};
@@ -39,7 +39,7 @@ enum What {
 }
 
 /// What a packet of a connection announces. Sequence numbers are put right on the way.
-pub(super) fn listen(conn: &Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edits) -> Option<News> {
+pub(super) fn listen(conn: &Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edits) -> Option<Box<News>> {
     let helped = conn.helped()?;
     if let Some(segment) = &seen.segment {
         shift_sequence(helped, reply, segment.seq, segment.ack, segment.flags, seen, edits);
@@ -53,14 +53,8 @@ pub(super) fn listen(conn: &Conn, reply: bool, seen: &Seen<'_>, edits: &mut Edit
         (TFTP, IpProto::UDP) if !reply => What::Tftp,
         _ => return None,
     };
-    Some(News {
-        orig: conn.orig(),
-        reply_key: conn.reply(),
-        mark: conn.mark,
-        label: conn.label(),
-        reply,
-        what,
-    })
+    let (orig, reply_key, label) = (conn.orig(), conn.reply(), conn.label());
+    Some(Box::new(News { orig, reply_key, mark: conn.mark, label, reply, what }))
 }
 
 fn shift_sequence(
@@ -112,7 +106,7 @@ fn sack_edges(options: &[u8]) -> SmallVec<[(usize, u32); 8]> {
 }
 
 impl Conntrack {
-    /// Tracks a packet that no connection knows. `None`: it is invalid.
+    /// Tracks a packet that no connection knows.
     pub(super) fn begin(
         &self,
         seen: &Seen<'_>,
@@ -120,13 +114,14 @@ impl Conntrack {
         spec: &CtSpec,
         limits: &Limits,
         now_ms: u64,
-    ) -> Option<CtOutcome> {
+        edits: &mut Edits,
+    ) -> Fate {
         let proto = begins(seen)?;
         let expected = self.expected(&seen.key, now_ms);
         ct.state |= state::NEW | if expected.is_some() { state::REL } else { 0 };
         tuple(ct, expected.as_ref().map_or(&seen.key, |e| &e.master), Some(seen));
         if !spec.commit {
-            return Some(Ok(Edits::default()));
+            return Some(Ok(()));
         }
         let room = || self.count.load(Relaxed) < limits.connections;
         if !self.has(room, now_ms) && !self.give_way(now_ms) {
@@ -154,10 +149,9 @@ impl Conntrack {
                 None => return Some(Err(DropReason::NatExhausted)),
             }
         }
-        let mut edits = Edits::default();
         ct.state |= conn.nat_bits();
-        translate(&seen.key, &conn.outcome(false), seen.icmp_id_at, &mut edits);
-        let news = listen(&conn, false, seen, &mut edits);
+        translate(&seen.key, &conn.outcome(false), seen.icmp_id_at, edits);
+        let news = listen(&conn, false, seen, edits);
         if !self.enter(&seen.key, conn, now_ms) {
             return Some(Err(DropReason::NatExhausted));
         }
@@ -165,9 +159,9 @@ impl Conntrack {
             self.fulfilled(&seen.key);
         }
         if let Some(news) = news {
-            self.announce(news, seen, &mut edits, now_ms);
+            self.announce(*news, seen, edits, now_ms);
         }
-        Some(Ok(edits))
+        Some(Ok(()))
     }
 
     /// How the replies of a new connection are named, if it is to be translated; `Some(None)`: nothing is free. The
