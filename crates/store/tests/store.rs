@@ -297,6 +297,26 @@ async fn leases_are_the_same_in_the_journal_and_in_the_file() {
     }
 }
 
+/// A lease that is renewed again and again does not make the journal longer and longer.
+#[tokio::test]
+async fn the_journal_stays_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { journal: 100, ..Options::default() };
+    let store = Embedded::open(&dir.path().join("s"), &options).unwrap();
+    let lease =
+        |n: u32| Lease { subnet: "s".to_owned(), address: Ipv4Addr::from(n % 7).into(), value: vec![7; 100] };
+    for batch in 0..100 {
+        let writes = (batch..batch + 300).map(|n| LeaseWrite::Put(lease(n)));
+        store.write_leases(writes.collect()).await.unwrap();
+    }
+    assert_eq!(store.leases(None).await.unwrap().len(), 7);
+    for file in std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()) {
+        let name = file.file_name().into_string().unwrap();
+        let length = file.metadata().unwrap().len();
+        assert!(name == "s" || length <= 1 << 20, "{name} has {length} bytes");
+    }
+}
+
 /// 64 responders that each wait until a lease is durable: group commit makes it ≥ 5,000 a second, here asked for less
 /// because tests run unoptimised beside others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

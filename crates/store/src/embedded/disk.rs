@@ -47,7 +47,9 @@ pub(super) struct Disk {
     fresh: Rows,
     /// Rows that move to the table.
     moving: Rows,
-    /// Rows that the journal may have before they move.
+    /// Rows in the half of the journal that is written, those of one lease counted each time, and how many there may be
+    /// before they move.
+    written: usize,
     most: usize,
 }
 
@@ -103,7 +105,7 @@ impl Disk {
         let journal = Journal::create(path).map_err(unwritten)?;
         put_leases(&db, [].into_iter(), Some(JOURNALED))?;
         let (fresh, moving) = (Rows::new(), Rows::new());
-        Ok(Self { path: path.to_owned(), db, journal, fresh, moving, most })
+        Ok(Self { path: path.to_owned(), db, journal, fresh, moving, written: 0, most })
     }
 
     /// Moves all leases to the table, and takes the journal away.
@@ -157,6 +159,7 @@ impl Disk {
     /// Writes leases, the later ones of an address last, and waits until they are on disk.
     pub(super) fn write_leases(&mut self, rows: Vec<Row>) -> Result<(), StoreError> {
         self.journal.append(&rows).map_err(unwritten)?;
+        self.written += rows.len();
         self.fresh.extend(rows);
         Ok(())
     }
@@ -164,8 +167,9 @@ impl Disk {
     /// Moves a part of what waits in the journal to the table, after so many rows were written: twice as many, so that
     /// there is an end.
     pub(super) fn tend(&mut self, written: usize) -> Result<(), StoreError> {
-        if self.moving.is_empty() && self.fresh.len() >= self.most {
+        if self.moving.is_empty() && self.written >= self.most {
             self.journal.turn();
+            self.written = 0;
             self.moving = std::mem::take(&mut self.fresh);
         }
         if !self.moving.is_empty() {

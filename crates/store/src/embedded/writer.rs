@@ -43,6 +43,8 @@ pub(super) struct Writer {
     tell: watch::Sender<u64>,
     /// When leases were written last.
     leased: Option<Instant>,
+    /// Whether those of before could move from the journal to the database.
+    moved: Result<(), StoreError>,
 }
 
 /// What a batch comes to before it is written.
@@ -64,7 +66,7 @@ impl Writer {
         shared: Shared,
         tell: watch::Sender<u64>,
     ) -> Self {
-        Self { disk, catalog, version, room, shared, tell, leased: None }
+        Self { disk, catalog, version, room, shared, tell, leased: None, moved: Ok(()) }
     }
 
     /// Works until nobody can ask any more.
@@ -101,8 +103,8 @@ impl Writer {
                 return;
             }
             if written > 0 {
-                // What does not move stays in the journal, and what is wrong will be told by the next write.
-                let _ = self.disk.tend(written);
+                // What does not move is still in the journal; why it does not, the next to write leases are told.
+                self.moved = self.disk.tend(written);
             }
         }
         let _ = self.disk.close();
@@ -149,7 +151,11 @@ impl Writer {
         for (answer, outcome) in batch.commits {
             drop(answer.send(written.clone().and(outcome)));
         }
-        let kept = if batch.leases.is_empty() { Ok(()) } else { self.disk.write_leases(batch.leases) };
+        let kept = match (batch.leases.is_empty(), &self.moved) {
+            (true, _) => Ok(()),
+            (false, Ok(())) => self.disk.write_leases(batch.leases),
+            (false, Err(why)) => Err(why.clone()),
+        };
         for answer in batch.writes {
             drop(answer.send(kept.clone()));
         }
