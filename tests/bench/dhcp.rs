@@ -18,8 +18,8 @@ enum Who {
 
 /// Exchanges a second that are offered, by server: the best rate counts.
 const OFFERED: [(Who, &[u32]); 3] = [
-    (Who::Weft, &[4_000, 8_000, 12_000, 16_000]),
-    (Who::Kea, &[4_000, 8_000, 12_000]),
+    (Who::Weft, &[4_000, 8_000, 12_000, 16_000, 20_000]),
+    (Who::Kea, &[4_000, 8_000, 12_000, 16_000]),
     (Who::Dnsmasq, &[200, 400, 800]),
 ];
 const NOTE: &str = "Four-way exchanges a second, perfdhcp as a relay over a veth pair, at the offered rate with most \

@@ -16,7 +16,6 @@ use crate::msg::handshake::{Features, Hello, SwitchConfig};
 use crate::msg::meter::MeterMod;
 use crate::msg::notify::{ControllerStatus, RoleStatus};
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
-use crate::msg::packet_out::PacketOut;
 use crate::msg::port::{PortMod, PortStatus};
 use crate::msg::queue::{self, QueueConfig};
 use crate::msg::table::{TableMod, TableStatus};
@@ -188,7 +187,7 @@ impl Codec {
             ERROR => Message::Error(ErrorMessage::decode(v, r)?),
             ECHO_REQUEST => Message::EchoRequest(r.rest().to_vec()),
             ECHO_REPLY => Message::EchoReply(r.rest().to_vec()),
-            EXPERIMENTER => experimenter::decode(self, r)?,
+            EXPERIMENTER => experimenter::decode(self, r, spare)?,
             FEATURES_REQUEST => empty(Message::FeaturesRequest)?,
             FEATURES_REPLY => Message::FeaturesReply(Features::decode(v, r)?),
             GET_CONFIG_REQUEST => empty(Message::GetConfigRequest)?,
@@ -197,7 +196,7 @@ impl Codec {
             PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode(v, r)?)),
             FLOW_REMOVED => Message::FlowRemoved(Box::new(FlowRemoved::decode(v, r)?)),
             PORT_STATUS => Message::PortStatus(Box::new(PortStatus::decode(v, r)?)),
-            PACKET_OUT => Message::PacketOut(Box::new(PacketOut::decode(v, r)?)),
+            PACKET_OUT => Message::PacketOut(spare.packet_out(v, r)?),
             FLOW_MOD if v == Version::V10 => {
                 Message::FlowMod(Box::new(FlowMod::decode10(self.table_ids, r)?))
             }

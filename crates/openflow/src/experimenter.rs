@@ -16,6 +16,7 @@ use crate::msg::group::GroupMod;
 use crate::msg::notify::RoleStatus;
 use crate::msg::packet_in::{PacketIn, PacketInFormat};
 use crate::msg::tlv::{TlvTableMod, TlvTableReply};
+use crate::spare::Spare;
 use crate::{Codec, ErrorCode, Version};
 
 const NXT_ROLE_REQUEST: u32 = 10;
@@ -51,10 +52,10 @@ const ONFT_BUNDLE_ADD_MESSAGE: u32 = 2301;
 const ONFT_REQUESTFORWARD: u32 = 2350;
 
 /// Reads the body of an experimenter's message.
-pub(crate) fn decode(codec: &Codec, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
+pub(crate) fn decode(codec: &Codec, mut r: Reader<'_>, spare: &mut Spare) -> Result<Message, ErrorCode> {
     let (experimenter, subtype) = (r.u32()?, r.u32()?);
     match experimenter {
-        NICIRA => decode_nicira(codec, subtype, r),
+        NICIRA => decode_nicira(codec, subtype, r, spare),
         ONF => decode_onf(subtype, r),
         _ => Err(ErrorCode::OFPBRC_BAD_VENDOR),
     }
@@ -73,7 +74,12 @@ fn decode_onf(subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
     })
 }
 
-fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Message, ErrorCode> {
+fn decode_nicira(
+    codec: &Codec,
+    subtype: u32,
+    mut r: Reader<'_>,
+    spare: &mut Spare,
+) -> Result<Message, ErrorCode> {
     let version = codec.version;
     let v10 = version == Version::V10;
     if !lengths::is_of_nicira(version, subtype) {
@@ -94,7 +100,7 @@ fn decode_nicira(codec: &Codec, subtype: u32, mut r: Reader<'_>) -> Result<Messa
             Message::SetPacketInFormat(format.ok_or(ErrorCode::OFPBRC_EPERM)?)
         }
         NXT_PACKET_IN => Message::PacketIn(Box::new(PacketIn::decode_nxt(r)?)),
-        NXT_PACKET_IN2 => Message::PacketIn(Box::new(PacketIn::decode_nxt2(version, false, r)?)),
+        NXT_PACKET_IN2 => Message::PacketIn(spare.packet_in(version, r)?),
         NXT_RESUME => Message::Resume(Box::new(PacketIn::decode_nxt2(version, true, r)?)),
         NXT_FLOW_AGE => Message::FlowAge,
         NXT_FLOW_MONITOR_CANCEL if version < Version::V13 => Message::FlowMonitorCancel(r.u32()?),

@@ -20,7 +20,7 @@ impl Codec {
         let header = Header::parse(message).ok()?;
         let mut r = Reader::new(message.get(HEADER_LEN..)?, ErrorCode::OFPBRC_BAD_LEN);
         let refusal: Refusal = match (header.kind, self.version) {
-            (OFPT_PACKET_OUT, version) => PacketOut::decode(version, r).err()?,
+            (OFPT_PACKET_OUT, version) => PacketOut::default().read(version, r).err()?,
             (OFPT_FLOW_MOD, Version::V10) => FlowMod::decode10(self.table_ids, r).err()?,
             (OFPT_FLOW_MOD, version) => FlowMod::default().read11(version, r).err()?,
             (OFPT_EXPERIMENTER, Version::V10) => {

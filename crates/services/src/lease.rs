@@ -15,6 +15,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use weft_wire::Mac;
 
@@ -124,9 +125,10 @@ enum Class {
 #[derive(Debug)]
 pub struct LeaseBook<A: Address> {
     pools: Vec<Pool<A>>,
-    leases: HashMap<A, Lease<A>>,
+    /// By addresses of ours: few enough that a quick hash does.
+    leases: HashMap<A, Lease<A>, RandomState>,
     /// Stored entries that an offer of their address hides until it is taken or ends.
-    hidden: HashMap<A, Lease<A>>,
+    hidden: HashMap<A, Lease<A>, RandomState>,
     by_client: HashMap<(PoolId, Client), A>,
     expiry: BTreeSet<(PoolId, Class, u64, A)>,
     declined: BTreeSet<(u64, A)>,
@@ -139,8 +141,8 @@ impl<A: Address> LeaseBook<A> {
     pub fn new(pools: Vec<PoolSpec<A>>) -> Self {
         Self {
             pools: pools.into_iter().map(Pool::new).collect(),
-            leases: HashMap::new(),
-            hidden: HashMap::new(),
+            leases: HashMap::default(),
+            hidden: HashMap::default(),
             by_client: HashMap::new(),
             expiry: BTreeSet::new(),
             declined: BTreeSet::new(),
@@ -307,7 +309,7 @@ impl<A: Address> LeaseBook<A> {
                 self.hidden.insert(address, old);
                 None
             }
-            Some(old) if old.state == LeaseState::Offered && durable => self.hidden.remove(&address),
+            Some(old) if old.state == LeaseState::Offered && durable => self.unhide(address),
             old => old,
         };
         if durable {
@@ -320,13 +322,13 @@ impl<A: Address> LeaseBook<A> {
     pub fn forget_offer(&mut self, address: A) {
         if self.leases.get(&address).is_some_and(|lease| lease.state == LeaseState::Offered) {
             self.take(address);
-            self.hidden.remove(&address).map(|lease| self.put(lease));
+            self.unhide(address).map(|lease| self.put(lease));
         }
     }
 
     /// Removes the entry of an address: an administrator's wish, or a port that is gone.
     pub fn remove(&mut self, address: A) -> Option<LeaseChange<A>> {
-        let hidden = self.hidden.remove(&address);
+        let hidden = self.unhide(address);
         let before = self.take(address).filter(|old| old.state != LeaseState::Offered).or(hidden)?;
         Some(LeaseChange { address, before: Some(before), after: None })
     }
@@ -389,15 +391,43 @@ impl<A: Address> LeaseBook<A> {
     }
 
     fn class(&self, pool: PoolId, lease: &Lease<A>) -> Class {
-        match lease.state {
-            _ if !self.is_dynamic(pool, lease.address) => Class::Fixed,
-            LeaseState::Offered => Class::Offer,
-            _ => Class::Dynamic,
-        }
+        class(self.is_dynamic(pool, lease.address), lease.state)
     }
 
-    fn put(&mut self, lease: Lease<A>) -> Option<Lease<A>> {
+    /// What an offer hid, if anything: mostly nothing hides.
+    fn unhide(&mut self, address: A) -> Option<Lease<A>> {
+        if self.hidden.is_empty() { None } else { self.hidden.remove(&address) }
+    }
+
+    /// Swaps an entry with one of the same client, whose place in the indexes it takes; false: there is none.
+    fn renew(&mut self, lease: &mut Lease<A>) -> bool {
         let address = lease.address;
+        let Some(pool) = self.pool_of(address) else { return false };
+        let dynamic = self.is_dynamic(pool, address);
+        let Some(entry) = self.leases.get_mut(&address) else { return false };
+        let declined = [entry.state, lease.state].contains(&LeaseState::Declined);
+        if declined || entry.client != lease.client || entry.mac != lease.mac {
+            return false;
+        }
+        core::mem::swap(entry, lease);
+        let end = |lease: &Lease<A>| (pool, class(dynamic, lease.state), lease.expires, address);
+        let (before, after) = (end(lease), end(entry));
+        if before != after {
+            self.expiry.remove(&before);
+            if after.2 != NEVER {
+                self.expiry.insert(after);
+            }
+        }
+        // It may have had another address since.
+        self.by_client.insert((pool, entry.client.clone()), address);
+        true
+    }
+
+    fn put(&mut self, mut lease: Lease<A>) -> Option<Lease<A>> {
+        let address = lease.address;
+        if self.renew(&mut lease) {
+            return Some(lease);
+        }
         let old = self.unlink(address);
         if let Some(pool) = self.pool_of(address) {
             let class = self.class(pool, &lease);
@@ -442,6 +472,14 @@ impl<A: Address> LeaseBook<A> {
             }
         }
         Some(old)
+    }
+}
+
+fn class(dynamic: bool, state: LeaseState) -> Class {
+    match state {
+        _ if !dynamic => Class::Fixed,
+        LeaseState::Offered => Class::Offer,
+        _ => Class::Dynamic,
     }
 }
 

@@ -287,4 +287,52 @@ mod tests {
         network.settle(3, at(&mut catalog, "c", "10.0.0.7"), &mut work);
         assert!(work.writes.len() == 2 && holder(&network, "10.0.0.7").is_none());
     }
+
+    /// A request of a machine, as a flow hands it over: of this kind, and for this address of this server.
+    fn asks(mac: weft_wire::Mac, kind: u8, wants: Option<(Ipv4Addr, Ipv4Addr)>) -> Punt {
+        let mut message = vec![0; 240];
+        message[..4].copy_from_slice(&[1, 1, 6, 0]);
+        message[28..34].copy_from_slice(&mac.0);
+        message[236..].copy_from_slice(&[99, 130, 83, 99]);
+        message.extend([53, 1, kind]);
+        for (code, address) in wants.iter().flat_map(|(server, wanted)| [(54, server), (50, wanted)]) {
+            message.extend([code, 4]);
+            message.extend(address.octets());
+        }
+        message.push(255);
+        let envelope = weft_services::frame::Envelope {
+            mac_src: mac,
+            mac_dst: weft_wire::Mac::BROADCAST,
+            tags: Default::default(),
+            src: Ipv4Addr::UNSPECIFIED.into(),
+            dst: Ipv4Addr::BROADCAST.into(),
+            src_port: 68,
+            dst_port: 67,
+        };
+        let cookie = Cookie { kind: weft_compile::Kind::Network, purpose: Purpose::Dhcp, key: 1 }.to_u64();
+        let frame = envelope.seal(&message).unwrap();
+        Punt { cookie, reason: 0, userdata: Vec::new(), in_port: weft_flow::OfPort(1), metadata: 1, frame }
+    }
+
+    #[test]
+    fn offers_go_at_once_and_acknowledgements_when_they_are_durable() {
+        let mut catalog = catalog();
+        let mut network = Network::new(1, Box::new(services(&catalog, "blue", 1500).unwrap()), 0);
+        let station = at(&mut catalog, "a", "10.0.0.5");
+        let dhcp4::HostId::Mac(mac) = station.hosts4[0].1.id else { panic!("a port has a MAC address") };
+        network.settle(1, station, &mut Work::default());
+        let mut ask = |punt: Punt| {
+            let mut work = Work::default();
+            let (rests, frame) =
+                network.answer(&punt, &mut Limit::default(), Instant::now(), &mut work).unwrap();
+            (rests, frame[42 + 240 + 2], work.writes.len())
+        };
+        let own = "10.0.0.5".parse().unwrap();
+        let server = "10.0.0.1".parse().unwrap();
+        assert_eq!(ask(asks(mac, 1, None)), (Rests::OnNothing, 2, 0), "a first offer");
+        assert_eq!(ask(asks(mac, 1, None)), (Rests::OnNothing, 2, 0), "the same again");
+        assert_eq!(ask(asks(mac, 3, Some((server, own)))), (Rests::OnLeases, 5, 1), "a lease");
+        assert_eq!(ask(asks(mac, 3, Some((server, own)))), (Rests::OnLeases, 5, 1), "renewed");
+        assert_eq!(ask(asks(mac, 1, None)), (Rests::OnLeases, 2, 0), "behind the word that it is held");
+    }
 }

@@ -20,14 +20,12 @@ use weft_openflow::msg::handshake::SwitchConfig;
 use weft_openflow::msg::meter::{METER_ALL, MeterCommand, MeterMod};
 use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
 use weft_openflow::msg::packet_out::PacketOut;
-use weft_openflow::session::{ControllerEvent, ControllerSession, Options};
+use weft_openflow::session::{ControllerEvent, ControllerSession, Options, Spare};
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest};
 use weft_openflow::{Message, Version, VersionSet};
 
 use super::{BACKOFF, PATIENCE, SouthError, idle};
 
-/// Packets that may wait while a change is committed; more are dropped, as on any busy cable.
-const PUNTS: usize = 4096;
 /// What may wait to be sent.
 const COMMANDS: usize = 4096;
 /// Bytes that are written together.
@@ -133,13 +131,13 @@ async fn keep(
 ) {
     let mut wait = BACKOFF.0;
     loop {
-        match Link::open(&path).await {
+        match Link::open(&path, &mut punts).await {
             Ok((mut link, groups)) => {
                 wait = BACKOFF.0;
                 if events.send(Event::Connected(groups)).await.is_err() {
                     return;
                 }
-                if let Err(why) = link.serve(&mut commands, &mut punts).await {
+                if let Err(why) = link.serve(&mut commands).await {
                     tracing::warn!(bridge = %path.display(), %why, "the connection to the integration bridge broke");
                 }
                 if events.send(Event::Disconnected).await.is_err() {
@@ -163,9 +161,15 @@ async fn keep(
 }
 
 /// One connection.
-struct Link {
+struct Link<'a, P> {
     stream: UnixStream,
     session: ControllerSession,
+    /// Memory of packets that were passed on.
+    spare: Spare,
+    /// What frames are sent by, one after the other: it is too large to be made for each.
+    out: Message,
+    /// Who takes packets for services.
+    punts: &'a mut P,
     started: Instant,
     bundle: u32,
     /// Messages received while something else was waited for.
@@ -175,15 +179,17 @@ struct Link {
     name: String,
 }
 
-impl Link {
+impl<'a, P: FnMut(Punt)> Link<'a, P> {
     /// Connects, and asks what is there.
-    async fn open(path: &Path) -> Result<(Link, Vec<u32>), SouthError> {
+    async fn open(path: &Path, punts: &'a mut P) -> Result<(Self, Vec<u32>), SouthError> {
         let name = path.display().to_string();
         let stream = UnixStream::connect(path).await.map_err(|_| SouthError::Disconnected(name.clone()))?;
         let options = Options { versions: VersionSet::NONE.with(Version::V15), ..Options::default() };
         let session = ControllerSession::new(options, 0);
         let (started, pending, meters) = (Instant::now(), VecDeque::new(), BTreeSet::new());
-        let mut link = Link { stream, session, started, bundle: 0, pending, meters, name };
+        let out = Message::PacketOut(Box::new(PacketOut::new(OfPort::CONTROLLER, Vec::new(), Vec::new())));
+        let spare = Spare::default();
+        let mut link = Link { stream, session, spare, out, punts, started, bundle: 0, pending, meters, name };
         let groups = timeout(PATIENCE, link.hello()).await.map_err(|_| SouthError::Silent)??;
         Ok((link, groups))
     }
@@ -236,15 +242,14 @@ impl Link {
     }
 
     /// Does what is asked until the connection breaks.
-    async fn serve(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        punts: &mut (impl FnMut(Punt) + Send),
-    ) -> Result<(), SouthError> {
+    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), SouthError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            while let Some((_, message)) = self.pending.pop_front() {
-                tell(message, punts);
+            // Answers that nobody waits for.
+            for (_, message) in self.pending.drain(..) {
+                if let Message::Error(e) = message {
+                    tracing::warn!(why = ?e.code, "the switch refused something");
+                }
             }
             tokio::select! {
                 command = commands.recv() => {
@@ -279,9 +284,12 @@ impl Link {
             }
             Command::Send(frames) => {
                 for Outgoing { ports, frame } in frames {
-                    let out = ports.into_iter().map(|port| Action::Output { port, max_len: 0 });
-                    let out = PacketOut::new(OfPort::CONTROLLER, out.collect(), frame);
-                    if let Err(why) = self.post(&Message::PacketOut(Box::new(out))) {
+                    if let Message::PacketOut(out) = &mut self.out {
+                        out.actions.clear();
+                        out.actions.extend(ports.into_iter().map(|port| Action::Output { port, max_len: 0 }));
+                        out.data = frame;
+                    }
+                    if let Err(why) = self.session.send(&self.out) {
                         tracing::warn!(%why, "a packet could not be sent");
                     }
                 }
@@ -402,15 +410,12 @@ impl Link {
         self.session.send(message).map_err(|e| SouthError::Encode(e.to_string()))
     }
 
-    /// The next message of a transaction that is waited for. Packets meanwhile are kept, up to a limit.
+    /// The next message of a transaction that is waited for. Packets meanwhile are passed on.
     async fn answer_with_xid(&mut self, mine: impl Fn(u32) -> bool) -> Result<(u32, Message), SouthError> {
         loop {
-            let found = self.pending.iter().position(|(xid, m)| mine(*xid) && !is_asynchronous(m));
+            let found = self.pending.iter().position(|(xid, _)| mine(*xid));
             if let Some(message) = found.and_then(|at| self.pending.remove(at)) {
                 return Ok(message);
-            }
-            if self.pending.len() > 2 * PUNTS {
-                self.pending.retain(|(_, m)| !is_asynchronous(m));
             }
             self.read().await?;
         }
@@ -428,20 +433,24 @@ impl Link {
         self.flush().await
     }
 
-    /// Takes bytes in.
+    /// Takes bytes in: packets are passed on, answers wait for whoever waits for them.
     fn take(&mut self, read: Option<usize>, buffer: &[u8]) -> Result<(), SouthError> {
         let bytes = read.filter(|n| *n > 0).and_then(|n| buffer.get(..n));
         let bytes = bytes.ok_or_else(|| SouthError::Disconnected(self.name.clone()))?;
         let now = self.started.elapsed().as_millis() as u64;
-        for event in self.session.receive(bytes, now) {
-            match event {
-                ControllerEvent::Connected(_) => {}
-                ControllerEvent::Message(xid, message) => self.pending.push_back((xid, message)),
-                ControllerEvent::Bad(_, code) => {
-                    tracing::warn!(?code, "the switch sent what cannot be read");
-                }
+        let Link { session, spare, punts, pending, .. } = self;
+        session.receive_with(bytes, now, spare, |event, spare| match event {
+            ControllerEvent::Message(_, Message::PacketIn(mut packet)) => {
+                punts(punt(&mut packet));
+                spare.put_packet_in(packet);
             }
-        }
+            ControllerEvent::Message(_, Message::PortStatus(_) | Message::FlowRemoved(_))
+            | ControllerEvent::Connected(_) => {}
+            ControllerEvent::Message(xid, message) => pending.push_back((xid, message)),
+            ControllerEvent::Bad(_, code) => {
+                tracing::warn!(?code, "the switch sent what cannot be read");
+            }
+        });
         if self.session.closed().is_some() {
             return Err(SouthError::Disconnected(self.name.clone()));
         }
@@ -471,28 +480,16 @@ fn meter_of(message: &Message) -> Option<u32> {
     if let Message::MeterMod(m) = message { Some(m.meter_id) } else { None }
 }
 
-fn is_asynchronous(message: &Message) -> bool {
-    matches!(message, Message::PacketIn(_) | Message::PortStatus(_) | Message::FlowRemoved(_))
-}
-
-/// Passes a packet on, if it is one.
-fn tell(message: Message, punts: &mut impl FnMut(Punt)) {
-    match message {
-        Message::PacketIn(packet) => punts(punt(*packet)),
-        Message::Error(e) => tracing::warn!(why = ?e.code, "the switch refused something"),
-        _ => {}
-    }
-}
-
-fn punt(packet: PacketIn) -> Punt {
+/// What a packet-in is to the services, taken out of it.
+fn punt(packet: &mut PacketIn) -> Punt {
     let number = |field: Field| packet.metadata.get(field).map_or(0, |(value, _)| value);
     Punt {
         cookie: packet.cookie,
         reason: packet.reason,
         in_port: OfPort(number(Field::InPort) as u32),
         metadata: number(Field::Metadata) as u64,
-        userdata: packet.userdata,
-        frame: packet.data,
+        userdata: std::mem::take(&mut packet.userdata),
+        frame: std::mem::take(&mut packet.data),
     }
 }
 

@@ -27,14 +27,7 @@ const OFPMT_STANDARD: u16 = 0;
 /// `OFPMT_OXM`.
 const OFPMT_OXM: u16 = 1;
 
-/// Reads an `ofp_match` of OpenFlow 1.1 or later and the padding after it. In 1.1 it may have either form, as with
-/// Open vSwitch.
-pub(crate) fn decode_match(r: &mut Reader<'_>) -> Result<Match, ErrorCode> {
-    let (m, options) = decode_match_options(r)?;
-    if options.is_empty() { Ok(m) } else { Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD) }
-}
-
-/// As [`decode_match`], with the tunnel options that are matched besides.
+/// Reads an `ofp_match` of OpenFlow 1.1 or later with its padding, and the tunnel options that are matched besides.
 pub(crate) fn decode_match_options(r: &mut Reader<'_>) -> Result<(Match, Vec<OptionValue>), ErrorCode> {
     let mut m = Match::any();
     let options = decode_match_into(r, &mut m)?;

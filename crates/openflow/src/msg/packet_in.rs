@@ -1,7 +1,8 @@
 //! A packet goes to the controller: `OFPT_PACKET_IN` and Nicira's two forms of it.
 
 use weft_flow::{
-    Field, FlowKey, FlowMask, MAX_OPTION, Match, OfPort, OptionValue, TlvTable, ToController, TunMetadata,
+    CtKey, Field, FlowKey, FlowMask, MAX_OPTION, Match, OfPort, OptionValue, TlvTable, ToController,
+    TunMetadata, TunnelKey,
 };
 
 use super::packet_in2::Continuation;
@@ -102,6 +103,15 @@ pub(super) fn put_buffer_id(id: Option<u32>, out: &mut Vec<u8>) {
 }
 
 impl PacketIn {
+    /// Forgets all that is said, and keeps the memory of the metadata.
+    pub(crate) fn clear(&mut self) {
+        let PacketIn { metadata, options, data, userdata, continuation, .. } = self;
+        **metadata = Match::any();
+        (*options, *data, *userdata, *continuation) = (Vec::new(), Vec::new(), Vec::new(), None);
+        (self.buffer_id, self.total_len, self.reason, self.table_id) = (None, 0, 0, 0);
+        self.cookie = u64::MAX;
+    }
+
     /// The port the packet came in by.
     pub fn in_port(&self) -> OfPort {
         OfPort(self.metadata.key.pipeline.in_port)
@@ -110,17 +120,32 @@ impl PacketIn {
     /// What a packet-in tells of the walk that sent it: the input port, and tunnel, connection-tracking, register and
     /// metadata fields that are not zero.
     pub fn metadata_of(key: &FlowKey) -> Box<Match> {
-        let mut m = Box::new(only_in_port(OfPort(key.pipeline.in_port)));
-        let fields = [Field::PacketType, Field::PktMark, Field::Metadata].into_iter();
-        let fields = fields.chain(ToController::TUNNEL).chain(ToController::TRACKED);
-        for field in fields.chain((0..16).filter_map(Field::reg)) {
+        let mut m = Box::new(Match::any());
+        Self::write_metadata(key, &mut m);
+        m
+    }
+
+    /// As [`PacketIn::metadata_of`], into `m`, which matches everything.
+    pub fn write_metadata(key: &FlowKey, m: &mut Match) {
+        Field::InPort.set(&mut m.key, key.pipeline.in_port.into());
+        Field::InPort.mask_add(&mut m.mask, u128::MAX);
+        let mut tell = |field: Field| {
             let value = field.get(key);
             if value != 0 {
                 field.set(&mut m.key, value);
                 field.mask_add(&mut m.mask, u128::MAX);
             }
+        };
+        [Field::PacketType, Field::PktMark, Field::Metadata].into_iter().for_each(&mut tell);
+        // Most packets have nothing in a whole section.
+        if key.tunnel != TunnelKey::default() {
+            ToController::TUNNEL.into_iter().for_each(&mut tell);
         }
-        m
+        if key.ct != CtKey::default() {
+            ToController::TRACKED.into_iter().for_each(&mut tell);
+        }
+        let registers = (0..16).zip(key.pipeline.regs).filter(|(_, value)| *value != 0);
+        registers.filter_map(|(n, _)| Field::reg(n)).for_each(&mut tell);
     }
 
     /// The tunnel options that a packet came with, as far as the table maps them to fields.

@@ -64,8 +64,20 @@ pub struct Continuation {
 
 impl PacketIn {
     /// Reads `NXT_PACKET_IN2`, in which unknown properties are skipped, or `NXT_RESUME`, in which they are refused.
-    pub(crate) fn decode_nxt2(version: Version, strict: bool, mut r: Reader<'_>) -> Result<Self, ErrorCode> {
-        let mut p = PacketIn::default();
+    pub(crate) fn decode_nxt2(version: Version, strict: bool, r: Reader<'_>) -> Result<Self, ErrorCode> {
+        let mut packet = PacketIn::default();
+        packet.read_nxt2(version, strict, r)?;
+        Ok(packet)
+    }
+
+    /// As [`PacketIn::decode_nxt2`], into a packet of which nothing is said.
+    pub(crate) fn read_nxt2(
+        &mut self,
+        version: Version,
+        strict: bool,
+        mut r: Reader<'_>,
+    ) -> Result<(), ErrorCode> {
+        let p = self;
         let (mut full_len, mut told) = (None, false);
         while !r.is_empty() {
             let mut property = next_property(&mut r)?;
@@ -98,7 +110,7 @@ impl PacketIn {
         if strict && (p.data.is_empty() || (p.total_len as usize) < p.data.len()) {
             return Err(ErrorCode::OFPBRC_BAD_LEN);
         }
-        Ok(p)
+        Ok(())
     }
 
     /// Appends `NXT_PACKET_IN2`, or with `resume` `NXT_RESUME`, which has no user data.

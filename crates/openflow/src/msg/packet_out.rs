@@ -6,7 +6,7 @@ use super::packet_in::{buffer_id, put_buffer_id};
 use super::port::port;
 use crate::actions::{self, Refusal, Scope, Track, decode_actions, encode_actions};
 use crate::bytes::{Put, Reader};
-use crate::matches::{decode_match, encode_match};
+use crate::matches::{decode_match_into, encode_match};
 use crate::{ErrorCode, Version};
 
 /// EtherType of IPv6.
@@ -55,32 +55,40 @@ impl PacketOut {
         actions::check(version, &matching, &instructions)
     }
 
-    pub(crate) fn decode(version: Version, mut r: Reader<'_>) -> Result<Self, Refusal> {
-        let buffer_id = buffer_id(r.u32()?);
-        let (matching, actions_len) = match version {
-            Version::V10 => (only_in_port(OfPort::from_u16(r.u16()?)), r.u16()?),
+    /// Reads a message over what was said before.
+    pub(crate) fn read(&mut self, version: Version, mut r: Reader<'_>) -> Result<(), Refusal> {
+        self.buffer_id = buffer_id(r.u32()?);
+        let actions_len = match version {
+            Version::V10 => {
+                self.matching = only_in_port(OfPort::from_u16(r.u16()?));
+                r.u16()?
+            }
             Version::V15 => {
                 let actions_len = r.u16()?;
                 r.skip(2)?;
-                let matching = decode_match(&mut r)?;
-                if !of_pipeline(&matching) {
+                self.matching = Match::any();
+                if !decode_match_into(&mut r, &mut self.matching)?.is_empty() {
+                    return Err(ErrorCode::NXFMFC_INVALID_TLV_FIELD.into());
+                }
+                if !of_pipeline(&self.matching) {
                     return Err(ErrorCode::OFPBRC_PIPELINE_FIELDS_ONLY.into());
                 }
-                (matching, actions_len)
+                actions_len
             }
             _ => {
-                let in_port = port(r.u32()?)?;
+                self.matching = only_in_port(port(r.u32()?)?);
                 let actions_len = r.u16()?;
                 r.skip(6)?;
-                (only_in_port(in_port), actions_len)
+                actions_len
             }
         };
-        if !valid_in_port(&matching) {
+        if !valid_in_port(&self.matching) {
             return Err(ErrorCode::OFPBRC_BAD_PORT.into());
         }
         let list = r.take(usize::from(actions_len))?;
-        let actions = decode_actions(Scope::new(version), list)?;
-        Ok(PacketOut { buffer_id, matching, actions, data: r.rest().to_vec() })
+        self.actions = decode_actions(Scope::new(version), list)?;
+        self.data = r.rest().to_vec();
+        Ok(())
     }
 
     pub(crate) fn encode(&self, version: Version, out: &mut Vec<u8>) {

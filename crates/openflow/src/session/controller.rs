@@ -32,17 +32,27 @@ impl ControllerSession {
     /// Takes bytes from the switch and returns what they say, in order.
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64) -> Vec<ControllerEvent> {
         let mut events = Vec::new();
-        let mut spare = Spare::default();
-        self.channel.receive(bytes, now_ms, &mut spare, |channel, _, _, received| match received {
+        self.receive_with(bytes, now_ms, &mut Spare::default(), |event, _| events.push(event));
+        events
+    }
+    /// As [`ControllerSession::receive`], an event at a time, into packet-ins that are done with: `each` may give them
+    /// back.
+    pub fn receive_with(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+        spare: &mut Spare,
+        mut each: impl FnMut(ControllerEvent, &mut Spare),
+    ) {
+        self.channel.receive(bytes, now_ms, spare, |channel, spare, _, received| match received {
             Received::Handled => {}
-            Received::Connected(version) => events.push(ControllerEvent::Connected(version)),
-            Received::Bad(xid, code) => events.push(ControllerEvent::Bad(xid, code)),
+            Received::Connected(version) => each(ControllerEvent::Connected(version), spare),
+            Received::Bad(xid, code) => each(ControllerEvent::Bad(xid, code), spare),
             Received::Message(xid, Message::EchoRequest(data)) => {
                 channel.send(xid, &Message::EchoReply(data))
             }
-            Received::Message(xid, message) => events.push(ControllerEvent::Message(xid, message)),
+            Received::Message(xid, message) => each(ControllerEvent::Message(xid, message), spare),
         });
-        events
     }
     /// Queues a message and returns its transaction.
     ///

@@ -11,6 +11,7 @@ use crate::msg::packet_in::PacketIn;
 use crate::msg::port::PortStatus;
 use crate::msg::queue::QueueConfig;
 use crate::msg::table::TableStatus;
+use crate::spare::Spare;
 use crate::stats::{MultipartReply, StatsReply, TellFlow};
 use crate::{EncodeError, ErrorCode, Version};
 
@@ -105,13 +106,26 @@ impl SwitchSession {
 
     /// Sends a packet to controller number `controller_id`. False: this connection does not want it, or too much
     /// waits already.
-    pub fn packet_in(&mut self, controller_id: u16, mut packet: PacketIn) -> bool {
+    pub fn packet_in(&mut self, controller_id: u16, packet: PacketIn) -> bool {
+        self.packet_in_with(controller_id, Box::new(packet), &mut Spare::default())
+    }
+
+    /// As [`SwitchSession::packet_in`]; the packet-in is given back.
+    pub fn packet_in_with(
+        &mut self,
+        controller_id: u16,
+        mut packet: Box<PacketIn>,
+        spare: &mut Spare,
+    ) -> bool {
         let reason = packet.wire_reason(self.version_or_oldest());
-        if controller_id != self.controller_id || !self.wants(|a| a.packet_in, reason) {
-            return false;
-        }
+        let wanted = controller_id == self.controller_id && self.wants(|a| a.packet_in, reason);
         packet.data.truncate(MAX_PACKET_IN - PACKET_IN_ROOM);
-        self.send_async(&Message::PacketIn(Box::new(packet)))
+        let message = Message::PacketIn(packet);
+        let sent = wanted && self.send_async(&message);
+        if let Message::PacketIn(packet) = message {
+            spare.put_packet_in(packet);
+        }
+        sent
     }
 
     /// Tells of a change of a port. False: not wanted, or too much waits already.

@@ -108,13 +108,14 @@ impl Scope {
             return Known { client: Client::id(id), host: Some(host) };
         }
         if let Some(mac) = message.mac()
+            && !self.hosts.is_empty()
             && let Some(host) = self.hosts.get(&HostId::Mac(mac))
         {
             return Known { client: Client::mac(mac), host: Some(host) };
         }
         let client = match id {
             Some(id) if !self.subnet.ignore_client_id => Client::id(&id),
-            _ => Client::hardware(message.htype, message.chaddr),
+            _ => message.hardware(),
         };
         let host = (self.named > 0).then(|| {
             let had =

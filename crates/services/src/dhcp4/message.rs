@@ -4,6 +4,7 @@
 //! option 52 says so, from `file` and `sname`; an option that appears several times is one option
 //! whose parts are joined.
 
+use core::cell::OnceCell;
 use core::net::Ipv4Addr;
 use std::borrow::Cow;
 
@@ -11,6 +12,7 @@ use smallvec::SmallVec;
 use weft_wire::Mac;
 
 use super::option::code;
+use crate::lease::Client;
 
 /// Bytes of the fixed part, magic cookie included.
 pub const FIXED_LEN: usize = 240;
@@ -120,6 +122,7 @@ pub struct Message<'a> {
     pub kind: Kind,
     fixed: &'a [u8],
     options: SmallVec<[(u8, &'a [u8]); 32]>,
+    hardware: OnceCell<Client>,
 }
 
 impl<'a> Message<'a> {
@@ -179,7 +182,14 @@ impl<'a> Message<'a> {
             kind,
             fixed,
             options,
+            hardware: OnceCell::new(),
         })
+    }
+
+    /// The client as its hardware address tells it.
+    #[must_use]
+    pub fn hardware(&self) -> Client {
+        self.hardware.get_or_init(|| Client::hardware(self.htype, self.chaddr)).clone()
     }
 
     /// The client's Ethernet address, if it has one.

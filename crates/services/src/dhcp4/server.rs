@@ -181,7 +181,7 @@ impl Server {
         if scope.subnet.known_only && known.host.is_none() {
             return None;
         }
-        if self.book.find(at, &known.client).is_none() && self.greedy(message, now) {
+        if self.greedy(message, now) && self.book.find(at, &known.client).is_none() {
             return None;
         }
         self.book.choose(at, &known.client, message.address(code::REQUESTED), now)
@@ -276,7 +276,7 @@ impl Server {
             NakReason::OtherAddress
         } else if !self.book.is_dynamic(at, address)
             || (scope.subnet.known_only && known.host.is_none())
-            || (self.book.find(at, &known.client).is_none() && self.greedy(message, now))
+            || (self.greedy(message, now) && self.book.find(at, &known.client).is_none())
         {
             NakReason::NotGiven
         } else {

@@ -78,13 +78,15 @@ impl<A: Address> Pool<A> {
     /// Takes an address out of the free runs.
     pub(super) fn occupy(&mut self, address: A) {
         let number = address.number();
-        let Some((&first, &last)) = self.free.range(..=number).next_back() else { return };
+        let Some((&first, end)) = self.free.range_mut(..=number).next_back() else { return };
+        let last = *end;
         if last < number {
             return;
         }
-        self.free.remove(&first);
         if first < number {
-            self.free.insert(first, number - 1);
+            *end = number - 1;
+        } else {
+            self.free.remove(&first);
         }
         if number < last {
             self.free.insert(number + 1, last);

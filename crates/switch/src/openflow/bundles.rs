@@ -106,7 +106,9 @@ impl OpenFlow {
                     }
                 }
                 Later::Packet(outgoing, tables) => {
-                    outgoing.send(bridge, Some(&tables), target.pipeline, target.datapath, target.now);
+                    let done =
+                        outgoing.send(bridge, Some(&tables), target.pipeline, target.datapath, target.now);
+                    self.spare.put_packet_out(done);
                     self.unsynced = true;
                 }
             }

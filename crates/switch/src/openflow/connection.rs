@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use weft_openflow::msg::packet_in::reason;
-use weft_openflow::session::{ReplyTo, Request, SwitchSession};
+use weft_openflow::session::{ReplyTo, Request, Spare, SwitchSession};
 
 use super::dump::Dump;
 use super::packet_ins::PacketIns;
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// Sends a packet to the controller, or drops it when the controller does not keep up.
-    pub(super) fn send_packet_in(&mut self, waiting: Waiting) {
+    pub(super) fn send_packet_in(&mut self, waiting: Waiting, spare: &mut Spare) {
         if self.is_congested() {
             self.packet_ins.congested += 1;
             return;
@@ -142,7 +142,7 @@ impl Connection {
         if message.reason == reason::NO_MATCH && wanted != u16::MAX {
             message.data.truncate(usize::from(wanted));
         }
-        self.session.packet_in(controller, message);
+        self.session.packet_in_with(controller, message, spare);
     }
 
     /// Why a peer that keeps silent, or does not read, is to be given up.

@@ -198,7 +198,8 @@ impl OpenFlow {
                     .with_bridge(bridge, |tables| packets::prepare(m, version, live, tables))
                     .ok_or(ErrorCode::OFPBRC_EPERM)??;
                 if let Some(outgoing) = outgoing {
-                    outgoing.send(bridge, None, target.pipeline, target.datapath, target.now);
+                    let done = outgoing.send(bridge, None, target.pipeline, target.datapath, target.now);
+                    self.spare.put_packet_out(done);
                     self.unsynced = true;
                 }
                 Ok(())

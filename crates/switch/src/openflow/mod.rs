@@ -56,7 +56,7 @@ pub(crate) struct OpenFlow {
     journals: PathBuf,
     bridges: BTreeMap<u32, Bridge>,
     connections: BTreeMap<ConnId, Connection>,
-    /// Flow-mods that were carried out.
+    /// Messages that are done with.
     spare: Spare,
     pending: Vec<(ConnId, ReplyTo, Request)>,
     /// Something was published, or a packet is on its way, that the datapath has not been waited for.
@@ -221,7 +221,7 @@ impl OpenFlow {
     pub(crate) fn on_time(&mut self, now: u64) {
         for connection in self.connections.values_mut().filter(|c| c.packet_ins.is_limited()) {
             while let Some(waiting) = connection.packet_ins.next(now) {
-                connection.send_packet_in(waiting);
+                connection.send_packet_in(waiting, &mut self.spare);
             }
         }
     }

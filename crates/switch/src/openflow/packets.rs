@@ -32,18 +32,14 @@ impl OpenFlow {
         let options = (context.key.tun_metadata.present != 0)
             .then(|| pipeline.with_bridge(context.bridge, of_packet))
             .flatten();
-        let message = msg::packet_in::PacketIn {
-            buffer_id: None,
-            total_len: u32::try_from(packet.total_len).unwrap_or(u32::MAX),
-            reason: context.reason,
-            table_id: context.table,
-            cookie: context.cookie,
-            metadata: msg::packet_in::PacketIn::metadata_of(&context.key),
-            options: options.unwrap_or_default(),
-            data: packet.frame,
-            userdata: context.userdata.clone(),
-            continuation,
-        };
+        let mut message = self.spare.blank_packet_in();
+        message.total_len = u32::try_from(packet.total_len).unwrap_or(u32::MAX);
+        (message.reason, message.table_id, message.cookie) = (context.reason, context.table, context.cookie);
+        msg::packet_in::PacketIn::write_metadata(&context.key, &mut message.metadata);
+        message.options = options.unwrap_or_default();
+        message.data = packet.frame;
+        message.userdata.clone_from(&context.userdata);
+        message.continuation = continuation;
         let mut waiting = Some(Waiting { controller: context.controller_id, message });
         let kind = if context.reason == reason::NO_MATCH { Kind::Miss } else { Kind::Action };
         let mut to = self.connections.values_mut().filter(|c| c.bridge == context.bridge).peekable();
@@ -53,7 +49,7 @@ impl OpenFlow {
             if let Some(mine) = mine
                 && let Admitted::Send(mine) = connection.packet_ins.admit(kind, in_port, mine, now)
             {
-                connection.send_packet_in(mine);
+                connection.send_packet_in(mine, &mut self.spare);
             }
         }
     }
@@ -64,7 +60,7 @@ impl OpenFlow {
 pub(super) struct Waiting {
     /// Number of the controllers that are to have it.
     pub(super) controller: u16,
-    pub(super) message: msg::packet_in::PacketIn,
+    pub(super) message: Box<msg::packet_in::PacketIn>,
 }
 
 /// A packet of a controller's that may go.
@@ -112,21 +108,23 @@ pub(super) fn read_headers(data: &[u8], port: DpPort, key: &mut FlowKey) -> Resu
 }
 
 impl Outgoing {
-    /// Sends it, as the tables given say, or else those that are published.
+    /// Sends it, as the tables given say, or else those that are published. What is left of the message is given back.
     pub(super) fn send(
-        self,
+        mut self,
         bridge: u32,
         tables: Option<&Snapshot>,
         pipeline: &Pipeline,
         datapath: &dyn Datapath,
         now: u64,
-    ) {
+    ) -> Box<msg::packet_out::PacketOut> {
         let out = PacketOut { bridge, in_port: self.message.in_port(), actions: &self.message.actions };
         let verdict = match tables {
             Some(tables) => pipeline.packet_out_by(tables, &out, &self.key, now),
             None => pipeline.packet_out(&out, &self.key, now),
         };
-        carry_out(verdict, self.message.data, &self.key, self.port, datapath, now);
+        let frame = std::mem::take(&mut self.message.data);
+        carry_out(verdict, frame, &self.key, self.port, datapath, now);
+        self.message
     }
 }
 
