@@ -65,8 +65,12 @@ pub struct UserDatapath {
 #[derive(Default)]
 struct Ports {
     by_number: BTreeMap<u32, Entry>,
+    /// Their numbers by name.
+    by_name: HashMap<String, u32>,
+    /// Ports that each lane receives for, tunnels aside.
+    load: Vec<usize>,
     /// How many tunnel ports listen on each socket, and the lane that receives from it.
-    listeners: HashMap<ListenKey, usize>,
+    listeners: HashMap<ListenKey, (usize, usize)>,
     /// Drops of ports that were removed.
     gone: Option<Box<DropCounts>>,
     /// Number given last. Numbers go round, so that a cached flow of a removed port is gone long before another port
@@ -77,6 +81,26 @@ struct Ports {
 struct Entry {
     port: Arc<Port>,
     listens: Vec<ListenKey>,
+}
+
+impl Ports {
+    fn insert(&mut self, number: DpPort, entry: Entry, lanes: usize) {
+        self.by_name.insert(entry.port.name.clone(), number.0);
+        if entry.listens.is_empty() {
+            self.load.resize(lanes, 0);
+            self.load[entry.port.lane % lanes] += 1;
+        }
+        self.by_number.insert(number.0, entry);
+    }
+
+    fn remove(&mut self, number: DpPort, lanes: usize) -> Option<Entry> {
+        let entry = self.by_number.remove(&number.0)?;
+        self.by_name.remove(&entry.port.name);
+        if entry.listens.is_empty() {
+            self.load[entry.port.lane % lanes] -= 1;
+        }
+        Some(entry)
+    }
 }
 
 impl UserDatapath {
@@ -147,11 +171,9 @@ impl UserDatapath {
 
     /// The lane that receives for the next port: the one with the fewest.
     fn quietest_lane(ports: &Ports, lanes: usize) -> usize {
-        let mut load = vec![0usize; lanes];
-        for entry in ports.by_number.values().filter(|e| e.listens.is_empty()) {
-            load[entry.port.lane % lanes] += 1;
-        }
-        for lane in ports.listeners.values() {
+        let mut load = ports.load.clone();
+        load.resize(lanes, 0);
+        for (_, lane) in ports.listeners.values() {
             load[lane % lanes] += 1;
         }
         (0..lanes).min_by_key(|lane| load[*lane]).unwrap_or(0)
@@ -212,15 +234,16 @@ impl UserDatapath {
 
     /// Listens on a socket, or joins those who do. That there is no IPv6 here is not an error.
     fn listen(&self, ports: &mut Ports, key: ListenKey, listens: &mut Vec<ListenKey>) -> Result<()> {
-        let others = ports.by_number.values().any(|entry| entry.listens.contains(&key));
-        if !others {
+        if let Some((users, _)) = ports.listeners.get_mut(&key) {
+            *users += 1;
+        } else {
             let listener = match Listener::open(key) {
                 Ok(listener) => listener,
                 Err(_) if key.local.is_ipv6() => return Ok(()),
                 Err(e) => return Err(e.into()),
             };
             let lane = Self::quietest_lane(ports, self.lanes());
-            ports.listeners.insert(key, lane);
+            ports.listeners.insert(key, (1, lane));
             self.shared.lanes[lane].send(Command::AddSource(Source::Underlay(listener)));
         }
         listens.push(key);
@@ -277,7 +300,7 @@ impl Datapath for UserDatapath {
 
     fn add_port(&self, spec: &PortSpec) -> Result<PortInfo> {
         let mut ports = lock(&self.ports);
-        if ports.by_number.values().any(|entry| entry.port.name == spec.name) {
+        if ports.by_name.contains_key(&spec.name) {
             return Err(Error::PortExists(spec.name.clone()));
         }
         let number = match spec.number {
@@ -299,16 +322,20 @@ impl Datapath for UserDatapath {
             self.announce(&entry.port);
         }
         let info = entry.port.info();
-        ports.by_number.insert(number.0, entry);
+        ports.insert(number, entry, self.lanes());
         Ok(info)
     }
 
     fn del_port(&self, port: DpPort) -> Result<()> {
         let mut ports = lock(&self.ports);
-        let entry = ports.by_number.remove(&port.0).ok_or(Error::NoPort(port))?;
+        let entry = ports.remove(port, self.lanes()).ok_or(Error::NoPort(port))?;
         self.ask_all(|done| Command::RemovePort(port, done));
         for key in &entry.listens {
-            if !ports.by_number.values().any(|other| other.listens.contains(key)) {
+            let users = ports.listeners.get_mut(key).map_or(0, |(users, _)| {
+                *users -= 1;
+                *users
+            });
+            if users == 0 {
                 ports.listeners.remove(key);
                 self.ask_all(|done| Command::RemoveListener(*key, done));
             }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use weft_flow::{DpPort, OfPort, TunnelKind};
 use weft_wire::Mac;
 
+use crate::ports::Ports;
+
 /// Seconds an entry of a MAC table lives without traffic, unless configured.
 pub const DEFAULT_MAC_AGING_S: u32 = 300;
 /// Entries of a MAC table, unless configured.
@@ -40,8 +42,8 @@ pub struct BridgeConfig {
     pub id: u32,
     /// Name.
     pub name: String,
-    /// Ports; OpenFlow numbers are unique.
-    pub ports: Vec<PortConfig>,
+    /// Ports.
+    pub ports: Ports,
     /// What to do without a controller.
     pub fail_mode: FailMode,
     /// Whether a controller is connected.
@@ -66,7 +68,7 @@ impl BridgeConfig {
         BridgeConfig {
             id,
             name: name.to_owned(),
-            ports: Vec::new(),
+            ports: Ports::default(),
             fail_mode: FailMode::Standalone,
             controller_connected: false,
             miss_to_controller: false,

@@ -3,7 +3,7 @@
 //! Entries of a port form a list, least recently used first: ageing looks at the heads only, and when the table is full
 //! the port that has most entries gives up its oldest one, so that no port can push out the others'.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use weft_flow::{DepTags, OfPort};
@@ -70,6 +70,8 @@ struct Inner {
     free: Vec<u32>,
     /// Learned entries by port; configured ones are in no list.
     ports: HashMap<OfPort, List>,
+    /// Configured entries.
+    fixed: BTreeSet<u32>,
     max: usize,
     aging_ms: u64,
     stats: FdbStats,
@@ -177,28 +179,33 @@ impl Fdb {
 
     /// Removes learned entries, all or those of one port. Returns what changed.
     pub(crate) fn flush(&self, port: Option<OfPort>) -> DepTags {
-        self.remove_where(|slot| !slot.is_static && port.is_none_or(|p| p == slot.port))
+        let mut inner = self.inner.lock();
+        let ports = port.map_or_else(|| inner.ports.keys().copied().collect(), |port| vec![port]);
+        let mut tags = DepTags::default();
+        ports.into_iter().for_each(|port| self.flush_port(&mut inner, port, &mut tags));
+        tags
     }
 
-    /// Removes entries of ports for which `exists` says no.
-    pub(crate) fn retain_ports(&self, exists: impl Fn(OfPort) -> bool) -> DepTags {
-        self.remove_where(|slot| !exists(slot.port))
-    }
-
-    fn remove_where(&self, doomed: impl Fn(&Slot) -> bool) -> DepTags {
+    /// Removes all entries of a port that is no more. Returns what changed.
+    pub(crate) fn forget_port(&self, port: OfPort) -> DepTags {
         let mut tags = DepTags::default();
         let mut inner = self.inner.lock();
-        let keys: Vec<(u16, Mac)> = inner
-            .index
-            .iter()
-            .filter(|(_, at)| doomed(&inner.slots[**at as usize]))
-            .map(|(key, _)| *key)
-            .collect();
-        for (vlan, mac) in keys {
+        self.flush_port(&mut inner, port, &mut tags);
+        let fixed = inner.fixed.iter().filter(|at| inner.slots[**at as usize].port == port);
+        let fixed: Vec<Slot> = fixed.map(|at| inner.slots[*at as usize]).collect();
+        for Slot { vlan, mac, .. } in fixed {
             inner.remove(vlan, mac);
             tags.add(self.tag(vlan, mac));
         }
         tags
+    }
+
+    fn flush_port(&self, inner: &mut Inner, port: OfPort, tags: &mut DepTags) {
+        while let Some(list) = inner.ports.get(&port) {
+            let Slot { vlan, mac, .. } = inner.slots[list.head as usize];
+            inner.remove(vlan, mac);
+            tags.add(self.tag(vlan, mac));
+        }
     }
 
     /// Removes entries that were not used for too long. Returns what changed.
@@ -241,9 +248,8 @@ impl Fdb {
 
     pub(crate) fn stats(&self) -> FdbStats {
         let inner = self.inner.lock();
-        let learned: usize = inner.ports.values().map(|l| l.len).sum();
         let entries = inner.index.len();
-        FdbStats { entries, static_entries: entries - learned, max_entries: inner.max, ..inner.stats }
+        FdbStats { entries, static_entries: inner.fixed.len(), max_entries: inner.max, ..inner.stats }
     }
 
     /// Begins to count anew.
@@ -266,14 +272,16 @@ impl Inner {
             }
         };
         self.index.insert((vlan, mac), at);
-        if !is_static {
+        if is_static {
+            self.fixed.insert(at);
+        } else {
             self.link(at);
         }
     }
 
     fn remove(&mut self, vlan: u16, mac: Mac) -> bool {
         let Some(at) = self.index.remove(&(vlan, mac)) else { return false };
-        if !self.slots[at as usize].is_static {
+        if !self.fixed.remove(&at) {
             self.unlink(at);
         }
         self.free.push(at);
@@ -407,7 +415,7 @@ mod tests {
             fdb.entries(0),
             [FdbEntry { port: OfPort(3), vlan: 0, mac: mac(1), age_ms: 0, is_static: true }]
         );
-        assert_ne!(fdb.retain_ports(|p| p != OfPort(3)), DepTags::default());
+        assert_ne!(fdb.forget_port(OfPort(3)), DepTags::default());
         assert!(fdb.entries(0).is_empty());
     }
 }

@@ -113,14 +113,19 @@ impl Pipeline {
             }
         }
         let tags = snapshot.succeed(&old);
+        let snapshot = Arc::new(snapshot);
+        *self.snapshot.write() = Arc::clone(&snapshot);
+        // Nobody learns by the old picture any more.
         for bridge in snapshot.bridges() {
-            let unchanged =
-                old.bridge(bridge.config.id).is_some_and(|b| Arc::ptr_eq(&b.config, &bridge.config));
-            if !unchanged {
-                bridge.fdb.retain_ports(|port| bridge.port(port).is_some());
+            let Some(before) = old.bridge(bridge.config.id) else { continue };
+            if Arc::ptr_eq(&before.config, &bridge.config) {
+                continue;
+            }
+            for (gone, _) in bridge.config.ports.differences(&before.config.ports).filter(|d| d.1.is_none()) {
+                // All cached flows are walked again anyway.
+                gone.into_iter().for_each(|port| _ = bridge.fdb.forget_port(port.ofport));
             }
         }
-        *self.snapshot.write() = Arc::new(snapshot);
         match tags {
             Some(tags) => self.announce(tags),
             None => self.hub.announce(Changed { tables: true, tags: DepTags::default() }),

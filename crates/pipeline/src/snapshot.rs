@@ -2,15 +2,16 @@
 //!
 //! A copy is cheap: bridges, tables and rules are shared between pictures until one of them changes them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_flow::{DepTags, DpPort, DropReason, OfPort, TlvTable, TunnelKey, TunnelKind};
 
-use crate::config::{BridgeConfig, PortConfig};
+use crate::config::{BridgeConfig, PortConfig, TunnelConfig};
 use crate::fdb::Fdb;
 use crate::group::{GroupError, GroupMod, GroupSet};
 use crate::meter::{MeterError, MeterMod, MeterSet};
+use crate::ports::{Paged, Ports};
 use crate::table::{FlowModOutcome, TableSet};
 use crate::tunnel::{TunnelListener, TunnelMap, Underlay};
 
@@ -27,7 +28,6 @@ pub struct Bridge {
     pub meters: MeterSet,
     /// Which tunnel options are which fields.
     pub tlv: Arc<TlvTable>,
-    ports: Arc<HashMap<OfPort, usize>>,
     pub(crate) fdb: Arc<Fdb>,
 }
 
@@ -35,17 +35,16 @@ impl Bridge {
     /// Whether nothing but flow tables differs.
     fn differs_in_tables_only(&self, other: &Bridge) -> bool {
         // Named one by one, so that nothing is forgotten.
-        let Bridge { config, tables: _, groups, meters, tlv, ports, fdb } = self;
+        let Bridge { config, tables: _, groups, meters, tlv, fdb } = self;
         Arc::ptr_eq(config, &other.config)
             && groups.is_same(&other.groups)
             && meters.is_same(&other.meters)
             && Arc::ptr_eq(tlv, &other.tlv)
-            && Arc::ptr_eq(ports, &other.ports)
             && Arc::ptr_eq(fdb, &other.fdb)
     }
     /// The port with this OpenFlow number.
     pub fn port(&self, ofport: OfPort) -> Option<&PortConfig> {
-        self.config.ports.get(*self.ports.get(&ofport)?)
+        self.config.ports.get(ofport)
     }
     /// The member that carries the traffic of the bond to which `port` belongs: the first whose link is up. The port
     /// itself when it is in no bond, or when all members are down.
@@ -67,7 +66,9 @@ pub(crate) fn tags_on(bridge: u32, tags: u64) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     bridges: BTreeMap<u32, Arc<Bridge>>,
-    dp_ports: Arc<HashMap<DpPort, (u32, OfPort)>>,
+    dp_ports: Arc<Paged<(u32, OfPort)>>,
+    /// Tunnel ports by bridge and number, of which the map is made.
+    tunnel_ports: Arc<BTreeMap<(u32, OfPort), (DpPort, Arc<TunnelConfig>)>>,
     tunnels: Arc<TunnelMap>,
     underlay: Arc<Underlay>,
     /// Number of the published snapshot that this one is, or was copied from.
@@ -95,26 +96,29 @@ impl Snapshot {
     ///
     /// A bridge that is new starts with one rule, `priority=0,actions=NORMAL`, unless it is fail-secure.
     pub fn set_bridge(&mut self, config: BridgeConfig) {
-        let ports = config.ports.iter().enumerate().map(|(i, p)| (p.ofport, i)).collect();
-        let (tables, fdb) = match self.bridges.get(&config.id) {
-            Some(old) => (old.tables.clone(), old.fdb.clone()),
-            None => (TableSet::initial(config.fail_mode), Arc::new(Fdb::new(config.id))),
-        };
-        let (groups, meters, tlv) = match self.bridges.get(&config.id) {
-            Some(old) => (old.groups.clone(), old.meters.clone(), old.tlv.clone()),
-            None => Default::default(),
+        let id = config.id;
+        let old = self.bridges.get(&id).cloned();
+        let (tables, fdb, groups, meters, tlv) = match &old {
+            Some(old) => {
+                let Bridge { config: _, tables, groups, meters, tlv, fdb } = &**old;
+                (tables.clone(), fdb.clone(), groups.clone(), meters.clone(), tlv.clone())
+            }
+            None => {
+                let tables = TableSet::initial(config.fail_mode);
+                (tables, Arc::new(Fdb::new(id)), Default::default(), Default::default(), Default::default())
+            }
         };
         fdb.configure(config.mac_table_size, config.mac_aging_ms);
-        let id = config.id;
-        let (config, ports) = (Arc::new(config), Arc::new(ports));
-        self.bridges.insert(id, Arc::new(Bridge { config, tables, groups, meters, tlv, ports, fdb }));
-        self.index();
+        let before = old.map(|old| old.config.ports.clone()).unwrap_or_default();
+        self.index(id, &before, &config.ports);
+        let config = Arc::new(config);
+        self.bridges.insert(id, Arc::new(Bridge { config, tables, groups, meters, tlv, fdb }));
     }
     /// Removes a bridge with its tables and learned addresses.
     pub fn remove_bridge(&mut self, id: u32) -> bool {
-        let found = self.bridges.remove(&id).is_some();
-        self.index();
-        found
+        let Some(gone) = self.bridges.remove(&id) else { return false };
+        self.index(id, &gone.config.ports, &Ports::default());
+        true
     }
     /// The flow tables of a bridge, to change. Tables that stay as they are remain shared with earlier snapshots.
     pub fn tables_mut(&mut self, bridge: u32) -> Option<&mut TableSet> {
@@ -200,7 +204,7 @@ impl Snapshot {
     /// Makes this the successor of what is published. Returns the tags of cached flows that may decide otherwise now;
     /// `None`: all.
     pub(crate) fn succeed(&mut self, old: &Snapshot) -> Option<DepTags> {
-        let Snapshot { bridges, dp_ports, tunnels, underlay, version } = &*self;
+        let Snapshot { bridges, dp_ports, tunnel_ports: _, tunnels, underlay, version } = &*self;
         let mut tables_only = *version == old.version
             && bridges.len() == old.bridges.len()
             && Arc::ptr_eq(dp_ports, &old.dp_ports)
@@ -231,7 +235,7 @@ impl Snapshot {
     }
     /// Bridge and OpenFlow port of a datapath port.
     pub fn port_of(&self, port: DpPort) -> Option<(u32, OfPort)> {
-        self.dp_ports.get(&port).copied()
+        self.dp_ports.get(port.0).copied()
     }
     /// Which tunnel port a packet came in by, after its outer headers were read into `key` (`dst_port` 0 for GRE).
     ///
@@ -272,19 +276,92 @@ impl Snapshot {
         Some(TunnelListener { kind: config.kind, dst_port: config.dst_port, port })
     }
 
-    fn index(&mut self) {
-        let mut dp_ports = HashMap::new();
-        let mut tunnels = TunnelMap::default();
-        for bridge in self.bridges.values() {
-            for port in &bridge.config.ports {
-                let Some(dp_port) = port.dp_port else { continue };
-                dp_ports.insert(dp_port, (bridge.config.id, port.ofport));
-                if let Some(config) = port.tunnel() {
-                    tunnels.insert(dp_port, config);
-                }
+    /// Notes which datapath ports and tunnels a bridge has, where that changed.
+    fn index(&mut self, bridge: u32, old: &Ports, new: &Ports) {
+        let (mut tunnels, differences) = (false, new.differences(old).collect::<Vec<_>>());
+        // First all that goes: what comes may have its datapath port.
+        for gone in differences.iter().filter_map(|(old, _)| *old) {
+            let Some(dp_port) = gone.dp_port else { continue };
+            if self.dp_ports.get(dp_port.0) == Some(&(bridge, gone.ofport)) {
+                Arc::make_mut(&mut self.dp_ports).remove(dp_port.0);
+            }
+            if gone.tunnel().is_some() {
+                tunnels = true;
+                Arc::make_mut(&mut self.tunnel_ports).remove(&(bridge, gone.ofport));
             }
         }
-        self.dp_ports = Arc::new(dp_ports);
-        self.tunnels = Arc::new(tunnels);
+        for port in differences.iter().filter_map(|(_, new)| *new) {
+            let Some(dp_port) = port.dp_port else { continue };
+            Arc::make_mut(&mut self.dp_ports).insert(dp_port.0, (bridge, port.ofport));
+            if let Some(config) = port.tunnel() {
+                tunnels = true;
+                Arc::make_mut(&mut self.tunnel_ports)
+                    .insert((bridge, port.ofport), (dp_port, config.clone()));
+            }
+        }
+        if tunnels {
+            let mut map = TunnelMap::default();
+            self.tunnel_ports.values().for_each(|(port, config)| map.insert(*port, config));
+            self.tunnels = Arc::new(map);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weft_flow::TunnelKind;
+
+    use super::*;
+    use crate::config::{PortKind, TunnelAddr};
+
+    /// A port: number, datapath port by it or another one, and whether it is a tunnel, to one of few peers.
+    fn port() -> impl Strategy<Value = (u32, Option<u32>, Option<u8>)> {
+        (1_u32..130, proptest::option::weighted(0.9, 0_u32..2), proptest::option::weighted(0.3, 0_u8..4))
+    }
+
+    fn config(id: u32, ports: &[(u32, Option<u32>, Option<u8>)]) -> BridgeConfig {
+        let port = |(number, dp_port, tunnel): &(u32, Option<u32>, Option<u8>)| {
+            let kind = tunnel.map_or(PortKind::Device, |peer| {
+                let remote = TunnelAddr::Addr([10, 0, 0, peer].into());
+                PortKind::Tunnel(TunnelConfig::new(TunnelKind::Vxlan, remote).into())
+            });
+            // Unique: a datapath port is one port's.
+            let dp_port = dp_port.map(|turn| DpPort(1_000 * id + 2 * number + turn));
+            PortConfig::new(OfPort(*number), dp_port, "p", kind)
+        };
+        BridgeConfig { ports: ports.iter().map(port).collect(), ..BridgeConfig::new(id, "br") }
+    }
+
+    proptest! {
+        /// A picture that was changed again and again is the one that would be made at once.
+        #[test]
+        fn changing_is_making_anew(
+            steps in proptest::collection::vec((1_u32..3, proptest::collection::vec(port(), 0..20), any::<u8>()), 1..8),
+        ) {
+            let mut snapshot = Snapshot::new();
+            for (id, ports, keep) in steps {
+                let mut next = config(id, &ports);
+                let old = snapshot.bridge(id).map(|b| b.config.ports.clone()).unwrap_or_default();
+                let kept = old.iter().filter(|p| (p.ofport.0 as u8).wrapping_mul(keep) & 3 != 0);
+                kept.for_each(|port| next.ports.insert(port.clone()));
+                if keep == 0 {
+                    snapshot.remove_bridge(id);
+                } else {
+                    snapshot.set_bridge(next);
+                }
+                let mut anew = Snapshot::new();
+                snapshot.bridges().for_each(|bridge| anew.set_bridge((*bridge.config).clone()));
+                prop_assert_eq!(&snapshot.dp_ports, &anew.dp_ports);
+                let mut whole = (BTreeMap::new(), TunnelMap::default());
+                for (bridge, port) in snapshot.bridges().flat_map(|b| b.config.ports.iter().map(move |p| (b, p))) {
+                    let Some(dp_port) = port.dp_port else { continue };
+                    whole.0.insert(dp_port.0, (bridge.config.id, port.ofport));
+                    port.tunnel().into_iter().for_each(|config| whole.1.insert(dp_port, config));
+                }
+                prop_assert_eq!(snapshot.dp_ports.iter().map(|(n, at)| (n, *at)).collect::<BTreeMap<_, _>>(), whole.0);
+                prop_assert_eq!(&*snapshot.tunnels, &whole.1);
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ pub struct TunnelListener {
 }
 
 /// Tunnel ports by what they take.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TunnelMap {
     exact: HashMap<TunnelMatch, (DpPort, Arc<TunnelConfig>)>,
     listeners: Vec<TunnelListener>,

@@ -16,7 +16,8 @@ fn ready(rules: &str) -> Pipeline {
 
 fn down(pipeline: &Pipeline, port: u32) {
     let mut config = (*pipeline.snapshot().bridge(1).unwrap().config).clone();
-    config.ports[port as usize - 1].link_up = false;
+    let port = config.ports.get(OfPort(port)).unwrap().clone();
+    config.ports.insert(weft_pipeline::PortConfig { link_up: false, ..port });
     common::configure(pipeline, config);
 }
 

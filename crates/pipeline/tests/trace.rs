@@ -69,7 +69,7 @@ fn drops_say_why() {
     assert!(text.contains(" 0. in_port=1, priority 32768, cookie 0x77\n    drop\n"), "{text}");
     assert!(text.ends_with("drop\nDrop reason: rule-drop (table 0, cookie 0x77)"), "{text}");
     let mut config = (*pipeline.snapshot().bridge(1).unwrap().config).clone();
-    config.ports.push(weft_pipeline::PortConfig { link_up: false, ..device(1, 2) });
+    config.ports.insert(weft_pipeline::PortConfig { link_up: false, ..device(1, 2) });
     common::configure(&pipeline, config);
     flows(&pipeline, 1, "actions=2");
     let text = pipeline.trace(&packet(1, PACKET), 0).1.to_string();

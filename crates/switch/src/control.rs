@@ -10,7 +10,7 @@ use weft_datapath::{Datapath, PacketIn};
 use weft_ovsdb::Commit;
 use weft_pipeline::Pipeline;
 
-use crate::bridge::{Host, Static, World, report};
+use crate::bridge::{Host, Role, Static, World, report};
 use crate::clock::now_ms;
 use crate::db::{Db, Written};
 use crate::net::{Links, Native};
@@ -328,7 +328,7 @@ impl Control {
             self.due.retry = now + RETRY_MS;
             self.remotes.retry(&mut self.streams);
             self.openflow.retry(&mut self.streams);
-            if self.world.ifaces().any(|(_, i)| i.error.is_some()) {
+            if self.world.ifaces().any(|(_, i)| i.error.is_some() || i.ofport.is_none()) {
                 self.world.retry(&mut Host { datapath: &*self.datapath, links: &mut self.links });
                 self.todo.world = true;
             }
@@ -433,20 +433,36 @@ impl Control {
             self.db.edit(now_ms(), |edit| edit.insert("Open_vSwitch", &[]).map(drop));
         }
         let commits = self.todo.commits.replace(Vec::new());
-        let followed = commits.and_then(|commits| self.wanted.follow(self.db.database(), &commits));
-        let wanted = followed.unwrap_or_else(|| Wanted::read(self.db.database()));
-        let before = std::mem::replace(&mut self.wanted, wanted);
+        let changes = commits.and_then(|commits| self.wanted.follow(self.db.database(), &commits));
+        let whole = changes.is_none();
+        if whole {
+            self.read_all();
+        }
+        self.world.apply(
+            &self.wanted,
+            changes,
+            &mut Host { datapath: &*self.datapath, links: &mut self.links },
+        );
+        self.openflow.reconcile(&self.world, &mut self.streams);
+        self.todo.world = true;
+        // Ports that the host's routes neither lead to nor lead change nothing about them.
+        self.todo.routes |=
+            self.world.take_touched(Role::Internal) | self.world.take_touched(Role::Tunnel) | whole;
+    }
+
+    /// Reads what the whole database asks for.
+    fn read_all(&mut self) {
+        let before = std::mem::replace(&mut self.wanted, Wanted::read(self.db.database()));
         for line in self.wanted.absent.difference(&before.absent) {
             tracing::warn!(target: "bridge", "{line}");
         }
         self.set_zone_timeouts(&before.datapath.zones);
-        self.world.restoring &= self.wanted.flow_restore_wait;
+        if self.world.restoring && !self.wanted.flow_restore_wait {
+            self.world.restoring = false;
+            self.world.touch_all();
+        }
         self.tls.set(self.wanted.tls.clone());
         self.remotes.reconcile(&self.wanted, &mut self.streams);
-        self.world.apply(&self.wanted, &mut Host { datapath: &*self.datapath, links: &mut self.links });
-        self.openflow.reconcile(&self.world, &mut self.streams);
-        self.todo.world = true;
-        self.todo.routes = true;
     }
 
     /// Gives zones of connection tracking the timeouts that the database asks for.
@@ -493,6 +509,7 @@ impl Control {
             self.openflow.note_published();
         }
         self.openflow.tell_ports(&self.world);
+        self.world.published();
         self.openflow.configure_tables(&self.world, &self.pipeline, now_ms());
     }
 
@@ -517,7 +534,7 @@ impl Control {
     pub(crate) fn finish(&mut self, exit: Exit) {
         if exit == Exit::Cleanup {
             let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
-            self.world.apply(&Wanted::default(), &mut host);
+            self.world.apply(&Wanted::default(), None, &mut host);
         }
     }
 }

@@ -75,7 +75,7 @@ fn pipeline() -> Pipeline {
     let pipeline = Pipeline::new();
     let mut bridge = BridgeConfig::new(1, "br0");
     let port = |n: u32, dp| PortConfig::new(OfPort(n), Some(dp), "p", OfKind::Device);
-    bridge.ports = vec![port(1, IN), port(2, OUT), port(4, EVIL), port(5, DUMP)];
+    bridge.ports = vec![port(1, IN), port(2, OUT), port(4, EVIL), port(5, DUMP)].into();
     let mut snapshot = (*pipeline.snapshot()).clone();
     snapshot.set_bridge(bridge);
     let tables = snapshot.tables_mut(1).expect("tables");

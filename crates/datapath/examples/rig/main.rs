@@ -184,7 +184,7 @@ fn normal() -> Rig {
     let pipeline = Pipeline::new();
     let mut bridge = BridgeConfig::new(1, "br0");
     let port = |n: u32, dp| PortConfig::new(OfPort(n), Some(dp), "p", OfKind::Device);
-    bridge.ports = vec![port(1, IN), port(2, OUT)];
+    bridge.ports = vec![port(1, IN), port(2, OUT)].into();
     let mut snapshot = (*pipeline.snapshot()).clone();
     snapshot.set_bridge(bridge);
     pipeline.publish(snapshot);
@@ -197,7 +197,7 @@ fn set_up() -> Rig {
     let pipeline = Pipeline::new();
     let mut bridge = BridgeConfig::new(1, "br0");
     let port = |n: u32, dp| PortConfig::new(OfPort(n), Some(dp), "p", OfKind::Device);
-    bridge.ports = vec![port(1, IN), port(2, OUT)];
+    bridge.ports = vec![port(1, IN), port(2, OUT)].into();
     let mut snapshot = (*pipeline.snapshot()).clone();
     snapshot.set_bridge(bridge);
     pipeline.publish(snapshot);
@@ -233,7 +233,8 @@ fn decap(n: u32) -> Rig {
     bridge.ports = vec![
         PortConfig::new(OfPort(3), Some(TUNNEL), "vxlan0", OfKind::Tunnel(tunnel.into())),
         PortConfig::new(OfPort(2), Some(OUT), "out", OfKind::Device),
-    ];
+    ]
+    .into();
     let mut snapshot = (*pipeline.snapshot()).clone();
     snapshot.set_bridge(bridge);
     pipeline.publish(snapshot);

@@ -47,7 +47,7 @@ fn pipeline() -> Pipeline {
     let pipeline = Pipeline::new();
     let mut bridge = BridgeConfig::new(1, "br0");
     let port = |n: u32, dp| PortConfig::new(OfPort(n), Some(dp), "p", OfKind::Device);
-    bridge.ports = vec![port(1, IN), port(2, OUT)];
+    bridge.ports = vec![port(1, IN), port(2, OUT)].into();
     let mut snapshot = (*pipeline.snapshot()).clone();
     snapshot.set_bridge(bridge);
     let tables = snapshot.tables_mut(1).expect("tables");

@@ -143,7 +143,7 @@ mod tests {
     fn options_are_fields_as_the_bridge_says() {
         let mut snapshot = Snapshot::new();
         let mut bridge = BridgeConfig::new(1, "br0");
-        bridge.ports = vec![PortConfig::new(OfPort(3), Some(DpPort(3)), "p", PortKind::Device)];
+        bridge.ports = vec![PortConfig::new(OfPort(3), Some(DpPort(3)), "p", PortKind::Device)].into();
         snapshot.set_bridge(bridge);
         let line = TlvMapping { class: 0x102, kind: 0x80, len: 4, index: 5 };
         snapshot.set_tlv_table(1, TlvTable::new().with(&[line]).unwrap());

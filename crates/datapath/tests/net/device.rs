@@ -104,7 +104,7 @@ fn ports_come_and_go() {
     switch.datapath.del_port(second).unwrap();
     assert!(!run(&a, &["ping", "-c", "1", "-W", "1", "10.0.0.2"]).0);
     assert!(switch.drops(DropReason::PortGone) > 0, "{}", switch.why());
-    switch.change(|bridge| bridge.ports.retain(|p| p.dp_port != Some(second)));
+    switch.change(|bridge| assert!(bridge.ports.remove(OfPort(second.0))));
     let again = switch.device("p2");
     assert!(again.0 > second.0, "{again}: cached flows may still name port {second}");
     assert!(ping(&b, "10.0.0.1"), "{}", switch.why());
@@ -123,7 +123,8 @@ fn changes_apply_when_sync_returns() {
     assert!(switch.datapath.stats().flows > 0);
     let set_down = |down: bool| {
         switch.change(|bridge| {
-            bridge.ports.iter_mut().filter(|p| p.dp_port == Some(second)).for_each(|p| p.link_up = !down);
+            let port = bridge.ports.get(OfPort(second.0)).unwrap().clone();
+            bridge.ports.insert(PortConfig { link_up: !down, ..port });
         });
         switch.datapath.sync();
     };

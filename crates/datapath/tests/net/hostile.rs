@@ -184,7 +184,7 @@ fn frames_from_memory_through_every_action() {
     switch.change(|bridge| {
         let port =
             weft_pipeline::PortConfig::new(weft_flow::OfPort(source.0), Some(source), "pcap", OfKind::Device);
-        bridge.ports.push(port);
+        bridge.ports.insert(port);
     });
     let received = || switch.datapath.port_stats(source).unwrap().rx_packets;
     assert!(crate::rig::soon(|| received() == expected), "{} of {expected}", received());

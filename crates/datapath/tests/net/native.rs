@@ -49,7 +49,7 @@ fn node(ns: NetNs, number: u8, v6: bool) -> Node {
     let mut internal =
         PortConfig::new(LOCAL, Some(local), "br-phy", OfKind::Internal { addrs: vec![underlay] });
     internal.mac = mac;
-    bridge.ports = vec![PortConfig::new(OfPort(1), Some(eth0), "eth0", OfKind::Device), internal];
+    bridge.ports = vec![PortConfig::new(OfPort(1), Some(eth0), "eth0", OfKind::Device), internal].into();
     let publish = |snapshot: &mut Snapshot| {
         snapshot.set_bridge(bridge);
         let prefix = if v6 { "fd00::" } else { "192.168.1.0" }.parse().unwrap();

@@ -96,7 +96,7 @@ impl Switch {
         let info = self.ns.run(|| self.datapath.add_port(&spec)).expect("namespace").expect(name);
         let number = info.number;
         self.change(|bridge| {
-            bridge.ports.push(PortConfig::new(OfPort(number.0), Some(number), name, of_kind));
+            bridge.ports.insert(PortConfig::new(OfPort(number.0), Some(number), name, of_kind));
         });
         number
     }

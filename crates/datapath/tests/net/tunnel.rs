@@ -168,9 +168,8 @@ fn a_vtep_takes_only_what_it_should() {
         switch.change(|bridge| {
             let mut config = TunnelConfig::new(TunnelKind::Vxlan, TunnelAddr::Addr(remote.parse().unwrap()));
             (config.in_key, config.out_key) = (TunnelId::Key(id), TunnelId::Key(id));
-            bridge.ports.iter_mut().filter(|p| p.dp_port == Some(port)).for_each(|p| {
-                p.kind = OfKind::Tunnel(config.clone().into());
-            });
+            let tunnel = bridge.ports.get(OfPort(port.0)).unwrap().clone();
+            bridge.ports.insert(PortConfig { kind: OfKind::Tunnel(config.into()), ..tunnel });
         });
         switch.datapath.sync();
     };
@@ -185,7 +184,7 @@ fn a_vtep_takes_only_what_it_should() {
     assert!(reaches() || reaches(), "{}", switch.why());
     // The last port of a listener takes its socket along.
     switch.datapath.del_port(port).unwrap();
-    switch.change(|bridge| bridge.ports.retain(|p| p.ofport != OfPort(port.0)));
+    switch.change(|bridge| assert!(bridge.ports.remove(OfPort(port.0))));
     let (_, sockets) = run(&switch.ns, &["ss", "-uanH", "sport", "=", "4789"]);
     assert_eq!(sockets.trim(), "");
 }

@@ -69,12 +69,13 @@ fn floods_tags_and_moves() {
         assert_eq!(switch.device(&format!("p{n}")).0, n);
     }
     switch.change(|bridge| {
-        for port in &mut bridge.ports {
+        for mut port in bridge.ports.clone().iter().cloned() {
             port.vlan = match port.ofport {
                 OfPort(1 | 2) => VlanConfig::access(10),
                 OfPort(3) => VlanConfig::new(VlanMode::Trunk, 0, &[10, 20]),
                 _ => VlanConfig::access(20),
             };
+            bridge.ports.insert(port);
         }
     });
     let got = |n: usize| {
@@ -122,11 +123,12 @@ fn streams_through_a_trunk() {
         let switch = Switch::new(ns);
         let (access, trunk) = (switch.device("p1"), switch.device("trunk"));
         switch.change(|bridge| {
-            for port in &mut bridge.ports {
+            for mut port in bridge.ports.clone().iter().cloned() {
                 port.vlan = match port.dp_port {
                     Some(port) if port == access => VlanConfig::access(10),
                     _ => VlanConfig::new(VlanMode::Trunk, 0, &[10]),
                 };
+                bridge.ports.insert(port);
             }
         });
         assert_ne!(access, trunk);

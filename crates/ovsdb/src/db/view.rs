@@ -152,6 +152,11 @@ impl<'a> RowView<'a> {
         self.atoms(column).iter().filter_map(uuid).collect()
     }
 
+    /// Whether a column refers to a row.
+    pub fn refers_to(&self, column: &str, row: Uuid) -> bool {
+        self.atoms(column).binary_search(&Atom::Uuid(row)).is_ok()
+    }
+
     /// The reference of a scalar or optional column.
     pub fn reference(&self, column: &str) -> Option<Uuid> {
         match self.atoms(column) {

@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
     fn flood_vlan(&mut self, frame: Frame, input: Option<&PortConfig>) {
         let (bridge, before) = (self.bridge, self.emitted);
         let mut outputs: Vec<(Change, &'a PortConfig)> = Vec::new();
-        for port in &bridge.config.ports {
+        for port in bridge.config.ports.iter() {
             let elsewhere = bridge.active_member(port).ofport != port.ofport;
             if elsewhere
                 || input.is_some_and(|i| one_port(i, port))

@@ -64,7 +64,7 @@ pub fn addr(text: &str) -> TunnelAddr {
 
 /// A bridge `br<id>` with ports.
 pub fn bridge(id: u32, ports: Vec<PortConfig>) -> BridgeConfig {
-    BridgeConfig { ports, ..BridgeConfig::new(id, &format!("br{id}")) }
+    BridgeConfig { ports: ports.into(), ..BridgeConfig::new(id, &format!("br{id}")) }
 }
 
 /// A pipeline with bridges, which all start with `actions=NORMAL`.

@@ -1,11 +1,11 @@
 //! Which MAC address and MTU have a bridge's own ports?
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use weft_ovsdb::Uuid;
 use weft_wire::Mac;
 
-use super::{Bridge, Host};
+use super::{Bridge, Host, Iface, Role};
 use crate::wanted::IfaceKind;
 
 /// MTU of internal ports of a bridge without other devices.
@@ -19,40 +19,32 @@ pub(super) fn default_mac(uuid: Uuid) -> Mac {
 }
 
 /// 01:80:c2:00:00:0x and the like are never an interface's own.
-fn may_represent(mac: Mac) -> bool {
+pub(super) fn may_represent(mac: Mac) -> bool {
     mac.is_unicast() && !mac.is_local()
 }
 
 impl Bridge {
     /// Gives the local port its address, internal ports their MTU, devices what `mtu_request` asks for, and the bridge
     /// its datapath identifier.
-    pub(super) fn choose_addresses(&mut self, host: &mut Host<'_>) {
-        self.mac = self.wanted_mac();
-        self.datapath_id = self.wanted.datapath_id.unwrap_or_else(|| self.mac.to_u64());
-        let mtu = self.common_mtu();
-        let mac = self.mac;
-        for iface in self.ifaces.values_mut().filter(|i| i.dp_port.is_some() && i.state.ifindex != 0) {
-            let name = &iface.wanted.name;
-            let internal = matches!(iface.wanted.kind, Ok(IfaceKind::Internal));
-            let mut stale = false;
-            if iface.wanted.is_local && iface.state.mac != Some(mac) {
-                match host.links.netlink().set_mac(iface.state.ifindex, mac) {
-                    Ok(()) => stale = true,
-                    Err(e) => tracing::warn!(target: "bridge", "{name}: {e}"),
-                }
-            }
-            let chosen = iface.wanted.mtu_request.or(internal.then_some(mtu));
-            if let Some(mtu) = chosen.filter(|_| iface.chosen_mtu != chosen) {
-                iface.chosen_mtu = chosen;
-                if iface.state.mtu != Some(mtu) {
-                    match host.links.netlink().set_mtu(iface.state.ifindex, mtu) {
-                        Ok(()) => stale = true,
-                        Err(e) => tracing::warn!(target: "bridge", "{name}: {e}"),
-                    }
-                }
-            }
-            if stale {
-                iface.refresh(host);
+    ///
+    /// `names`: the interfaces that came or changed; others are concerned when what all share changes.
+    pub(super) fn choose_addresses(&mut self, names: &BTreeSet<String>, host: &mut Host<'_>) {
+        let mac = self.wanted_mac();
+        self.datapath_id = self.wanted.datapath_id.unwrap_or_else(|| mac.to_u64());
+        let mtu = self.ifaces.least_mtu().unwrap_or(DEFAULT_MTU);
+        let mut names = names.clone();
+        if std::mem::replace(&mut self.mac, mac) != mac {
+            // Ports without a device are told by it.
+            self.ifaces.touch_all();
+            names.insert(self.name.clone());
+        }
+        if self.internal_mtu.replace(mtu) != Some(mtu) {
+            names.extend(self.ifaces.with_role(Role::Internal).map(|i| i.wanted.name.clone()));
+        }
+        for name in names {
+            let has_device = |i: &Iface| i.dp_port.is_some() && i.state.ifindex != 0;
+            if self.ifaces.get(&name).is_some_and(has_device) {
+                self.ifaces.edit(&name, |iface| iface.take_addresses(mac, mtu, host));
             }
         }
     }
@@ -61,22 +53,36 @@ impl Bridge {
     /// other ports, else one of its own.
     fn wanted_mac(&self) -> Mac {
         let asked = self.wanted.hwaddr.or_else(|| self.local()?.wanted.mac);
-        // Both are sorted by name, and most ports are called as their interface.
-        let mut ifaces = self.ifaces.iter().peekable();
-        let of_port = |port: &Arc<crate::wanted::Port>| {
-            let first = port.ifaces.first().filter(|first| !first.is_local)?;
-            while ifaces.next_if(|(name, _)| **name < first.name).is_some() {}
-            let next = ifaces.peek().filter(|(name, _)| **name == first.name).map(|(_, iface)| *iface);
-            port.mac.or_else(|| next.or_else(|| self.ifaces.get(&first.name))?.state.mac)
-        };
-        let ports = self.wanted.ports.iter().filter_map(of_port);
-        asked.or_else(|| ports.filter(|m| may_represent(*m)).min()).unwrap_or_else(|| default_mac(self.uuid))
+        asked.or_else(|| self.ifaces.least_mac()).unwrap_or_else(|| default_mac(self.uuid))
     }
+}
 
-    /// The least MTU of the ports that are not the switch's own.
-    fn common_mtu(&self) -> u32 {
-        let devices = self.ifaces.values().filter(|i| matches!(i.wanted.kind, Ok(IfaceKind::Device)));
-        devices.filter_map(|i| i.wanted.mtu_request.or(i.state.mtu)).min().unwrap_or(DEFAULT_MTU)
+impl Iface {
+    /// Gives the local port its bridge's address, internal ports the MTU that devices share, and others the one that is
+    /// asked for.
+    fn take_addresses(&mut self, mac: Mac, mtu: u32, host: &mut Host<'_>) {
+        let name = &self.wanted.name;
+        let internal = matches!(self.wanted.kind, Ok(IfaceKind::Internal));
+        let mut stale = false;
+        if self.wanted.is_local && self.state.mac != Some(mac) {
+            match host.links.netlink().set_mac(self.state.ifindex, mac) {
+                Ok(()) => stale = true,
+                Err(e) => tracing::warn!(target: "bridge", "{name}: {e}"),
+            }
+        }
+        let chosen = self.wanted.mtu_request.or(internal.then_some(mtu));
+        if let Some(mtu) = chosen.filter(|_| self.chosen_mtu != chosen) {
+            self.chosen_mtu = chosen;
+            if self.state.mtu != Some(mtu) {
+                match host.links.netlink().set_mtu(self.state.ifindex, mtu) {
+                    Ok(()) => stale = true,
+                    Err(e) => tracing::warn!(target: "bridge", "{name}: {e}"),
+                }
+            }
+        }
+        if stale {
+            self.refresh(host);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How is reality made to match what is wanted?
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,37 +10,43 @@ use weft_flow::OfPort;
 use weft_host::tun::{Tap, TapOptions};
 
 use super::numbers::{Numbers, Wish};
-use super::{Bridge, Host, Iface, State, World};
-use crate::wanted::{self, IfaceKind, Wanted};
+use super::{Bridge, Host, Iface, Ifaces, Role, State, World};
+use crate::wanted::{self, Changes, IfaceKind, Wanted};
 
 impl World {
     /// Opens and closes ports, and gives numbers and addresses, until everything is as wanted or has its error.
-    pub(crate) fn apply(&mut self, wanted: &Wanted, host: &mut Host<'_>) {
-        self.remove_unwanted(wanted, host);
+    /// `changes`: the interfaces that are asked for otherwise than the last time; `None`: anything may be.
+    pub(crate) fn apply(&mut self, wanted: &Wanted, changes: Option<Changes>, host: &mut Host<'_>) {
+        let whole = changes.is_none();
+        let changes = changes.unwrap_or_else(|| self.take_bridges(wanted, host));
+        let nothing = BTreeSet::new();
         for want in &wanted.bridges {
-            if !self.bridges.contains_key(&want.name) {
-                self.next_id += 1;
-                self.bridges.insert(want.name.clone(), Bridge::new(self.next_id, want));
-                tracing::info!(target: "bridge", "bridge {}: added", want.name);
+            if let Some(bridge) = self.bridges.get_mut(&want.name) {
+                bridge.remove_unwanted(want, changes.get(&want.name).unwrap_or(&nothing), host);
             }
         }
         for want in &wanted.bridges {
             if let Some(mut bridge) = self.bridges.remove(&want.name) {
-                bridge.sockets = self.rundir.join(&wanted.vhost_sock_dir);
                 let open = |b: &Bridge, name: &str| b.ifaces.get(name).is_some_and(|i| i.ofport.is_some());
-                bridge.apply(want, &|name| self.bridges.values().any(|b| open(b, name)), host);
+                let elsewhere = |name: &str| self.bridges.values().any(|b| open(b, name));
+                let names = changes.get(&want.name).unwrap_or(&nothing);
+                if whole || !names.is_empty() || !bridge.ifaces.taken().is_empty() {
+                    bridge.apply(want, names, &elsewhere, host);
+                }
                 self.bridges.insert(want.name.clone(), bridge);
             }
         }
-        self.plug_patches();
+        self.plug_patches(whole);
     }
 
     /// Tries again what could not be opened.
     pub(crate) fn retry(&mut self, host: &mut Host<'_>) {
         for bridge in self.bridges.values_mut() {
-            bridge.open_ifaces(host);
+            let closed = bridge.ifaces.values().filter(|i| i.ofport.is_none() || i.error.is_some());
+            let names: BTreeSet<String> = closed.map(|i| i.wanted.name.clone()).collect();
+            bridge.open_ifaces(&names, host);
         }
-        self.plug_patches();
+        self.plug_patches(false);
     }
 
     /// Devices of these names appeared, changed or went: closes and opens ports accordingly. Returns the ports whose
@@ -52,68 +58,78 @@ impl World {
     ) -> Vec<(u32, OfPort)> {
         let mut down = Vec::new();
         for bridge in self.bridges.values_mut() {
-            let mut concerned = false;
-            for iface in bridge.ifaces.values_mut() {
-                if (iface.has_device() || iface.is_vhost()) && names.contains(&iface.wanted.name) {
-                    concerned = true;
+            let followed = |name: &&String| {
+                bridge.ifaces.get(name).is_some_and(|iface| iface.has_device() || iface.is_vhost())
+            };
+            let names: BTreeSet<String> = names.iter().filter(followed).cloned().collect();
+            for name in &names {
+                let follow = |iface: &mut Iface| {
                     let was = iface.ofport.filter(|_| iface.state.link_up);
                     iface.follow_device(host);
-                    down.extend(was.filter(|_| !iface.state.link_up).map(|port| (bridge.id, port)));
-                }
+                    was.filter(|_| !iface.state.link_up)
+                };
+                down.extend(bridge.ifaces.edit(name, follow).flatten().map(|port| (bridge.id, port)));
             }
-            if concerned {
-                bridge.open_ifaces(host);
+            if !names.is_empty() {
+                bridge.open_ifaces(&names, host);
             }
         }
         down
     }
 
-    fn remove_unwanted(&mut self, wanted: &Wanted, host: &mut Host<'_>) {
+    /// Removes bridges that are not wanted and adds those that are. All interfaces are to be looked at then.
+    fn take_bridges(&mut self, wanted: &Wanted, host: &mut Host<'_>) -> Changes {
         let wants: BTreeMap<&str, &wanted::Bridge> =
             wanted.bridges.iter().map(|b| (b.name.as_str(), b)).collect();
         self.bridges.retain(|name, bridge| {
             let keep = wants.get(name.as_str()).is_some_and(|want| want.uuid == bridge.uuid);
             if !keep {
-                bridge.ifaces.values_mut().for_each(|iface| iface.remove(host));
+                bridge.remove_all(host);
                 tracing::info!(target: "bridge", "bridge {name}: removed");
             }
             keep
         });
-        for bridge in self.bridges.values_mut() {
-            let want = wants[bridge.name.as_str()];
-            let gone =
-                others(&want.ports, &bridge.wanted.ports).flat_map(|p| &p.ifaces).map(|i| i.name.clone());
-            for name in gone.collect::<Vec<_>>() {
-                let has = |port: &Arc<wanted::Port>| port.ifaces.iter().any(|i| i.name == name);
-                if others(&bridge.wanted.ports, &want.ports).any(has) || want.ports.iter().any(has) {
-                    continue;
-                }
-                if let Some(mut iface) = bridge.ifaces.remove(&name) {
-                    iface.remove(host);
-                    tracing::info!(target: "bridge", "bridge {}: deleted interface {name}", bridge.name);
-                }
-            }
+        for want in &wanted.bridges {
+            let bridge = self.bridges.entry(want.name.clone()).or_insert_with(|| {
+                self.next_id += 1;
+                tracing::info!(target: "bridge", "bridge {}: added", want.name);
+                Bridge::new(self.next_id, want)
+            });
+            bridge.sockets = self.rundir.join(&wanted.vhost_sock_dir);
+            bridge.wanted = wanted::Bridge { ports: Arc::default(), ..want.clone() };
         }
+        let all = |want: &wanted::Bridge| {
+            let there = self.bridges.get(&want.name).into_iter().flat_map(|b| b.ifaces.names()).cloned();
+            let asked = want.ports.iter().flat_map(|port| &port.ifaces).map(|i| i.name.clone());
+            (want.name.clone(), there.chain(asked).collect())
+        };
+        wanted.bridges.iter().map(all).collect()
     }
 
-    /// Notes as an error that a patch port has no other end.
-    fn plug_patches(&mut self) {
-        let peers: BTreeMap<String, String> = self
-            .ifaces()
-            .filter_map(|(_, iface)| match &iface.wanted.kind {
-                Ok(IfaceKind::Patch { peer }) => Some((iface.wanted.name.clone(), peer.clone())),
-                _ => None,
-            })
-            .collect();
+    /// Notes as an error that a patch port has no other end, and has all of them published: each depends on another.
+    /// Unless all are to be looked at, that is done when one came, went or changed.
+    fn plug_patches(&mut self, all: bool) {
+        if !(self.take_touched(Role::Patch) | all) {
+            return;
+        }
+        let mut peers = BTreeMap::new();
+        for iface in self.bridges.values().flat_map(|b| b.ifaces.with_role(Role::Patch)) {
+            if let Ok(IfaceKind::Patch { peer }) = &iface.wanted.kind {
+                peers.insert(iface.wanted.name.clone(), peer.clone());
+            }
+        }
         for bridge in self.bridges.values_mut() {
             let datapath = bridge.wanted.datapath_name();
-            for iface in bridge.ifaces.values_mut() {
-                if let Ok(IfaceKind::Patch { peer }) = &iface.wanted.kind {
-                    let plugged = peers.get(peer) == Some(&iface.wanted.name);
-                    iface.error = (!plugged)
-                        .then(|| format!("No usable peer '{peer}' exists in '{datapath}' datapath."));
-                }
+            for (name, peer) in &peers {
+                let plugged = peers.get(peer) == Some(name);
+                bridge.ifaces.edit(name, |iface| {
+                    if matches!(iface.wanted.kind, Ok(IfaceKind::Patch { .. })) {
+                        iface.error = (!plugged)
+                            .then(|| format!("No usable peer '{peer}' exists in '{datapath}' datapath."));
+                    }
+                });
             }
+            bridge.ifaces.take_touched(Role::Patch);
         }
     }
 }
@@ -131,122 +147,152 @@ impl Bridge {
             id,
             uuid: want.uuid,
             name: want.name.clone(),
-            // Its ports are yet to be looked at.
             wanted: wanted::Bridge { ports: Arc::default(), ..want.clone() },
-            ifaces: BTreeMap::new(),
+            ifaces: Ifaces::default(),
             mac: super::address::default_mac(want.uuid),
             datapath_id: 0,
             controller_connected: false,
             miss_to_controller: false,
+            internal_mtu: None,
             numbers: Numbers::default(),
             sockets: std::path::PathBuf::new(),
         }
     }
 
-    /// `elsewhere`: whether another bridge has an interface of a name.
-    fn apply(&mut self, want: &wanted::Bridge, elsewhere: &dyn Fn(&str) -> bool, host: &mut Host<'_>) {
-        let before = std::mem::replace(&mut self.wanted, want.clone());
-        for port in others(&before.ports, &want.ports) {
-            for wanted in &port.ifaces {
-                let iface =
-                    self.ifaces.entry(wanted.name.clone()).or_insert_with(|| Iface::new(wanted, port));
-                if !same_device(&iface.wanted, wanted) {
-                    iface.remove(host);
-                    iface.error = None;
+    /// Removes interfaces, of those named, that are not wanted.
+    fn remove_unwanted(&mut self, want: &wanted::Bridge, names: &BTreeSet<String>, host: &mut Host<'_>) {
+        for name in names.iter().filter(|name| want.ports.iface(name).is_none()) {
+            if let Some(mut iface) = self.ifaces.remove(name) {
+                iface.remove(host);
+                tracing::info!(target: "bridge", "bridge {}: deleted interface {name}", self.name);
+            }
+        }
+    }
+
+    fn remove_all(&mut self, host: &mut Host<'_>) {
+        let names: Vec<String> = self.ifaces.names().cloned().collect();
+        for name in names {
+            self.ifaces.edit(&name, |iface| iface.remove(host));
+        }
+    }
+
+    /// Makes these interfaces what is wanted of them. `elsewhere`: whether another bridge has an interface of a name.
+    fn apply(
+        &mut self,
+        want: &wanted::Bridge,
+        names: &BTreeSet<String>,
+        elsewhere: &dyn Fn(&str) -> bool,
+        host: &mut Host<'_>,
+    ) {
+        for name in names {
+            let Some((port, wanted)) = want.ports.iface(name) else { continue };
+            match self.ifaces.get(name) {
+                Some(iface) if Arc::ptr_eq(&iface.home, port) || *iface.home == **port => {}
+                Some(_) => {
+                    self.ifaces.edit(name, |iface| iface.is_wanted_as(wanted, port, host));
                 }
-                iface.wanted = wanted.clone();
-                iface.port.clone_from(&port.name);
-                iface.home = Arc::clone(port);
+                None => self.ifaces.insert(Iface::new(wanted, port)),
             }
         }
         // Who has a port of the name has it until it goes.
-        for (name, iface) in self.ifaces.iter_mut().filter(|(_, i)| i.ofport.is_none() || i.taken) {
-            iface.taken = elsewhere(name);
-            if iface.taken {
-                iface.remove(host);
-                iface.error = Some(format!("could not add network device {name} to ofproto (File exists)"));
-            }
-        }
-        self.open_ifaces(host);
-    }
-
-    fn open_ifaces(&mut self, host: &mut Host<'_>) {
-        for iface in self.ifaces.values_mut() {
-            if matches!(iface.wanted.kind, Ok(IfaceKind::Patch { .. })) {
-                iface.opened_ms = if iface.opened_ms == 0 { crate::clock::now_ms() } else { iface.opened_ms };
-            } else if iface.dp_port.is_none() && !iface.taken {
-                let had = iface.error.take();
-                if let Err(why) = iface.open(host, &self.sockets) {
-                    if had.as_ref() != Some(&why) {
-                        tracing::warn!(target: "bridge", "{why}");
+        let names: BTreeSet<String> = names.union(self.ifaces.taken()).cloned().collect();
+        for name in &names {
+            let Some(iface) = self.ifaces.get(name) else { continue };
+            let taken = (iface.ofport.is_none() || iface.taken) && elsewhere(name);
+            if taken || iface.taken {
+                self.ifaces.edit(name, |iface| {
+                    iface.taken = taken;
+                    if taken {
+                        iface.remove(host);
+                        iface.error =
+                            Some(format!("could not add network device {name} to ofproto (File exists)"));
                     }
-                    iface.error = Some(why);
-                }
+                });
             }
         }
-        self.number_ifaces();
-        self.choose_active_members();
-        self.choose_addresses(host);
+        self.open_ifaces(&names, host);
     }
 
-    fn number_ifaces(&mut self) {
+    /// Opens those of these interfaces that are not open, and gives numbers, work and addresses.
+    fn open_ifaces(&mut self, names: &BTreeSet<String>, host: &mut Host<'_>) {
+        for name in names {
+            let Some(iface) = self.ifaces.get(name) else { continue };
+            let is_patch = matches!(iface.wanted.kind, Ok(IfaceKind::Patch { .. }));
+            if is_patch && iface.opened_ms == 0 {
+                self.ifaces.edit(name, |iface| iface.opened_ms = crate::clock::now_ms());
+            } else if !is_patch && iface.dp_port.is_none() && !iface.taken {
+                self.ifaces.edit(name, |iface| {
+                    let had = iface.error.take();
+                    if let Err(why) = iface.open(host, &self.sockets) {
+                        if had.as_ref() != Some(&why) {
+                            tracing::warn!(target: "bridge", "{why}");
+                        }
+                        iface.error = Some(why);
+                    }
+                });
+            }
+        }
+        self.number_ifaces(names);
+        self.choose_active_members(names);
+        self.choose_addresses(names, host);
+    }
+
+    /// Gives numbers to those of these interfaces that need one. The others have the number that they are to have.
+    fn number_ifaces(&mut self, names: &BTreeSet<String>) {
         let usable = |i: &Iface| i.dp_port.is_some() || matches!(i.wanted.kind, Ok(IfaceKind::Patch { .. }));
         // Most have a number that nothing asks to be changed.
         let settled =
             |i: &Iface| i.ofport.filter(|n| i.wanted.ofport_request.is_none_or(|r| OfPort(r.into()) == *n));
-        if self.ifaces.values().all(|i| if usable(i) { settled(i).is_some() } else { i.ofport.is_none() }) {
-            return;
-        }
         let wish = |i: &Iface| Wish {
             is_local: i.wanted.is_local,
             request: i.wanted.ofport_request,
             current: i.ofport.or(i.last_ofport),
             last: i.wanted.last_ofport,
         };
-        let all = self.ifaces.values().filter(|i| usable(i));
-        let (done, open): (Vec<&Iface>, Vec<&Iface>) = all.partition(|i| settled(i).is_some());
-        let taken: HashSet<OfPort> = done.iter().filter_map(|i| i.ofport).collect();
-        let few = open.iter().map(|i| (i.wanted.name.as_str(), wish(i))).collect();
+        let mut few = BTreeMap::new();
+        for name in names {
+            let Some(iface) = self.ifaces.get(name) else { continue };
+            if !usable(iface) {
+                self.number(name, None);
+            } else if settled(iface).is_none() {
+                few.insert(name.as_str(), wish(iface));
+            }
+        }
+        if few.is_empty() {
+            return;
+        }
         let named = |given: BTreeMap<&str, OfPort>| -> BTreeMap<String, OfPort> {
             given.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
         };
-        if let Some(given) = self.numbers.assign_more(taken, &few).map(named) {
-            for (name, number) in given {
-                self.number(&name, Some(number));
+        // What these have now is theirs to change.
+        let others =
+            |n: OfPort| self.ifaces.numbers().get(&n).is_some_and(|of| !few.contains_key(of.as_str()));
+        if let Some(given) = self.numbers.assign_more(others, &few).map(named) {
+            for name in few.keys() {
+                self.number(name, given.get(*name).copied());
             }
             return;
         }
         let all = self.ifaces.values().filter(|i| usable(i)).map(|i| (i.wanted.name.as_str(), wish(i)));
         let given = named(self.numbers.assign(&all.collect()));
-        let names: Vec<String> = self.ifaces.keys().cloned().collect();
+        let names: Vec<String> = self.ifaces.names().cloned().collect();
         for name in names {
             self.number(&name, given.get(&name).copied());
         }
     }
 
     fn number(&mut self, name: &str, number: Option<OfPort>) {
-        let Some(iface) = self.ifaces.get_mut(name) else { return };
-        if let Some(new) = number.filter(|_| iface.ofport != number) {
+        if self.ifaces.get(name).is_none_or(|iface| iface.ofport == number) {
+            return;
+        }
+        if let Some(new) = number {
             tracing::info!(target: "bridge", "bridge {}: added interface {name} on port {new}", self.name);
         }
-        iface.ofport = number;
-        iface.last_ofport = number.or(iface.last_ofport);
+        self.ifaces.edit(name, |iface| {
+            iface.ofport = number;
+            iface.last_ofport = number.or(iface.last_ofport);
+        });
     }
-}
-
-/// Ports of `b` that are not the very same in `a`; both are sorted by name.
-fn others<'a>(
-    a: &'a [Arc<wanted::Port>],
-    b: &'a [Arc<wanted::Port>],
-) -> impl Iterator<Item = &'a Arc<wanted::Port>> {
-    let mut a = a.iter().peekable();
-    b.iter().filter(move |port| {
-        if a.next_if(|other| Arc::ptr_eq(other, port)).is_some() {
-            return false;
-        }
-        while a.next_if(|other| other.name < port.name).is_some() {}
-        a.next_if(|other| Arc::ptr_eq(other, port)).is_none()
-    })
 }
 
 /// Whether an open port serves the new wish too.
@@ -280,6 +326,19 @@ fn tunnel_spec(kind: &IfaceKind) -> Option<TunnelSpec> {
 }
 
 impl Iface {
+    /// Is from now on what a wish asks for, and closed if that is another device.
+    fn is_wanted_as(&mut self, wanted: &wanted::Iface, port: &Arc<wanted::Port>, host: &mut Host<'_>) {
+        if !same_device(&self.wanted, wanted) {
+            self.remove(host);
+            self.error = None;
+        }
+        self.wanted = wanted.clone();
+        self.port.clone_from(&port.name);
+        self.home = Arc::clone(port);
+        self.standby &= port.bond.is_some();
+        self.egress = self.egress.take().filter(|_| matches!(wanted.kind, Ok(IfaceKind::Tunnel { .. })));
+    }
+
     /// Opens the port. `sockets`: the directory of vhost-user sockets that are made here.
     fn open(&mut self, host: &mut Host<'_>, sockets: &Path) -> Result<(), String> {
         let name = self.wanted.name.clone();

@@ -1,39 +1,39 @@
 //! Which member of a bond carries its traffic? The first that is up, and it stays as long as it is (active-backup).
 
+use std::collections::BTreeSet;
+
 use super::{Bridge, Iface};
 
 impl Bridge {
-    /// Chooses the active member of every bond; the others are kept in reserve. True when that changed anything.
-    pub(super) fn choose_active_members(&mut self) -> bool {
-        let mut changed = false;
-        let bonds: Vec<_> =
-            self.wanted.ports.iter().filter_map(|p| Some((p.name.clone(), p.bond.clone()?))).collect();
-        for iface in self.ifaces.values_mut() {
-            if !bonds.iter().any(|(port, _)| *port == iface.port) {
-                changed |= std::mem::replace(&mut iface.standby, false);
-            }
-        }
-        for (port, bond) in bonds {
-            let able = |i: &&Iface| i.port == port && i.ofport.is_some() && i.state.link_up;
-            let members = || self.ifaces.values().filter(able);
-            let active = members()
-                .find(|i| !i.standby && members().filter(|m| !m.standby).count() == 1)
-                .or_else(|| members().find(|i| i.state.mac.is_some() && i.state.mac == bond.active))
-                .or_else(|| members().next())
+    /// Chooses the active member of every bond that one of these interfaces is in; the others are kept in reserve.
+    pub(super) fn choose_active_members(&mut self, names: &BTreeSet<String>) {
+        // A bond that lost a member has the others among these, or was given one.
+        let bonded = names.iter().filter_map(|name| self.ifaces.get(name)).filter(|i| i.home.bond.is_some());
+        let ports: BTreeSet<String> = bonded.map(|i| i.port.clone()).collect();
+        for port in ports {
+            let Some(members) = self.ifaces.bonds().get(&port) else { continue };
+            let names = members.names.clone();
+            let all = names.iter().filter_map(|name| self.ifaces.get(name));
+            let able: Vec<&Iface> = all.filter(|i| i.ofport.is_some() && i.state.link_up).collect();
+            let last = |i: &&Iface| i.home.bond.as_ref().and_then(|bond| bond.active);
+            let active = able
+                .iter()
+                .find(|i| !i.standby && able.iter().filter(|m| !m.standby).count() == 1)
+                .or_else(|| able.iter().find(|i| i.state.mac.is_some() && i.state.mac == last(i)))
+                .or_else(|| able.first())
                 .map(|i| i.wanted.name.clone());
-            for iface in self.ifaces.values_mut().filter(|i| i.port == port) {
-                let standby = Some(&iface.wanted.name) != active.as_ref();
-                if iface.standby != standby {
-                    iface.standby = standby;
-                    changed = true;
+            for name in names {
+                let standby = Some(&name) != active.as_ref();
+                if self.ifaces.get(&name).is_some_and(|iface| iface.standby != standby) {
+                    self.ifaces.edit(&name, |iface| iface.standby = standby);
                 }
             }
         }
-        changed
     }
 
     /// The active member of a bond.
     pub(crate) fn active_member(&self, port: &str) -> Option<&Iface> {
-        self.ifaces.values().find(|i| i.port == port && !i.standby && i.ofport.is_some())
+        let members = self.ifaces.bonds().get(port)?.names.iter().filter_map(|name| self.ifaces.get(name));
+        members.into_iter().find(|i| !i.standby && i.ofport.is_some())
     }
 }

@@ -10,7 +10,8 @@ use crate::net::Links;
 use crate::wanted::IfaceKind;
 
 impl World {
-    /// Puts every bridge into a snapshot. True when that changed anything.
+    /// Puts every bridge into a snapshot, with those of its ports that are not published yet. True when that changed
+    /// anything.
     pub(crate) fn compile(&self, snapshot: &mut Snapshot, links: &Links) -> bool {
         let gone: Vec<u32> =
             snapshot.bridges().map(|b| b.config.id).filter(|id| self.by_id(*id).is_none()).collect();
@@ -19,8 +20,9 @@ impl World {
             snapshot.remove_bridge(id);
         }
         for bridge in self.bridges.values() {
-            let config = self.compile_bridge(bridge, links);
-            if snapshot.bridge(bridge.id).is_none_or(|old| *old.config != config) {
+            let old = snapshot.bridge(bridge.id).map(|old| Arc::clone(&old.config));
+            let config = self.compile_bridge(bridge, old.as_deref(), links);
+            if old.is_none_or(|old| *old != config) {
                 snapshot.set_bridge(config);
                 changed = true;
             }
@@ -28,7 +30,13 @@ impl World {
         changed
     }
 
-    fn compile_bridge(&self, bridge: &Bridge, links: &Links) -> BridgeConfig {
+    /// Everything is published, and controllers were told of it.
+    pub(crate) fn published(&mut self) {
+        self.bridges.values_mut().for_each(|bridge| bridge.ifaces.unpublished.clear());
+    }
+
+    /// `old`: the configuration that the bridge has.
+    fn compile_bridge(&self, bridge: &Bridge, old: Option<&BridgeConfig>, links: &Links) -> BridgeConfig {
         let mut config = BridgeConfig::new(bridge.id, &bridge.name);
         config.fail_mode = bridge.wanted.fail_mode;
         config.controller_connected = bridge.controller_connected;
@@ -37,8 +45,19 @@ impl World {
         config.mac_table_size = bridge.wanted.mac_table_size;
         config.forward_bpdu = bridge.wanted.forward_bpdu;
         config.flood_vlans = bridge.wanted.flood_vlans.clone();
-        let ports = bridge.open().into_iter();
-        config.ports = ports.filter_map(|i| self.compile_port(bridge, i, links)).collect();
+        let Some(old) = old else {
+            config.ports = bridge.open().filter_map(|i| self.compile_port(bridge, i, links)).collect();
+            return config;
+        };
+        config.ports = old.ports.clone();
+        for number in &bridge.ifaces.unpublished {
+            let port = bridge.by_ofport(*number).and_then(|i| self.compile_port(bridge, i, links));
+            match port {
+                Some(port) if config.ports.get(*number) != Some(&port) => config.ports.insert(port),
+                Some(_) => {}
+                None => _ = config.ports.remove(*number),
+            }
+        }
         config
     }
 
@@ -61,11 +80,8 @@ impl World {
         port.flags = iface.flags;
         port.vlan = iface.home.vlan.clone();
         port.flags.protected = iface.home.protected;
-        // The number of a bond is its place among the ports, which are sorted by name.
-        port.bond = iface.home.bond.as_ref().and_then(|_| {
-            let at = bridge.wanted.ports.binary_search_by(|port| port.name.cmp(&iface.port));
-            at.ok().and_then(|at| u32::try_from(at).ok())
-        });
+        port.bond =
+            bridge.ifaces.bonds().get(&iface.port).filter(|_| iface.home.bond.is_some()).map(|b| b.number);
         port.link_up = iface.state.link_up;
         port.mtu = iface.state.mtu.unwrap_or(0);
         port.mac = iface.state.mac.unwrap_or(bridge.mac);
@@ -74,7 +90,7 @@ impl World {
 
     /// The patch port named `peer`, if it names `name` as its peer in turn.
     fn other_end(&self, name: &str, peer: &str) -> Option<(u32, OfPort)> {
-        let (bridge, iface) = self.ifaces().find(|(_, i)| i.wanted.name == peer)?;
+        let (bridge, iface) = self.bridges.values().find_map(|b| Some((b, b.ifaces.get(peer)?)))?;
         match &iface.wanted.kind {
             Ok(IfaceKind::Patch { peer }) if peer == name => Some((bridge.id, iface.ofport?)),
             _ => None,

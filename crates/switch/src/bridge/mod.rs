@@ -11,6 +11,7 @@ mod address;
 mod apply;
 mod bond;
 mod compile;
+mod ifaces;
 mod numbers;
 mod report;
 mod statistics;
@@ -29,6 +30,7 @@ use crate::net::Links;
 use crate::wanted;
 use numbers::Numbers;
 
+pub(crate) use ifaces::{Ifaces, Role};
 pub(crate) use report::{COMPATIBLE_WITH, Static, report};
 pub(crate) use report::{put, virtual_mac};
 
@@ -51,10 +53,10 @@ pub(crate) struct Bridge {
     pub uuid: Uuid,
     /// Name.
     pub name: String,
-    /// What was asked for last.
+    /// What was asked for last, of the bridge itself: its ports are with the interfaces.
     pub wanted: wanted::Bridge,
-    /// Interfaces, by name.
-    pub ifaces: BTreeMap<String, Iface>,
+    /// Interfaces.
+    pub ifaces: Ifaces,
     /// Address of the local port.
     pub mac: Mac,
     /// OpenFlow datapath identifier.
@@ -63,6 +65,8 @@ pub(crate) struct Bridge {
     pub controller_connected: bool,
     /// Whether one of them expects packets that match no rule.
     pub miss_to_controller: bool,
+    /// What internal ports were given last.
+    internal_mtu: Option<u32>,
     numbers: Numbers,
     /// Where vhost-user sockets are made.
     sockets: PathBuf,
@@ -75,7 +79,7 @@ pub(crate) struct Iface {
     /// Its port.
     pub port: String,
     /// What is asked for of its port.
-    home: Arc<wanted::Port>,
+    pub home: Arc<wanted::Port>,
     /// OpenFlow number; `None`: could not be opened.
     pub ofport: Option<OfPort>,
     /// The number it had last, to have again.
@@ -183,9 +187,28 @@ impl World {
 
     /// Forgets what the database was told: it has taken changes back.
     pub(crate) fn forget_told(&mut self) {
-        for iface in self.bridges.values_mut().flat_map(|b| b.ifaces.values_mut()) {
-            iface.told = None;
+        for bridge in self.bridges.values_mut() {
+            bridge.ifaces.books().for_each(|iface| iface.told = None);
+            bridge.ifaces.touch_all();
         }
+    }
+
+    /// Everything is to be published and reported anew.
+    pub(crate) fn touch_all(&mut self) {
+        self.bridges.values_mut().for_each(|bridge| bridge.ifaces.touch_all());
+    }
+
+    /// Addresses of internal ports may have changed: they are to be published anew.
+    pub(crate) fn touch_internal(&mut self) {
+        for bridge in self.bridges.values_mut() {
+            let numbers: Vec<_> = bridge.ifaces.with_role(Role::Internal).filter_map(|i| i.ofport).collect();
+            bridge.ifaces.unpublished.extend(numbers);
+        }
+    }
+
+    /// Whether an interface with a role came, went or changed since this was last asked.
+    pub(crate) fn take_touched(&mut self, role: Role) -> bool {
+        self.bridges.values_mut().fold(false, |touched, bridge| bridge.ifaces.take_touched(role) | touched)
     }
 
     /// Every interface with its bridge.
@@ -197,12 +220,7 @@ impl World {
 impl Bridge {
     /// The interface with this OpenFlow number.
     pub(crate) fn by_ofport(&self, ofport: OfPort) -> Option<&Iface> {
-        self.ifaces.values().find(|i| i.ofport == Some(ofport))
-    }
-
-    /// The interface with this OpenFlow number, to change.
-    pub(crate) fn by_ofport_mut(&mut self, ofport: OfPort) -> Option<&mut Iface> {
-        self.ifaces.values_mut().find(|i| i.ofport == Some(ofport))
+        self.ifaces.by_number(ofport)
     }
 
     /// The local port.
@@ -211,10 +229,15 @@ impl Bridge {
     }
 
     /// Interfaces that are open, by OpenFlow number.
-    pub(crate) fn open(&self) -> Vec<&Iface> {
-        let mut open: Vec<&Iface> = self.ifaces.values().filter(|i| i.ofport.is_some()).collect();
-        open.sort_by_key(|i| i.ofport);
-        open
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Iface> {
+        self.ifaces.numbered()
+    }
+
+    /// What is asked for of each bond.
+    pub(crate) fn bonds(&self) -> impl Iterator<Item = (&wanted::Port, &wanted::Bond)> {
+        let first = |members: &ifaces::Members| self.ifaces.get(members.names.first()?);
+        let homes = self.ifaces.bonds().values().filter_map(first).map(|iface| &*iface.home);
+        homes.filter_map(|port| Some((port, port.bond.as_ref()?)))
     }
 }
 

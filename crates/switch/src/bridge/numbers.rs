@@ -32,74 +32,86 @@ impl Numbers {
     /// Gives every interface a number: first those that are asked for, then those that are or were in use, then free
     /// ones. Wishes that cannot be had are treated as none.
     pub(super) fn assign<'a>(&mut self, wishes: &BTreeMap<&'a str, Wish>) -> BTreeMap<&'a str, OfPort> {
-        let mut given = BTreeMap::new();
-        let mut taken = HashSet::new();
-        let rounds: [fn(&Wish) -> Option<OfPort>; 4] = [
-            |w| w.is_local.then_some(OfPort::LOCAL),
-            |w| w.request.map(|n| OfPort(u32::from(n))),
-            |w| w.current,
-            |w| w.last.filter(|n| (1..LOCAL_IN_DATABASE).contains(n)).map(|n| OfPort(u32::from(n))),
-        ];
-        for round in rounds {
+        // Nobody else has a number, so that there is always an answer.
+        self.assign_more(|_| false, wishes).unwrap_or_default()
+    }
+
+    /// As [`Numbers::assign`] for all, when `others` have the numbers that they are to have: gives numbers to the rest.
+    /// `None`: one of the others' may have to be taken away for that.
+    pub(super) fn assign_more<'a>(
+        &mut self,
+        others: impl Fn(OfPort) -> bool,
+        wishes: &BTreeMap<&'a str, Wish>,
+    ) -> Option<BTreeMap<&'a str, OfPort>> {
+        let (mut given, mut taken) = (BTreeMap::new(), HashSet::new());
+        for round in ROUNDS {
             for (name, wish) in wishes {
-                if let Some(number) = round(wish).filter(|n| *n != OfPort::LOCAL || wish.is_local)
-                    && !given.contains_key(name)
-                    && taken.insert(number)
-                {
+                let Some(number) = round.of(wish).filter(|n| *n != OfPort::LOCAL || wish.is_local) else {
+                    continue;
+                };
+                if given.contains_key(name) {
+                    continue;
+                }
+                if others(number) {
+                    match round {
+                        // All that have a number come before.
+                        Round::Last => continue,
+                        _ => return None,
+                    }
+                }
+                if taken.insert(number) {
                     given.insert(*name, number);
                 }
             }
         }
         for name in wishes.keys() {
             if !given.contains_key(name)
-                && let Some(number) = self.next_free(&taken)
+                && let Some(number) = self.next_free(|n| others(n) || taken.contains(&n))
             {
                 taken.insert(number);
                 given.insert(*name, number);
             }
         }
-        self.remember(taken.iter());
-        given
-    }
-
-    /// As [`Numbers::assign`] for all, when the numbers that are `taken` stay as they are: gives numbers to the others.
-    /// `None`: one of these may have to be taken away for that.
-    pub(super) fn assign_more<'a>(
-        &mut self,
-        taken: HashSet<OfPort>,
-        wishes: &BTreeMap<&'a str, Wish>,
-    ) -> Option<BTreeMap<&'a str, OfPort>> {
-        let remembered = |w: &Wish| w.current.or(w.last.map(|n| OfPort(u32::from(n))));
-        let plain = |w: &Wish| !w.is_local && w.request.is_none() && remembered(w).is_none();
-        if !wishes.values().all(plain) {
-            return None;
-        }
-        let mut taken = taken;
-        let mut given = BTreeMap::new();
-        for name in wishes.keys() {
-            if let Some(number) = self.next_free(&taken) {
-                taken.insert(number);
-                given.insert(*name, number);
-            }
-        }
-        self.remember(taken.iter());
+        // Numbers in use are not "next" after a restart either.
+        let new = given.iter().filter(|(name, n)| wishes[*name].current != Some(**n)).map(|(_, n)| n.0);
+        let latest = new.filter(|n| *n <= MAX_AUTOMATIC).max();
+        self.latest = self.latest.max(latest.unwrap_or(0));
         Some(given)
     }
 
-    /// Numbers in use are not "next" after a restart either.
-    fn remember<'a>(&mut self, taken: impl Iterator<Item = &'a OfPort>) {
-        let automatic = taken.map(|n| n.0).filter(|n| *n <= MAX_AUTOMATIC).max();
-        self.latest = self.latest.max(automatic.unwrap_or(0));
-    }
-
-    fn next_free(&mut self, taken: &HashSet<OfPort>) -> Option<OfPort> {
+    fn next_free(&mut self, taken: impl Fn(OfPort) -> bool) -> Option<OfPort> {
         for _ in 0..MAX_AUTOMATIC {
             self.latest = self.latest % MAX_AUTOMATIC + 1;
-            if !taken.contains(&OfPort(self.latest)) {
+            if !taken(OfPort(self.latest)) {
                 return Some(OfPort(self.latest));
             }
         }
         None
+    }
+}
+
+/// In which order numbers are given.
+#[derive(Clone, Copy)]
+enum Round {
+    Local,
+    Request,
+    Current,
+    Last,
+}
+
+const ROUNDS: [Round; 4] = [Round::Local, Round::Request, Round::Current, Round::Last];
+
+impl Round {
+    fn of(self, wish: &Wish) -> Option<OfPort> {
+        match self {
+            Round::Local => wish.is_local.then_some(OfPort::LOCAL),
+            Round::Request => wish.request.map(|n| OfPort(u32::from(n))),
+            Round::Current => wish.current,
+            Round::Last => {
+                let last = wish.last.filter(|n| (1..LOCAL_IN_DATABASE).contains(n));
+                last.map(|n| OfPort(u32::from(n)))
+            }
+        }
     }
 }
 
@@ -113,6 +125,8 @@ pub(super) fn for_database(ofport: OfPort) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn wish(request: Option<u16>, current: Option<u32>, last: Option<u16>) -> Wish {
@@ -152,20 +166,57 @@ mod tests {
         assert_eq!(assigned(&mut restarted, &[("a", wish(None, Some(9), None)), ("c", none)]), [9, 10]);
     }
 
-    proptest::proptest! {
-        /// Giving numbers to those that have none is what giving all of them anew comes to.
+    /// What an interface has and would like, of few numbers.
+    fn any_wish() -> impl Strategy<Value = Wish> {
+        let few = || proptest::option::weighted(0.3, 1_u16..12);
+        let current = proptest::option::weighted(0.5, 1_u32..12);
+        (proptest::bool::weighted(0.05), few(), current, few()).prop_map(
+            |(is_local, request, current, last)| Wish {
+                is_local,
+                request,
+                current: current.map(OfPort),
+                last,
+            },
+        )
+    }
+
+    proptest! {
+        /// Giving numbers to those that have none, or another one than they ask for, is what giving all of them anew
+        /// comes to.
         #[test]
-        fn more_is_all(has in proptest::collection::btree_set(1_u32..40, 0..20), more in 0_usize..6, latest in 0_u32..50) {
-            let old: Vec<String> = has.iter().map(|n| format!("i{n}")).collect();
-            let new: Vec<String> = (0..more).map(|n| format!("{n}")).collect();
-            let new: BTreeMap<&str, Wish> = new.iter().map(|name| (name.as_str(), Wish::default())).collect();
-            let mut all = new.clone();
-            all.extend(old.iter().zip(&has).map(|(name, n)| (name.as_str(), wish(None, Some(*n), None))));
+        fn more_is_all(
+            wishes in proptest::collection::vec((any_wish(), any::<bool>()), 0..16),
+            latest in 0_u32..14,
+        ) {
+            let names: Vec<String> = (0..wishes.len()).map(|n| format!("i{n:02}")).collect();
+            let (mut done, mut more) = (BTreeMap::new(), BTreeMap::new());
+            let mut numbers = HashSet::new();
+            for (name, (wish, settled)) in names.iter().zip(wishes) {
+                // One that has a number is settled when it is the one it asks for, if any.
+                let has = if wish.is_local { Some(OfPort::LOCAL) } else { wish.current };
+                let asks = wish.request.is_none_or(|r| has == Some(OfPort(r.into())));
+                match has.filter(|n| settled && asks && (!wish.is_local || wish.request.is_none()) && numbers.insert(*n)) {
+                    Some(number) => drop(done.insert(name.as_str(), Wish { current: Some(number), ..wish })),
+                    None => drop(more.insert(name.as_str(), wish)),
+                }
+            }
+            // What one of these remembers may be another's by now; what it has is not.
             let (mut a, mut b) = (Numbers { latest }, Numbers { latest });
-            let mut given = b.assign_more(has.iter().map(|n| OfPort(*n)).collect(), &new).unwrap();
-            given.extend(old.iter().zip(&has).map(|(name, n)| (name.as_str(), OfPort(*n))));
-            proptest::prop_assert_eq!(a.assign(&all), given);
-            proptest::prop_assert_eq!(a.latest, b.latest);
+            let Some(mut given) = b.assign_more(|n| numbers.contains(&n), &more) else { return Ok(()) };
+            let mut all = more;
+            given.extend(done.iter().filter_map(|(name, wish)| Some((*name, wish.current?))));
+            all.extend(done);
+            prop_assert_eq!(a.assign(&all), given);
+            prop_assert_eq!(a.latest, b.latest);
+        }
+
+        /// Those that ask for nothing never disturb others.
+        #[test]
+        fn more_is_given(has in proptest::collection::btree_set(1_u32..40, 0..20), more in 0_usize..6, latest in 0_u32..50) {
+            let names: Vec<String> = (0..more).map(|n| n.to_string()).collect();
+            let wishes = names.iter().map(|name| (name.as_str(), Wish::default())).collect();
+            let given = Numbers { latest }.assign_more(|n| has.contains(&n.0), &wishes).unwrap();
+            prop_assert!(given.len() == more && given.values().all(|n| !has.contains(&n.0)));
         }
     }
 

@@ -71,7 +71,7 @@ impl Static {
     }
 }
 
-/// Writes what is different from what the database has. `traffic`: statistics too.
+/// Writes what is different from what the database has. `traffic`: statistics too, of all interfaces.
 pub(crate) fn report(
     edit: &mut Edit<'_, '_>,
     world: &mut World,
@@ -82,20 +82,16 @@ pub(crate) fn report(
 ) -> Result<()> {
     for bridge in world.bridges.values_mut() {
         report_bridge(edit, bridge)?;
-        let bridge_mac = bridge.mac;
-        for iface in bridge.ifaces.values_mut() {
-            let Some(row) = iface.wanted.uuid else { continue };
-            let is_new = iface.told.as_ref().is_none_or(|old| old.row != row);
-            if iface.told.as_ref().is_none_or(|told| !told.is_of(iface, bridge_mac)) {
-                let told = Told::of(iface, row, bridge_mac);
-                told.write(edit)?;
-                iface.told = Some(told);
-            }
-            if (traffic || is_new) && iface.ofport.is_some() {
-                let statistics = Datum::map(iface.counters(links).pairs());
-                put(edit, "Interface", row, "statistics", statistics)?;
+        let mac = bridge.mac;
+        if traffic {
+            bridge.ifaces.books().try_for_each(|iface| report_iface(edit, iface, mac, links, traffic))?;
+        } else {
+            let names: Vec<String> = bridge.ifaces.unreported.iter().cloned().collect();
+            for name in names {
+                bridge.ifaces.book(&name).map_or(Ok(()), |i| report_iface(edit, i, mac, links, traffic))?;
             }
         }
+        bridge.ifaces.unreported.clear();
     }
     let Some(root) = wanted.root else { return Ok(()) };
     let mut set = |column, datum| put(edit, "Open_vSwitch", root, column, datum);
@@ -122,11 +118,32 @@ pub(crate) fn put(edit: &mut Edit<'_, '_>, table: &str, row: Uuid, column: &str,
     }
 }
 
+fn report_iface(
+    edit: &mut Edit<'_, '_>,
+    iface: &mut Iface,
+    bridge_mac: Mac,
+    links: &Links,
+    traffic: bool,
+) -> Result<()> {
+    let Some(row) = iface.wanted.uuid else { return Ok(()) };
+    let is_new = iface.told.as_ref().is_none_or(|old| old.row != row);
+    if iface.told.as_ref().is_none_or(|told| !told.is_of(iface, bridge_mac)) {
+        let told = Told::of(iface, row, bridge_mac);
+        told.write(edit)?;
+        iface.told = Some(told);
+    }
+    if (traffic || is_new) && iface.ofport.is_some() {
+        let statistics = Datum::map(iface.counters(links).pairs());
+        put(edit, "Interface", row, "statistics", statistics)?;
+    }
+    Ok(())
+}
+
 fn report_bridge(edit: &mut Edit<'_, '_>, bridge: &Bridge) -> Result<()> {
     let mut set = |column, datum| put(edit, "Bridge", bridge.uuid, column, datum);
     set("datapath_id", Datum::scalar(format!("{:016x}", bridge.datapath_id).as_str()))?;
     set("datapath_version", Datum::scalar("<built-in>"))?;
-    for port in bridge.wanted.ports.iter().filter(|p| p.bond.is_some()) {
+    for (port, _) in bridge.bonds() {
         let mac = bridge.active_member(&port.name).and_then(|i| i.state.mac).map(|m| m.to_string());
         if let (Some(uuid), Some(mac)) = (port.uuid, mac) {
             put(edit, "Port", uuid, "bond_active_slave", Datum::scalar(mac.as_str()))?;

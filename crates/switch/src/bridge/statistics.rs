@@ -19,7 +19,7 @@ impl World {
     /// Reads the datapath's counters of every port.
     pub(crate) fn read_statistics(&mut self, datapath: &dyn Datapath) {
         for bridge in self.bridges.values_mut() {
-            for iface in bridge.ifaces.values_mut() {
+            for iface in bridge.ifaces.books() {
                 iface.read_statistics(datapath);
             }
         }

@@ -3,7 +3,7 @@
 use weft_host::netlink::Event;
 
 use super::Control;
-use crate::bridge::Host;
+use crate::bridge::{Host, Role};
 use crate::net::Noticed;
 
 impl Control {
@@ -37,13 +37,13 @@ impl Control {
 
     /// Ports that the kernel knows nothing of are no longer what they were.
     pub(crate) fn on_ports_changed(&mut self) {
-        let ifaces = self.world.ifaces().filter(|(_, iface)| iface.is_vhost());
-        self.todo.devices.extend(ifaces.map(|(_, iface)| iface.wanted.name.clone()));
+        let ifaces = self.world.bridges.values().flat_map(|b| b.ifaces.with_role(Role::Vhost));
+        self.todo.devices.extend(ifaces.map(|iface| iface.wanted.name.clone()));
     }
 
     pub(super) fn follow_devices(&mut self) {
         let names = std::mem::take(&mut self.todo.devices);
-        if !names.iter().any(|n| self.world.ifaces().any(|(_, i)| i.wanted.name == *n)) {
+        if !names.iter().any(|name| self.world.bridges.values().any(|b| b.ifaces.get(name).is_some())) {
             return;
         }
         let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
@@ -63,6 +63,7 @@ impl Control {
             self.native.load_neighbours(&mut self.links, &self.pipeline);
         }
         // Addresses of internal ports are where native tunnels end.
+        self.world.touch_internal();
         self.todo.world = true;
     }
 }

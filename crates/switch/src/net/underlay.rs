@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use weft_flow::OfPort;
 use weft_host::netlink::Neighbour;
-use weft_pipeline::{Pipeline, Resolve, Route, TunnelAddr};
+use weft_pipeline::{Pipeline, Resolve, Route, TunnelAddr, TunnelConfig};
 
 use super::Links;
-use crate::bridge::{Egress, World};
+use crate::bridge::{Egress, Role, World};
 use crate::wanted::IfaceKind;
 
 /// The main routing table.
@@ -39,35 +39,29 @@ impl Native {
 
     /// Finds anew by which device each tunnel leaves, and the routes through our own bridges.
     pub(crate) fn refresh(&mut self, world: &mut World, links: &mut Links) -> Vec<Route> {
-        self.ports = world
-            .ifaces()
-            .filter(|(_, i)| matches!(i.wanted.kind, Ok(IfaceKind::Internal)) && i.state.ifindex != 0)
-            .filter_map(|(b, i)| Some((i.state.ifindex, (b.id, i.ofport?))))
-            .collect();
+        let internal = world.bridges.values().flat_map(|b| {
+            let devices = b.ifaces.with_role(Role::Internal).filter(|i| i.state.ifindex != 0);
+            devices.filter_map(|i| Some((i.state.ifindex, (b.id, i.ofport?))))
+        });
+        self.ports = internal.collect();
         let mut routes = self.by_hand.clone();
         let mut by_flow = false;
         for bridge in world.bridges.values_mut() {
-            for iface in bridge.ifaces.values_mut() {
-                iface.egress = None;
+            let mut ways = Vec::new();
+            for iface in bridge.ifaces.with_role(Role::Tunnel) {
                 let Ok(IfaceKind::Tunnel { config, .. }) = &iface.wanted.kind else { continue };
-                let TunnelAddr::Addr(remote) = config.remote else {
-                    by_flow |= config.remote == TunnelAddr::Flow;
-                    continue;
-                };
-                let local = match config.local {
-                    TunnelAddr::Addr(local) => Some(local),
-                    TunnelAddr::Any | TunnelAddr::Flow => None,
-                };
-                // The longest prefix decides: the kernel's way there is not to hide a route added by hand.
-                if let Some(egress) = self.way_by_hand(remote, links) {
-                    iface.egress = Some(egress);
-                    continue;
+                by_flow |= config.remote == TunnelAddr::Flow;
+                let way = self.way_of(config, links);
+                let (egress, route) = way.map_or((None, None), |(egress, route)| (Some(egress), route));
+                if iface.egress != egress {
+                    ways.push((iface.wanted.name.clone(), egress));
                 }
-                let Some((egress, route)) = self.way_to(remote, local, links) else { continue };
-                iface.egress = Some(egress);
                 if let Some(route) = route.filter(|r| !routes.iter().any(|old| old.prefix == r.prefix)) {
                     routes.push(route);
                 }
+            }
+            for (name, egress) in ways {
+                bridge.ifaces.edit(&name, |iface| iface.egress = egress);
             }
         }
         if by_flow {
@@ -75,6 +69,20 @@ impl Native {
         }
         self.active = !routes.is_empty();
         routes
+    }
+
+    /// The device by which a tunnel's packets leave, and the route if it is ours.
+    fn way_of(&self, config: &TunnelConfig, links: &mut Links) -> Option<(Egress, Option<Route>)> {
+        let TunnelAddr::Addr(remote) = config.remote else { return None };
+        let local = match config.local {
+            TunnelAddr::Addr(local) => Some(local),
+            TunnelAddr::Any | TunnelAddr::Flow => None,
+        };
+        // The longest prefix decides: the kernel's way there is not to hide a route added by hand.
+        match self.way_by_hand(remote, links) {
+            Some(egress) => Some((egress, None)),
+            None => self.way_to(remote, local, links),
+        }
     }
 
     /// The device by which packets to `remote` leave by a route added by hand.

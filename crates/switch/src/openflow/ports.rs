@@ -21,7 +21,7 @@ const MAX_NAME: usize = 15;
 
 /// Every open port of a bridge.
 pub(super) fn describe(bridge: &Bridge) -> Vec<PortDesc> {
-    bridge.open().into_iter().filter_map(|iface| describe_one(bridge, iface)).collect()
+    bridge.open().filter_map(|iface| describe_one(bridge, iface)).collect()
 }
 
 fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
@@ -37,7 +37,7 @@ fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
     })
 }
 
-/// Whether [`describe_one`] would give the same; ten thousand ports are asked whenever one has changed.
+/// Whether [`describe_one`] would give the same.
 fn is_described(desc: &PortDesc, bridge: &Bridge, iface: &Iface) -> bool {
     Some(desc.port_no) == iface.ofport
         && desc.config == configured(iface)
@@ -94,7 +94,7 @@ fn config_bits(flags: &PortFlags) -> u32 {
 
 /// Whether a port-mod names a port and its address.
 pub(super) fn check(bridge: &Bridge, change: &PortMod) -> Result<(), ErrorCode> {
-    let known = describe(bridge).into_iter().find(|p| p.port_no == change.port_no);
+    let known = bridge.by_ofport(change.port_no).and_then(|iface| describe_one(bridge, iface));
     let known = known.ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
     if known.hw_addr == change.hw_addr { Ok(()) } else { Err(ErrorCode::OFPPMFC_BAD_HW_ADDR) }
 }
@@ -102,19 +102,23 @@ pub(super) fn check(bridge: &Bridge, change: &PortMod) -> Result<(), ErrorCode> 
 /// Carries out a port-mod. True when something changed.
 pub(super) fn modify(bridge: &mut Bridge, change: &PortMod) -> Result<bool, ErrorCode> {
     check(bridge, change)?;
-    let iface = bridge.by_ofport_mut(change.port_no).ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
-    let before = iface.flags;
+    let iface = bridge.by_ofport(change.port_no).ok_or(ErrorCode::OFPPMFC_BAD_PORT)?;
+    let (name, before) = (iface.wanted.name.clone(), iface.flags);
+    let mut flags = before;
     let set = |flag: &mut bool, bit: u32| {
         if change.mask & bit != 0 {
             *flag = change.config & bit != 0;
         }
     };
-    set(&mut iface.flags.down, port_config::PORT_DOWN);
-    set(&mut iface.flags.no_receive, port_config::NO_RECV);
-    set(&mut iface.flags.no_flood, port_config::NO_FLOOD);
-    set(&mut iface.flags.no_forward, port_config::NO_FWD);
-    set(&mut iface.flags.no_packet_in, port_config::NO_PACKET_IN);
-    Ok(iface.flags != before)
+    set(&mut flags.down, port_config::PORT_DOWN);
+    set(&mut flags.no_receive, port_config::NO_RECV);
+    set(&mut flags.no_flood, port_config::NO_FLOOD);
+    set(&mut flags.no_forward, port_config::NO_FWD);
+    set(&mut flags.no_packet_in, port_config::NO_PACKET_IN);
+    if flags != before {
+        bridge.ifaces.edit(&name, |iface| iface.flags = flags);
+    }
+    Ok(flags != before)
 }
 
 impl OpenFlow {
@@ -124,36 +128,29 @@ impl OpenFlow {
         for live in world.bridges.values() {
             let Some(bridge) = self.bridges.get_mut(&live.id) else { continue };
             let tell = |reason, port: &PortDesc| (live.id, PortStatus { reason, port: port.clone() });
-            let (mut added, mut gone) = (Vec::new(), Vec::new());
-            let mut known = bridge.known.values_mut().peekable();
-            for iface in live.open() {
-                let Some(number) = iface.ofport else { continue };
-                while let Some(old) = known.next_if(|old| old.port_no < number) {
-                    told.push(tell(PortReason::Delete, old));
-                    gone.push(old.port_no);
-                }
-                let old = known.next_if(|old| old.port_no == number);
-                if old.as_ref().is_some_and(|old| is_described(old, live, iface)) {
+            let mut added = Vec::new();
+            for number in &live.ifaces.unpublished {
+                let iface = live.by_ofport(*number);
+                let old = bridge.known.get(number);
+                if old.zip(iface).is_some_and(|(old, iface)| is_described(old, live, iface)) {
                     continue;
                 }
-                let Some(new) = describe_one(live, iface) else { continue };
-                match old {
-                    Some(old) if new.name == old.name => {
+                let new = iface.and_then(|iface| describe_one(live, iface));
+                match (old, new) {
+                    (Some(old), Some(new)) if new.name == old.name => {
                         told.push(tell(PortReason::Modify, &new));
-                        *old = new;
+                        bridge.known.insert(*number, new);
                         continue;
                     }
                     // Another device under the same number is another port.
-                    Some(old) => told.push(tell(PortReason::Delete, old)),
-                    None => {}
+                    (Some(old), new) => {
+                        told.push(tell(PortReason::Delete, old));
+                        bridge.known.remove(number);
+                        added.extend(new);
+                    }
+                    (None, new) => added.extend(new),
                 }
-                added.push(new);
             }
-            for old in known {
-                told.push(tell(PortReason::Delete, old));
-                gone.push(old.port_no);
-            }
-            gone.iter().for_each(|number| drop(bridge.known.remove(number)));
             told.extend(added.iter().map(|new| tell(PortReason::Add, new)));
             bridge.known.extend(added.into_iter().map(|new| (new.port_no, new)));
         }

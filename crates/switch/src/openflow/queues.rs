@@ -2,8 +2,6 @@
 //!
 //! Packets carry the queue that rules choose for them; nothing here shapes traffic by it, so counts are not kept.
 
-use std::collections::HashMap;
-
 use weft_flow::OfPort;
 use weft_openflow::ErrorCode;
 use weft_openflow::msg::queue::QueueDesc;
@@ -23,13 +21,12 @@ fn find(bridge: &Bridge, port: OfPort, queue: u32) -> Result<Vec<(OfPort, u32)>,
     if port != OfPort::ANY && bridge.by_ofport(port).is_none() {
         return Err(ErrorCode::OFPQOFC_BAD_PORT);
     }
-    let by_name: HashMap<&str, &[u32]> =
-        bridge.wanted.ports.iter().map(|p| (p.name.as_str(), p.queues.as_slice())).collect();
     let mut found = Vec::new();
     for iface in bridge.open() {
         let Some(number) = iface.ofport.filter(|n| port == OfPort::ANY || *n == port) else { continue };
-        let queues = by_name.get(iface.port.as_str()).copied().unwrap_or_default();
-        found.extend(queues.iter().filter(|q| queue == QUEUE_ALL || **q == queue).map(|q| (number, *q)));
+        found.extend(
+            iface.home.queues.iter().filter(|q| queue == QUEUE_ALL || **q == queue).map(|q| (number, *q)),
+        );
     }
     if found.is_empty() && queue != QUEUE_ALL { Err(ErrorCode::OFPQOFC_BAD_QUEUE) } else { Ok(found) }
 }

@@ -22,8 +22,7 @@ type Found<'a> = (&'a Bridge, &'a Port, &'a Bond);
 fn bonds(control: &Control) -> Vec<Found<'_>> {
     let mut found = Vec::new();
     for bridge in control.world.bridges.values() {
-        let ports = bridge.wanted.ports.iter();
-        found.extend(ports.filter_map(|port| Some((bridge, &**port, port.bond.as_ref()?))));
+        found.extend(bridge.bonds().map(|(port, bond)| (bridge, port, bond)));
     }
     found
 }
@@ -90,9 +89,10 @@ fn set_active(control: &mut Control, args: &[String]) -> Answer {
         return Ok("no change\n".into());
     }
     let bridge = bridge.name.clone();
+    let names: Vec<String> = wanted.ifaces.iter().map(|i| i.name.clone()).collect();
     if let Some(bridge) = control.world.bridges.get_mut(&bridge) {
-        for iface in bridge.ifaces.values_mut().filter(|i| i.port == *port) {
-            iface.standby = iface.wanted.name != *member;
+        for name in names {
+            bridge.ifaces.edit(&name, |iface| iface.standby = iface.wanted.name != *member);
         }
     }
     control.changed_by_hand();

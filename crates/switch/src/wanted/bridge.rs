@@ -12,7 +12,7 @@ use weft_wire::Mac;
 use crate::openflow::packet_ins::{DEFAULT_QUEUE, Limits};
 
 use super::flow_table::{FlowTable, flow_tables};
-use super::{Iface, Port, flag, max_backoff, number, probe, rows};
+use super::{Iface, Port, Ports, flag, max_backoff, number, probe, rows};
 
 /// A bridge.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +23,8 @@ pub(crate) struct Bridge {
     pub name: String,
     /// `datapath_type`, as given.
     pub datapath_type: String,
-    /// Ports, by name. The local port is always among them. Those that did not change are shared with what was asked before.
-    pub ports: Arc<Vec<Arc<Port>>>,
+    /// Ports. The local port is always among them.
+    pub ports: Arc<Ports>,
     /// Fail mode.
     pub fail_mode: FailMode,
     /// OpenFlow controllers.
@@ -75,12 +75,11 @@ pub(crate) struct Controller {
 impl Bridge {
     pub(super) fn read(db: &Database, row: &RowView<'_>) -> Bridge {
         let name = row.str("name").to_owned();
-        let mut ports: Vec<Arc<Port>> =
-            rows(db, "Port", row, "ports").map(|port| Arc::new(Port::read(db, &port, &name))).collect();
-        if !ports.iter().any(|p| p.ifaces.iter().any(|i| i.name == name)) {
-            ports.push(Arc::new(Port::local(Iface::local(&name))));
+        let mut ports: Ports =
+            rows(db, "Port", row, "ports").map(|port| Port::read(db, &port, &name)).collect();
+        if ports.with(&name).next().is_none() {
+            ports.insert(Port::local(Iface::local(&name)));
         }
-        ports.sort_by(|a, b| a.name.cmp(&b.name));
         let aging = number(row, "mac-aging-time").unwrap_or(u64::from(DEFAULT_MAC_AGING_S));
         let size = number(row, "mac-table-size").map_or(DEFAULT_MAC_TABLE_SIZE, |n| n as usize);
         let floods: Vec<u16> =

@@ -1,7 +1,7 @@
 //! What is asked for after ports came, went or changed, which is what happens most? A read of those ports alone.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_ovsdb::db::{Database, RowView};
@@ -10,45 +10,53 @@ use weft_ovsdb::{Commit, Uuid};
 use super::{Port, Wanted};
 use crate::watched::is_about_ports;
 
+/// Interfaces that came, went or may have changed, by bridge.
+pub(crate) type Changes = BTreeMap<String, BTreeSet<String>>;
+
 impl Wanted {
-    /// What is asked for when these commits have been made since this was read. `None`: they are about more than ports,
-    /// so that the whole database is to be read.
-    pub(crate) fn follow(&self, db: &Database, commits: &[Arc<Commit>]) -> Option<Wanted> {
+    /// Makes this what is asked for when these commits have been made since it was read; returns what that changed.
+    /// `None`: they are about more than ports, so that the whole database is to be read, and this is good for nothing.
+    pub(crate) fn follow(&mut self, db: &Database, commits: &[Arc<Commit>]) -> Option<Changes> {
         let root = db.only_row("Open_vSwitch").filter(|row| Some(row.uuid()) == self.root)?;
         if !commits.iter().all(|commit| is_about_ports(commit)) {
             return None;
         }
         let dirty = self.dirty(db, commits)?;
-        let mut out = self.clone();
-        out.next_cfg = root.int("next_cfg");
-        for bridge in out.bridges.iter_mut().filter(|_| !dirty.is_empty()) {
-            let there = db.row("Bridge", bridge.uuid)?.refs("ports");
+        self.next_cfg = root.int("next_cfg");
+        let mut changes = Changes::new();
+        for bridge in self.bridges.iter_mut().filter(|_| !dirty.is_empty()) {
+            let row = db.row("Bridge", bridge.uuid)?;
             let ports = Arc::make_mut(&mut bridge.ports);
+            let mut changed = BTreeSet::new();
+            let mut note = |port: &Port| changed.extend(port.ifaces.iter().map(|i| i.name.clone()));
             // Whether the local port has to be thought of is for a whole read.
             let is_local = |port: &Port| port.ifaces.iter().any(|i| i.is_local);
             for name in dirty.values() {
-                if let Ok(at) = ports.binary_search_by(|port| port.name.cmp(name))
-                    && is_local(&ports.remove(at))
-                {
+                let Some(port) = ports.remove(name) else { continue };
+                note(&port);
+                if is_local(&port) {
                     return None;
                 }
             }
             // Only then: a name may be another row's now.
-            for uuid in dirty.keys().filter(|uuid| there.binary_search(uuid).is_ok()) {
+            for uuid in dirty.keys().filter(|uuid| row.refers_to("ports", **uuid)) {
                 let port = Port::read(db, &db.row("Port", *uuid)?, &bridge.name);
                 if is_local(&port) {
                     return None;
                 }
-                let at = ports.partition_point(|p| p.name < port.name);
-                ports.insert(at, Arc::new(port));
+                note(&port);
+                ports.insert(port);
+            }
+            if !changed.is_empty() {
+                changes.insert(bridge.name.clone(), changed);
             }
         }
-        Some(out)
+        Some(changes)
     }
 
     /// The ports that came, went or changed, with their names.
     fn dirty(&self, db: &Database, commits: &[Arc<Commit>]) -> Option<BTreeMap<Uuid, String>> {
-        let (mut dirty, mut moved, mut interfaces) = (BTreeMap::new(), BTreeSet::new(), HashSet::new());
+        let (mut dirty, mut moved) = (BTreeMap::new(), BTreeSet::new());
         for commit in commits {
             for change in commit.table("Bridge") {
                 let (old, new) = commit.views("Bridge", change);
@@ -60,15 +68,11 @@ impl Wanted {
                 dirty.extend(new.or(old).map(|row| (row.uuid(), row.str("name").to_owned())));
             }
             // One that came or went did so with its port.
-            let kept = commit.table("Interface").filter(|c| c.old.is_some());
-            interfaces.extend(kept.filter_map(|c| c.new.as_ref()).map(|row| row.uuid));
-        }
-        if !interfaces.is_empty() {
-            let has = |port: &&Arc<Port>| {
-                port.ifaces.iter().filter_map(|i| i.uuid).any(|i| interfaces.contains(&i))
-            };
-            let ports = self.bridges.iter().flat_map(|b| b.ports.iter()).filter(has);
-            dirty.extend(ports.filter_map(|p| Some((p.uuid?, p.name.clone()))));
+            for change in commit.table("Interface").filter(|c| c.old.is_some()) {
+                let (_, Some(row)) = commit.views("Interface", change) else { continue };
+                let ports = self.bridges.iter().flat_map(|b| b.ports.with(row.str("name")));
+                dirty.extend(ports.filter_map(|p| Some((p.uuid?, p.name.clone()))));
+            }
         }
         for uuid in moved {
             if let Entry::Vacant(unknown) = dirty.entry(uuid) {
@@ -213,6 +217,7 @@ mod tests {
                     commits.push(commit(&mut db, &mut uuids, |db, edit| act(db, edit, step).unwrap()));
                 }
                 let whole = Wanted::read(&db);
+                let before = wanted.clone();
                 let followed = wanted.follow(&db, &commits);
                 let harmless = |step: &Step| match step {
                     Step::Port(_, n) | Step::Type(n, _) | Step::Tag(n, _) => *n != 0,
@@ -220,8 +225,16 @@ mod tests {
                     Step::Secure(..) => false,
                 };
                 prop_assert!(followed.is_some() || !batch.iter().all(harmless), "{batch:?} is about ports only");
-                if let Some(followed) = followed {
-                    prop_assert_eq!(&followed, &whole);
+                if let Some(changes) = followed {
+                    prop_assert_eq!(&wanted, &whole);
+                    // What did not change is not named, or the same.
+                    for (old, new) in before.bridges.iter().zip(&whole.bridges) {
+                        let names = [old, new].into_iter().flat_map(|b| b.ports.iter()).flat_map(|p| &p.ifaces);
+                        for name in names.map(|i| &i.name) {
+                            let named = changes.get(&new.name).is_some_and(|names| names.contains(name));
+                            prop_assert!(named || old.ports.iface(name) == new.ports.iface(name), "{name}");
+                        }
+                    }
                 }
                 wanted = whole;
             }

@@ -7,6 +7,7 @@ mod flow_table;
 mod follow;
 mod iface;
 mod port;
+mod ports;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -21,9 +22,11 @@ use crate::stream::TlsFiles;
 pub(crate) use bridge::{Bridge, Controller};
 pub(crate) use datapath::{Datapath, Timeouts};
 pub(crate) use flow_table::FlowTable;
+pub(crate) use follow::Changes;
 pub(crate) use iface::TYPES;
 pub(crate) use iface::{Iface, IfaceKind};
 pub(crate) use port::{Bond, Port};
+pub(crate) use ports::Ports;
 
 /// Shortest time between updates of statistics.
 const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);
