@@ -3,14 +3,13 @@
 //! A change of one row costs that row: [`Watcher`] follows the rows and tells which interfaces differ, [`View`] takes that
 //! in, and who looks after it is told their names.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 use weft_ovsdb::Uuid;
 use weft_ovsdb::client::{Replica, ReplicaError};
-use weft_ovsdb::db::{Row, RowView};
+use weft_ovsdb::db::RowView;
 use weft_ovsdb::schema::DatabaseSchema;
 
 use super::{BRIDGE, OWNER};
@@ -151,39 +150,21 @@ impl View {
     }
 }
 
-/// Notes that a row refers to others than before; those that it came to refer to, or no longer does. Both are sorted.
-fn relate(owners: &mut HashMap<Uuid, BTreeSet<Uuid>>, row: Uuid, old: &[Uuid], new: &[Uuid]) -> Vec<Uuid> {
-    let mut differ = Vec::new();
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    loop {
-        let (gone, come) = (old.peek().copied(), new.peek().copied());
-        let order = match (gone, come) {
-            (Some(gone), Some(come)) => gone.cmp(come),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return differ,
-        };
-        if order != Ordering::Greater {
-            old.next();
-        }
-        if order != Ordering::Less {
-            new.next();
-        }
-        match (order, gone, come) {
-            (Ordering::Less, Some(gone), _) => {
-                if let Some(rows) = owners.get_mut(gone) {
-                    rows.remove(&row);
-                    if rows.is_empty() {
-                        owners.remove(gone);
-                    }
-                }
-                differ.push(*gone);
+/// Notes that a row refers to others than before: to each of these it came to refer, or no longer does.
+fn relate(
+    owners: &mut HashMap<Uuid, BTreeSet<Uuid>>,
+    row: Uuid,
+    differ: &[Uuid],
+    refers: impl Fn(Uuid) -> bool,
+) {
+    for other in differ {
+        if refers(*other) {
+            owners.entry(*other).or_default().insert(row);
+        } else if let Some(rows) = owners.get_mut(other) {
+            rows.remove(&row);
+            if rows.is_empty() {
+                owners.remove(other);
             }
-            (Ordering::Greater, _, Some(come)) => {
-                owners.entry(*come).or_default().insert(row);
-                differ.push(*come);
-            }
-            _ => {}
         }
     }
 }
@@ -225,19 +206,19 @@ impl Watcher {
             let Some(uuid) = change.new.as_ref().or(change.old.as_ref()).map(|row| row.uuid) else {
                 continue;
             };
-            let refs = |row: &Option<Arc<Row>>, column| {
-                let row = row.as_ref().and_then(|row| self.replica.view(&table, row));
-                row.map(|row| row.refs(column)).unwrap_or_default()
-            };
-            let both = |column| (refs(&change.old, column), refs(&change.new, column));
+            let view = change.new.as_ref().and_then(|row| self.replica.view(&table, row));
+            let differ = |column| self.replica.refs_of_one(&table, &change, column);
+            let refers = |column| move |other| view.is_some_and(|row| row.refers_to(column, other));
             match table.as_str() {
                 "Bridge" => {
-                    let (old, new) = both("ports");
-                    ports.extend(relate(&mut self.bridges, uuid, &old, &new));
+                    let differ = differ("ports");
+                    relate(&mut self.bridges, uuid, &differ, refers("ports"));
+                    ports.extend(differ);
                 }
                 "Port" => {
-                    let (old, new) = both("interfaces");
-                    interfaces.extend(relate(&mut self.ports, uuid, &old, &new));
+                    let differ = differ("interfaces");
+                    relate(&mut self.ports, uuid, &differ, refers("interfaces"));
+                    interfaces.extend(differ);
                     ports.insert(uuid);
                 }
                 "Interface" => drop(interfaces.insert(uuid)),

@@ -66,6 +66,11 @@ impl Replica {
         Some(RowView::new(schema, row))
     }
 
+    /// The rows to which a column of a changed row refers before or after, but not both.
+    pub fn refs_of_one(&self, table: &str, change: &RowChange, column: &str) -> Vec<Uuid> {
+        self.schema.table(table).map(|(_, schema)| change.refs_of_one(schema, column)).unwrap_or_default()
+    }
+
     /// Applies `<table-updates2>` and gives what changed, with the names of the tables.
     ///
     /// # Errors
@@ -122,8 +127,16 @@ fn apply_row(
             (kind.min, kind.max) = (0, u32::MAX);
         }
         let datum = Datum::read_unchecked(value, &kind, None)?;
-        let cell = &mut row.cells[position];
-        *cell = Arc::new(if is_difference { cell.apply_diff(&datum, &column.kind)? } else { datum });
+        if !is_difference {
+            row.cells[position] = Arc::new(datum);
+            continue;
+        }
+        let new = row.cells[position].apply_diff(&datum, &column.kind)?;
+        if column.kind.max > 1 && column.kind.value.is_none() {
+            row.step(position, new, datum, None);
+        } else {
+            row.cells[position] = Arc::new(new);
+        }
     }
     Ok(Some(row))
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Row, RowView};
-use crate::schema::DatabaseSchema;
+use crate::schema::{DatabaseSchema, TableSchema};
 use crate::uuids::Uuid;
+use crate::value::{Atom, Datum};
 
 /// One row before and after a commit; never `None` on both sides.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,24 @@ pub struct RowChange {
     pub old: Option<Arc<Row>>,
     /// After; `None` for a deleted row.
     pub new: Option<Arc<Row>>,
+}
+
+impl RowChange {
+    /// The rows to which a column refers before or after, but not both.
+    pub(crate) fn refs_of_one(&self, schema: &TableSchema, column: &str) -> Vec<Uuid> {
+        let Some((position, _)) = schema.column(column) else { return Vec::new() };
+        let known = self.old.as_ref().zip(self.new.as_ref());
+        let difference = known.and_then(|(old, new)| new.step_from(old, position)).cloned();
+        let difference = difference.unwrap_or_else(|| {
+            let nothing = Datum::empty();
+            let cell = |row: &'_ Option<Arc<Row>>| row.as_ref().map(|row| Arc::clone(&row.cells[position]));
+            let (old, new) = (cell(&self.old), cell(&self.new));
+            let old = old.as_deref().unwrap_or(&nothing);
+            old.elements_of_one(new.as_deref().unwrap_or(&nothing))
+        });
+        let uuid = |atom: &Atom| if let Atom::Uuid(uuid) = atom { Some(*uuid) } else { None };
+        difference.atoms().iter().filter_map(uuid).collect()
+    }
 }
 
 /// Everything one transaction changed, collected rows and dropped references included.
@@ -67,12 +86,11 @@ impl Commit {
         let Some((_, schema)) = self.schema.table(table) else {
             return false;
         };
-        let differs = |change: &RowChange, name: &&str| {
-            let cell = |row: &Option<Arc<Row>>| {
-                let (position, _) = schema.column(name)?;
-                row.as_ref()?.cells.get(position).cloned()
-            };
-            cell(&change.old) != cell(&change.new)
+        let differs = |change: &RowChange, name: &&str| match (&change.old, &change.new) {
+            (Some(old), Some(new)) => {
+                schema.column(name).is_some_and(|(position, _)| !new.same_cell(old, position))
+            }
+            _ => true,
         };
         let whole = |c: &RowChange| columns.is_empty() || c.old.is_none() || c.new.is_none();
         self.table(table).any(|c| whole(c) || columns.iter().any(|name| differs(c, name)))
@@ -86,10 +104,14 @@ impl Commit {
         let known: Vec<usize> = columns.iter().filter_map(|name| Some(schema.column(name)?.0)).collect();
         let differs = |change: &RowChange| {
             let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
-            let cells = old.cells.iter().zip(&new.cells).enumerate();
-            cells.filter(|(at, _)| !known.contains(at)).any(|(_, (a, b))| !Arc::ptr_eq(a, b) && a != b)
+            (0..new.cells.len()).filter(|at| !known.contains(at)).any(|at| !new.same_cell(old, at))
         };
         self.table(table).any(differs)
+    }
+
+    /// The rows to which a column of a changed row of the named table refers before or after, but not both.
+    pub fn refs_of_one(&self, table: &str, change: &RowChange, column: &str) -> Vec<Uuid> {
+        self.schema.table(table).map(|(_, schema)| change.refs_of_one(schema, column)).unwrap_or_default()
     }
 
     /// The old and new row of a change of the named table, to read.

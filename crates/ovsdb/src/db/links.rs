@@ -101,6 +101,8 @@ pub(crate) fn for_each_step(schema: &TableSchema, change: &RowChange, mut f: imp
         {
             continue;
         }
+        let rows = change.old.as_deref().zip(change.new.as_deref());
+        let known = rows.and_then(|(old, new)| new.step_from(old, position));
         let old = old.as_deref().unwrap_or(&NOTHING);
         let new = new.as_deref().unwrap_or(&NOTHING);
         let mut tell = |reference: Option<Reference>, atom: &Atom, added| {
@@ -108,7 +110,13 @@ pub(crate) fn for_each_step(schema: &TableSchema, change: &RowChange, mut f: imp
                 f(Step { column: position, reference, target: *target, added });
             }
         };
-        cell_steps(column, old, new, &mut tell);
+        match known {
+            Some(known) => {
+                let is_new = |atom: &Atom| new.atoms().binary_search(atom).is_ok();
+                known.atoms().iter().for_each(|atom| tell(column.key_ref, atom, is_new(atom)));
+            }
+            None => cell_steps(column, old, new, &mut tell),
+        }
     }
 }
 

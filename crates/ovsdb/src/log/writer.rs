@@ -61,13 +61,16 @@ fn change_to_json(schema: &TableSchema, change: &RowChange) -> Option<Value> {
         (None, None) => return None,
     };
     let mut cells = Map::new();
-    for ((name, column), (old, new)) in schema.columns().zip(old.cells.iter().zip(&new.cells)) {
-        if column.ephemeral || old == new {
+    for (position, (name, column)) in schema.columns().enumerate() {
+        if column.ephemeral || new.same_cell(old, position) {
             continue;
         }
         // A reader takes a difference from a default value as the value itself.
-        let value =
-            if *old == column.default { new.to_json() } else { old.diff(new, &column.kind).to_json() };
+        let value = if old.cells[position] == column.default {
+            new.cells[position].to_json()
+        } else {
+            new.diff_from(old, position, &column.kind).to_json()
+        };
         cells.insert(name.to_owned(), value);
     }
     (!cells.is_empty()).then_some(Value::Object(cells))

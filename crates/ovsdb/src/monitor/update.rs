@@ -200,7 +200,7 @@ fn diff_cell(
     let (_, schema) = table.column_at(position)?;
     let cell = &new.cells[position];
     match old {
-        Some(old) => Some(old.cells[position].diff(cell, &schema.kind).to_json()),
+        Some(old) => Some(new.diff_from(old, position, &schema.kind).to_json()),
         None => (*cell != schema.default).then(|| cell.to_json()),
     }
 }

@@ -47,7 +47,7 @@ impl ColumnRef {
         match self {
             Self::Uuid => a.uuid == b.uuid,
             Self::Version => a.version == b.version,
-            Self::Cell(position) => a.cells[position] == b.cells[position],
+            Self::Cell(position) => a.same_cell(b, position),
         }
     }
 }

@@ -172,6 +172,18 @@ impl Condition {
         24 + self.clauses.iter().map(clause).sum::<usize>()
     }
 
+    /// The only value that a column can have, when a clause fixes it.
+    pub(crate) fn only_value(&self, position: usize) -> Option<&Datum> {
+        self.clauses.iter().find_map(|clause| match clause {
+            Clause::Compare { column, function: Function::Equal, argument }
+                if *column == ColumnRef::Cell(position) =>
+            {
+                Some(argument)
+            }
+            _ => None,
+        })
+    }
+
     /// The only row that can match, when a clause fixes `_uuid`.
     pub(crate) fn only_uuid(&self) -> Option<Uuid> {
         self.clauses.iter().find_map(|clause| match clause {

@@ -61,15 +61,19 @@ impl Mutation {
         Ok(Self { column: position, mutator, argument })
     }
 
-    /// The value after the mutation.
-    pub(crate) fn apply(&self, cell: &Datum, kind: &ColumnType) -> Result<Datum> {
-        let new = match self.mutator {
-            Mutator::Insert => insert(cell, &self.argument),
-            Mutator::Delete => delete(cell, &self.argument),
-            arithmetic => calculate(cell, arithmetic, &self.argument, kind)?,
+    /// The value after the mutation, and the elements in which it differs, if that is known.
+    pub(crate) fn apply(&self, cell: &Datum, kind: &ColumnType) -> Result<(Datum, Option<Datum>)> {
+        let (new, difference) = match (self.mutator, cell, &self.argument) {
+            (Mutator::Insert | Mutator::Delete, Datum::Set(old), Datum::Set(elements)) => {
+                let (new, difference) = Datum::with_elements(old, elements, self.mutator == Mutator::Insert);
+                (new, Some(difference))
+            }
+            (Mutator::Insert, ..) => (insert(cell, &self.argument), None),
+            (Mutator::Delete, ..) => (delete(cell, &self.argument), None),
+            (arithmetic, ..) => (calculate(cell, arithmetic, &self.argument, kind)?, None),
         };
         new.check_len(kind)?;
-        Ok(new)
+        Ok((new, difference))
     }
 }
 
@@ -122,21 +126,18 @@ fn read_argument(
     Datum::read(value, &kind, Some(symbols)).map(Some)
 }
 
+/// Of maps; sets are added to by [`Datum::with_elements`].
 fn insert(cell: &Datum, new: &Datum) -> Datum {
     match (cell, new) {
-        (Datum::Set(old), Datum::Set(new)) => Datum::set(old.iter().chain(new).cloned()),
         // The sort is stable, so a key that is there keeps its value.
         (Datum::Map(old), Datum::Map(new)) => Datum::map(old.iter().chain(new).cloned()),
         (cell, _) => cell.clone(),
     }
 }
 
+/// From maps.
 fn delete(cell: &Datum, gone: &Datum) -> Datum {
     match (cell, gone) {
-        (Datum::Set(old), Datum::Set(gone)) => {
-            let kept = |a: &&Atom| gone.binary_search(a).is_err();
-            Datum::Set(old.iter().filter(kept).cloned().collect())
-        }
         (Datum::Map(old), Datum::Map(gone)) => {
             let kept = |p: &&(Atom, Atom)| gone.binary_search(p).is_err();
             Datum::Map(old.iter().filter(kept).cloned().collect())
@@ -225,7 +226,7 @@ mod tests {
         let mut uuids = UuidStream::new([0; 32]);
         let mut symbols = Symbols::new(&mut uuids);
         let mutation = Mutation::from_json(table, &json!(["c", mutator, argument]), &mut symbols)?;
-        Ok(mutation.apply(&cell, kind)?.to_json())
+        Ok(mutation.apply(&cell, kind)?.0.to_json())
     }
 
     type Case = (Value, Value, &'static str, Value, Result<Value, ErrorKind>);

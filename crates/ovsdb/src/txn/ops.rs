@@ -185,8 +185,15 @@ impl<'a> Executor<'a, '_> {
                 let Some((_, column)) = schema.column_at(mutation.column) else {
                     continue;
                 };
-                let cell = &mut row.cells[mutation.column];
-                *cell = Arc::new(mutation.apply(cell, &column.kind)?);
+                let (new, difference) = mutation.apply(&row.cells[mutation.column], &column.kind)?;
+                match difference {
+                    Some(difference) => {
+                        let committed = self.overlay.committed(table, row.uuid);
+                        let committed = committed.map(|committed| &committed.cells[mutation.column]);
+                        row.step(mutation.column, new, difference, committed);
+                    }
+                    None => row.cells[mutation.column] = Arc::new(new),
+                }
             }
             self.overlay.put(table, row);
         }

@@ -7,6 +7,7 @@ use super::condition::Condition;
 use crate::db::{Database, Row, RowChange};
 use crate::schema::TableSchema;
 use crate::uuids::Uuid;
+use crate::value::Datum;
 
 /// The committed rows with a transaction's own changes on top.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    fn committed(&self, table: usize, uuid: Uuid) -> Option<&'a Arc<Row>> {
+    /// A row as it is without the transaction.
+    pub(crate) fn committed(&self, table: usize, uuid: Uuid) -> Option<&'a Arc<Row>> {
         self.db.tables()[table].rows.get(&uuid)
     }
 
@@ -70,10 +72,38 @@ impl<'a> Overlay<'a> {
             let row = self.get(table, uuid).filter(|r| condition.matches_all(r));
             return row.cloned().into_iter().collect();
         }
+        if let Some(row) = self.by_index(table, condition) {
+            return row.filter(|r| condition.matches_all(r)).cloned().into_iter().collect();
+        }
         let mut rows: Vec<Arc<Row>> =
             self.rows(table).filter(|r| condition.matches_all(r)).cloned().collect();
         rows.sort_unstable_by_key(|r| r.uuid);
         rows
+    }
+
+    /// The only row that can match, when clauses fix the value of an index; `None` when they do not, or when rows that the
+    /// transaction changed share it, which is found out when it ends.
+    fn by_index(&self, table: usize, condition: &Condition) -> Option<Option<&Arc<Row>>> {
+        let committed = &self.db.tables()[table];
+        let mut indexes = self.schema(table)?.indexes.iter().zip(&committed.indexes);
+        let (index, columns, key) = indexes.find_map(|(columns, index)| {
+            let key = columns.iter().map(|column| condition.only_value(*column));
+            Some((index, columns, key.collect::<Option<Vec<&Datum>>>()?))
+        })?;
+        let has_key =
+            |row: &&Arc<Row>| columns.iter().zip(&key).all(|(column, value)| *row.cells[*column] == **value);
+        let mut changed = self.changed[table].values().flatten().filter(has_key);
+        let first = changed.next();
+        if changed.next().is_some() {
+            return None;
+        }
+        let key: Vec<Arc<Datum>> = key.iter().map(|value| Arc::new(Datum::clone(value))).collect();
+        let untouched = index.get(&key).filter(|uuid| !self.changed[table].contains_key(uuid));
+        match (first, untouched) {
+            (Some(_), Some(_)) => None,
+            (Some(row), None) => Some(Some(row)),
+            (None, uuid) => Some(uuid.and_then(|uuid| committed.rows.get(uuid))),
+        }
     }
 
     /// Inserts or replaces a row.

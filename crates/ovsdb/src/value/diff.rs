@@ -27,13 +27,53 @@ impl Datum {
         if kind.max <= 1 {
             return Ok(diff.clone());
         }
-        let new = symmetric(self, diff);
+        let new = match (self, diff) {
+            (Datum::Set(old), Datum::Set(diff)) if diff.len() < old.len() / FEW => {
+                Datum::Set(toggled(old, diff))
+            }
+            _ => symmetric(self, diff),
+        };
         if new.len() > kind.max as usize || new.len() < kind.min as usize {
             let details = format!("a difference leads to {} elements in a {kind}", new.len());
             return Err(OvsdbError::new(ErrorKind::Constraint, details));
         }
         Ok(new)
     }
+}
+
+impl Datum {
+    /// The elements that are in only one of two sets.
+    pub(crate) fn elements_of_one(&self, other: &Self) -> Self {
+        symmetric(self, other)
+    }
+
+    /// A set with these elements, or without them.
+    pub(crate) fn with_elements(old: &[Atom], elements: &[Atom], there: bool) -> (Self, Self) {
+        let missing = |atom: &&Atom| old.binary_search(atom).is_err() == there;
+        let difference: Vec<Atom> = elements.iter().filter(missing).cloned().collect();
+        (Datum::Set(toggled(old, &difference)), Datum::Set(difference))
+    }
+}
+
+/// Of a set that has so many times as many elements as a difference, the rest is not looked at.
+const FEW: usize = 8;
+
+/// A set with the elements of another one that it has not, and without those that it has.
+fn toggled(old: &[Atom], elements: &[Atom]) -> Vec<Atom> {
+    let mut out = Vec::with_capacity(old.len() + elements.len());
+    let mut rest = old;
+    for element in elements {
+        let (before, after) = match rest.binary_search(element) {
+            Ok(at) => (&rest[..at], &rest[at + 1..]),
+            Err(at) => rest.split_at(at),
+        };
+        let had = before.len() + after.len() < rest.len();
+        out.extend_from_slice(before);
+        out.extend((!had).then(|| element.clone()));
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Elements on one side only; of map pairs with equal keys and other values the one in `b`.
@@ -109,6 +149,23 @@ mod tests {
             let diff = old.diff(&new, kind);
             assert_eq!(diff.to_json(), expected);
             assert_eq!(old.apply_diff(&diff, kind).unwrap(), new);
+        }
+    }
+
+    proptest::proptest! {
+        /// A few elements are toggled as any difference is applied; adding and removing say what they changed.
+        #[test]
+        fn toggling_is_merging(
+            old in proptest::collection::btree_set(0_i64..300, 0..100),
+            some in proptest::collection::btree_set(0_i64..300, 0..8),
+            there: bool,
+        ) {
+            let set = |numbers: &std::collections::BTreeSet<i64>| Datum::set(numbers.iter().copied());
+            let (old, some) = (set(&old), set(&some));
+            proptest::prop_assert_eq!(&Datum::Set(toggled(old.atoms(), some.atoms())), &symmetric(&old, &some));
+            let (new, difference) = Datum::with_elements(old.atoms(), some.atoms(), there);
+            proptest::prop_assert!(some.atoms().iter().all(|a| new.atoms().contains(a) == there));
+            proptest::prop_assert_eq!(symmetric(&old, &new), difference);
         }
     }
 

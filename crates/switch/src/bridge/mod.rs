@@ -15,6 +15,8 @@ mod ifaces;
 mod numbers;
 mod report;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -10,6 +10,8 @@ use weft_wire::Mac;
 pub(crate) struct Links {
     netlink: Netlink,
     by_index: HashMap<u32, Link>,
+    /// Their indexes by name.
+    by_name: HashMap<String, u32>,
     addresses: HashMap<u32, Vec<IpAddr>>,
 }
 
@@ -31,15 +33,19 @@ pub(crate) enum Noticed {
 impl Links {
     /// Lists what there is in this thread's network namespace.
     pub(crate) fn open() -> weft_host::Result<Links> {
-        let mut links =
-            Links { netlink: Netlink::open()?, by_index: HashMap::new(), addresses: HashMap::new() };
+        let netlink = Netlink::open()?;
+        let (by_index, by_name, addresses) = Default::default();
+        let mut links = Links { netlink, by_index, by_name, addresses };
         links.relist()?;
         Ok(links)
     }
 
     /// Lists everything anew.
     pub(crate) fn relist(&mut self) -> weft_host::Result<()> {
-        self.by_index = self.netlink.links()?.into_iter().map(|l| (l.index, l)).collect();
+        let all = self.netlink.links()?;
+        self.by_index.clear();
+        self.by_name.clear();
+        all.into_iter().for_each(|link| self.insert(link));
         self.addresses.clear();
         for Address { ifindex, ip, .. } in self.netlink.addresses()? {
             self.addresses.entry(ifindex).or_default().push(ip);
@@ -54,7 +60,7 @@ impl Links {
 
     /// The device of that name.
     pub(crate) fn get(&self, name: &str) -> Option<&Link> {
-        self.by_index.values().find(|l| l.name == name)
+        self.by_index.get(self.by_name.get(name)?)
     }
 
     /// The device of that index.
@@ -72,13 +78,29 @@ impl Links {
         match self.netlink.link(name) {
             Ok(link) => {
                 let index = link.index;
-                self.by_index.insert(index, link);
+                self.insert(link);
                 self.by_index.get(&index)
             }
             Err(_) => {
-                self.by_index.retain(|_, l| l.name != name);
+                let index = self.by_name.get(name).copied();
+                index.into_iter().for_each(|index| self.remove(index));
                 None
             }
+        }
+    }
+
+    fn insert(&mut self, link: Link) {
+        self.remove(link.index);
+        // A name can only be one device's: whichever had it before is gone or renamed.
+        if let Some(before) = self.by_name.insert(link.name.clone(), link.index) {
+            self.by_index.remove(&before);
+        }
+        self.by_index.insert(link.index, link);
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(link) = self.by_index.remove(&index) {
+            self.by_name.remove(&link.name);
         }
     }
 
@@ -86,13 +108,11 @@ impl Links {
     pub(crate) fn notice(&mut self, event: Event) -> Noticed {
         match event {
             Event::Link(link) => {
-                // A name can only be one device's: whichever had it before is gone or renamed.
-                self.by_index.retain(|index, l| *index == link.index || l.name != link.name);
-                self.by_index.insert(link.index, link);
+                self.insert(link);
                 Noticed::Device
             }
             Event::LinkGone(link) => {
-                self.by_index.remove(&link.index);
+                self.remove(link.index);
                 self.addresses.remove(&link.index);
                 Noticed::Device
             }

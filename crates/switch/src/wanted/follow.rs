@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_ovsdb::db::{Database, RowView};
+use weft_ovsdb::db::Database;
 use weft_ovsdb::{Commit, Uuid};
 
 use super::{Port, Wanted};
@@ -59,9 +59,7 @@ impl Wanted {
         let (mut dirty, mut moved) = (BTreeMap::new(), BTreeSet::new());
         for commit in commits {
             for change in commit.table("Bridge") {
-                let (old, new) = commit.views("Bridge", change);
-                let refs = |row: Option<RowView<'_>>| row.map(|row| row.refs("ports")).unwrap_or_default();
-                moved.extend(differing(&refs(old), &refs(new)));
+                moved.extend(commit.refs_of_one("Bridge", change, "ports"));
             }
             for change in commit.table("Port") {
                 let (old, new) = commit.views("Port", change);
@@ -81,22 +79,6 @@ impl Wanted {
         }
         Some(dirty)
     }
-}
-
-/// What is in only one of two sorted lists.
-fn differing(a: &[Uuid], b: &[Uuid]) -> Vec<Uuid> {
-    let (mut i, mut j, mut out) = (0, 0, Vec::new());
-    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
-        match x.cmp(y) {
-            std::cmp::Ordering::Less => out.push(*x),
-            std::cmp::Ordering::Greater => out.push(*y),
-            std::cmp::Ordering::Equal => {}
-        }
-        i += usize::from(x <= y);
-        j += usize::from(y <= x);
-    }
-    out.extend(a.iter().skip(i).chain(b.iter().skip(j)));
-    out
 }
 
 #[cfg(test)]
