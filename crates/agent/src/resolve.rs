@@ -93,9 +93,12 @@ pub fn vhost_device(port: &str, vhost: &VhostUser) -> String {
     }
 }
 
+/// Begins the name of a cable to a Linux bridge.
+pub(crate) const CABLE: &str = "wc-";
+
 /// The end on the bridge of the cable to a Linux bridge.
 pub fn cable_device(network: &str) -> String {
-    device_name("wc-", network)
+    device_name(CABLE, network)
 }
 
 /// The end on the Linux bridge of that cable.

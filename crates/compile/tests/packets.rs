@@ -24,7 +24,7 @@ impl Rig {
         (tunnel.in_key, tunnel.out_key) = (TunnelId::Flow, TunnelId::Flow);
         for n in [1, 2, 3, 4, 5, 77, 101, 102, 200, 300] {
             let kind = if n == 200 { PortKind::Tunnel(tunnel.clone().into()) } else { PortKind::Device };
-            config.ports.push(PortConfig::new(OfPort(n), Some(DpPort(n)), &format!("p{n}"), kind));
+            config.ports.insert(PortConfig::new(OfPort(n), Some(DpPort(n)), &format!("p{n}"), kind));
         }
         let (mut compiler, _) = Compiler::new();
         compiler.apply(nets().into_iter().map(|(k, n)| Change::Net(k, Some(n))));

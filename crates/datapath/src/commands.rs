@@ -37,13 +37,13 @@ impl Lane {
         match command {
             Command::AddPort(port) => self.exec.add_port(port),
             Command::RemovePort(port, done) => {
-                self.drop_sources(|source| source.is_of(port));
+                self.drop_sources(Some(port), |_| true);
                 self.exec.remove_port(port);
                 let _ = done.send(());
             }
             Command::AddSource(source) => self.add_source(source),
             Command::RemoveListener(key, done) => {
-                self.drop_sources(|source| source.listens_on(&key));
+                self.drop_sources(None, |source| source.listens_on(&key));
                 let _ = done.send(());
             }
             Command::Sync(done) => {
@@ -81,14 +81,6 @@ impl Lane {
             // Done with already.
             Command::Execute(_) => {}
             Command::Stop => self.stopped = true,
-        }
-    }
-
-    fn drop_sources(&mut self, is_it: impl Fn(&crate::ports::Source) -> bool) {
-        for index in 0..self.sources.len() {
-            if self.sources[index].as_ref().is_some_and(&is_it) {
-                self.drop_source(index);
-            }
         }
     }
 

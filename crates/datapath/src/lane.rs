@@ -11,9 +11,11 @@
 //! Batches run to completion. While frames come it goes round its ready sources; when none is ready it sleeps in
 //! epoll and costs nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_flow::DpPort;
 use weft_host::poll::{Epoll, Event, interest};
 use weft_pipeline::Changes;
 
@@ -48,6 +50,9 @@ pub(crate) struct Lane {
     pub(crate) batch: Batch,
     pub(crate) exec: Executor,
     pub(crate) sources: Vec<Option<Source>>,
+    /// Places among them that are free, and those of each port; `None`: of what is no port's.
+    free: Vec<usize>,
+    places: HashMap<Option<DpPort>, Vec<usize>>,
     /// Sources that may have frames now.
     pub(crate) ready: Vec<usize>,
     pub(crate) epoll: Epoll,
@@ -75,6 +80,8 @@ impl Lane {
             batch: Batch::new(),
             exec: Executor::new(shared, number)?,
             sources: Vec::new(),
+            free: Vec::new(),
+            places: HashMap::new(),
             ready: Vec::new(),
             epoll,
             now_ms: now_ms(),
@@ -243,7 +250,7 @@ impl Lane {
 
     /// Begins to receive from a source.
     pub(crate) fn add_source(&mut self, source: Source) {
-        let index = self.sources.iter().position(Option::is_none).unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.sources.push(None);
             self.sources.len() - 1
         });
@@ -251,7 +258,10 @@ impl Lane {
             Some(fd) => self.epoll.add(fd, interest::READ, index as u64),
             None => Ok(()),
         };
-        if watched.is_ok() {
+        if watched.is_err() {
+            self.free.push(index);
+        } else {
+            self.places.entry(source.port()).or_default().push(index);
             self.sources[index] = Some(source);
             self.fair.joined(index);
             self.ready.push(index);
@@ -260,11 +270,28 @@ impl Lane {
 
     /// Stops receiving from a source.
     pub(crate) fn drop_source(&mut self, index: usize) {
-        if let Some(source) = self.sources.get_mut(index).and_then(Option::take)
-            && let Some(fd) = source.fd()
-        {
+        let Some(source) = self.sources.get_mut(index).and_then(Option::take) else { return };
+        self.free.push(index);
+        self.ready.retain(|ready| *ready != index);
+        let port = source.port();
+        if let Some(places) = self.places.get_mut(&port) {
+            places.retain(|place| *place != index);
+            if places.is_empty() {
+                self.places.remove(&port);
+            }
+        }
+        if let Some(fd) = source.fd() {
             // The descriptor may be shared with senders and stay open.
             let _ = self.epoll.remove(fd);
+        }
+    }
+
+    /// Stops receiving from some of the sources of a port, or of those that are no port's.
+    pub(crate) fn drop_sources(&mut self, port: Option<DpPort>, is_it: impl Fn(&Source) -> bool) {
+        for index in self.places.get(&port).cloned().unwrap_or_default() {
+            if self.sources[index].as_ref().is_some_and(&is_it) {
+                self.drop_source(index);
+            }
         }
     }
 }

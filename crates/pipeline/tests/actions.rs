@@ -275,9 +275,9 @@ trait NoPacketIn {
 
 impl NoPacketIn for weft_pipeline::BridgeConfig {
     fn flags_no_packet_in(&mut self, port: u32) {
-        for p in self.ports.iter_mut().filter(|p| p.ofport == OfPort(port)) {
-            p.flags.no_packet_in = true;
-        }
+        let mut port = self.ports.get(OfPort(port)).unwrap().clone();
+        port.flags.no_packet_in = true;
+        self.ports.insert(port);
     }
 }
 

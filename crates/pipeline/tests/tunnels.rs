@@ -362,7 +362,7 @@ fn tunnels_inside_themselves_are_refused() {
         .update(|s| {
             s.set_bridge(bridge(2, vec![local(2, &["192.168.1.10"]), patch(2, 1, (1, 3))]));
             let overlay = s.bridge(1).unwrap().config.as_ref().clone();
-            let mut ports = overlay.ports.clone();
+            let mut ports: Vec<_> = overlay.ports.iter().cloned().collect();
             ports.push(patch(1, 3, (2, 1)));
             s.set_bridge(bridge(1, ports));
             Ok::<_, ()>(())

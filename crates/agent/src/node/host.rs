@@ -2,13 +2,13 @@
 //! put right?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use weft_host::netlink::{Monitor, NftMonitor};
+use weft_host::netlink::{self, Monitor, NftMonitor};
 use weft_host::poll::{Epoll, Event, interest};
 use weft_store::Store;
 
@@ -54,7 +54,31 @@ pub(super) struct Host {
     ledger: Ledger,
     firewall: Firewall,
     all: Option<Instant>,
+    /// The kernel told of the host's ends of networks.
+    ends: bool,
 }
+
+/// What others changed, until it is looked at.
+#[derive(Debug, Default)]
+struct Stir {
+    /// Devices, by index and name.
+    links: BTreeSet<(u32, String)>,
+    addresses: bool,
+    firewall: bool,
+    /// It is not known what.
+    lost: bool,
+}
+
+/// What others changed of devices, addresses and nftables of this network namespace.
+#[derive(Debug)]
+pub(super) struct Stirred {
+    /// There is something.
+    pub(super) bell: mpsc::Receiver<()>,
+    what: Arc<Mutex<Stir>>,
+}
+
+/// Devices that are noted one by one; of more, all are looked at.
+const MANY: usize = 4_096;
 
 /// The way to the firewall's thread, and what it tells.
 #[derive(Debug)]
@@ -94,7 +118,7 @@ impl Kernel {
     fn ensure(
         &mut self,
         look: Look,
-        networks: bool,
+        ends: bool,
         wanted: &Wanted,
         plugs: &BTreeMap<String, Plug>,
         dirty: &BTreeSet<String>,
@@ -108,7 +132,7 @@ impl Kernel {
             }
             Look::All => self.plugged.ensure(plugs, None, ledger),
         }
-        if networks || look != Look::Changed {
+        if ends || look != Look::Changed {
             self.links.ensure(&wanted.links, ledger);
         }
         if look == Look::All {
@@ -173,6 +197,23 @@ impl<S: Store> Node<S> {
         changed
     }
 
+    /// Takes in what others changed of the host; at how much is to be looked.
+    pub(super) fn stir(&mut self) -> Look {
+        let stir = self.stirred.what.lock().map(|mut what| std::mem::take(&mut *what)).unwrap_or_default();
+        if stir.lost {
+            return Look::All;
+        }
+        let host = &mut self.host;
+        host.dirty.extend(host.kernel.plugged.concerned(&host.wiring.plugs, &stir.links));
+        let an_end = |(_, name): &(u32, String)| host.wanted.links.contains_key(name);
+        host.ends |= stir.addresses || stir.links.iter().any(an_end);
+        if stir.firewall {
+            // It ends with us only.
+            let _ = host.firewall.wanted.send(Arc::clone(&host.wanted));
+        }
+        Look::Changed
+    }
+
     /// Nothing is to be settled.
     pub(super) fn is_quiet(&self) -> bool {
         self.nets.is_empty() && self.ports.is_empty()
@@ -203,7 +244,8 @@ impl<S: Store> Node<S> {
             });
         }
         let dirty = std::mem::take(&mut self.host.dirty);
-        if look == Look::Changed && !networks && dirty.is_empty() {
+        let ends = std::mem::take(&mut self.host.ends) | networks;
+        if look == Look::Changed && !ends && dirty.is_empty() {
             return;
         }
         let wanted = Arc::clone(&self.host.wanted);
@@ -216,7 +258,7 @@ impl<S: Store> Node<S> {
         let plugs = std::mem::take(&mut self.host.wiring.plugs);
         let work = move || {
             let before = kernel.plugged.faults.clone();
-            kernel.ensure(look, networks, &wanted, &plugs, &dirty, &mut ledger);
+            kernel.ensure(look, ends, &wanted, &plugs, &dirty, &mut ledger);
             (before, kernel, plugs, ledger)
         };
         match tokio::task::spawn_blocking(work).await {
@@ -287,36 +329,52 @@ impl<S: Store> Node<S> {
 }
 
 /// Tells when somebody changes devices, addresses or nftables of this network namespace.
-pub(super) fn listen() -> mpsc::Receiver<()> {
-    let (stirred, told) = mpsc::channel(1);
+pub(super) fn listen() -> Stirred {
+    let (bell, told) = mpsc::channel(1);
+    let what = Arc::<Mutex<Stir>>::default();
+    let stirred = Stirred { bell: told, what: Arc::clone(&what) };
     let thread = std::thread::Builder::new().name("weft-kernel".into());
     let started = thread.spawn(move || {
-        if let Err(why) = follow(&stirred) {
+        if let Err(why) = follow(&bell, &what) {
             tracing::warn!(%why, "changes of devices and nftables are seen late");
         }
     });
     if let Err(why) = started {
         tracing::warn!(%why, "changes of devices and nftables are seen late");
     }
-    told
+    stirred
 }
 
 /// Follows what the kernel tells, until nobody wants to hear it.
-fn follow(stirred: &mpsc::Sender<()>) -> Result<(), Box<dyn std::error::Error>> {
+fn follow(bell: &mpsc::Sender<()>, what: &Mutex<Stir>) -> Result<(), Box<dyn std::error::Error>> {
     let (mut links, mut nft) = (Monitor::of_links()?, NftMonitor::open()?);
     let epoll = Epoll::new()?;
     epoll.add(&links, interest::READ, 0)?;
     epoll.add(&nft, interest::READ, 0)?;
     let mut events = [Event::EMPTY; 2];
-    while !stirred.is_closed() {
+    while !bell.is_closed() {
         epoll.wait(&mut events, Some(LOOK.as_millis() as u32))?;
-        let mut any = nft.drain()?;
-        while links.next_event()?.is_some() {
+        let mut stir = Stir { firewall: nft.drain()?, ..Stir::default() };
+        let mut any = stir.firewall;
+        while let Some(event) = links.next_event()? {
             any = true;
+            match event {
+                netlink::Event::Link(link) | netlink::Event::LinkGone(link) => {
+                    _ = stir.links.insert((link.index, link.name))
+                }
+                netlink::Event::Lost => stir.lost = true,
+                _ => stir.addresses = true,
+            }
         }
         if any {
-            // A look that is asked for already sees this change too.
-            let _ = stirred.try_send(());
+            if let Ok(mut all) = what.lock() {
+                all.links.append(&mut stir.links);
+                all.addresses |= stir.addresses;
+                all.firewall |= stir.firewall;
+                all.lost |= stir.lost || all.links.len() > MANY;
+            }
+            // Who is asked to look already sees this change too.
+            let _ = bell.try_send(());
             std::thread::sleep(CALM);
         }
     }

@@ -15,7 +15,7 @@ mod report;
 mod services;
 mod settle;
 
-use host::{Host, Look};
+use host::{Host, Look, Stirred};
 use services::Services;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +145,7 @@ pub struct Node<S> {
     faults: BTreeMap<String, (&'static str, String)>,
     host: Host,
     /// Somebody changed devices, addresses or nftables.
-    stirred: mpsc::Receiver<()>,
+    stirred: Stirred,
     /// The store's version that was taken in last.
     version: u64,
     progress: Option<watch::Sender<Progress>>,
@@ -281,8 +281,9 @@ impl<S: Store> Node<S> {
                         }
                     }
                 }
-                Some(()) = self.stirred.recv() => {
-                    self.host(Look::All).await;
+                Some(()) = self.stirred.bell.recv() => {
+                    let look = self.stir();
+                    self.host(look).await;
                     if self.is_quiet() {
                         continue;
                     }

@@ -14,6 +14,7 @@ use weft_host::{Error, user_id};
 
 use super::{Inside, Plug, PlugKind};
 use crate::heal::Ledger;
+use crate::resolve::CABLE;
 
 /// Begins the alias of a device that the agent made.
 pub const ALIAS: &str = "weft-agent ";
@@ -29,6 +30,8 @@ pub type Fault = (&'static str, String);
 #[derive(Debug, Default)]
 pub struct Plugged {
     made: HashMap<String, Made>,
+    /// Their names by index.
+    by_index: HashMap<u32, String>,
     /// What keeps devices from being there, by device.
     pub faults: BTreeMap<String, Fault>,
     /// Devices that were made anew under the name that they had before, until somebody takes note of it.
@@ -110,10 +113,11 @@ impl Plugged {
         };
         let mut links = Links { netlink: &mut netlink, all };
         self.remove(plugs, only, &mut links, ledger);
-        for (name, plug) in plugs {
-            if only.is_some_and(|only| !only.contains(name)) {
-                continue;
-            }
+        let these: Vec<(&String, &Plug)> = match only {
+            Some(only) => only.iter().filter_map(|name| plugs.get_key_value(name)).collect(),
+            None => plugs.iter().collect(),
+        };
+        for (name, plug) in these {
             match self.one(&mut links, name, plug, ledger) {
                 Ok(()) => drop(self.faults.remove(name)),
                 Err(why) => {
@@ -124,6 +128,26 @@ impl Plugged {
                 }
             }
         }
+    }
+
+    /// Of these devices the kernel told, by index and name: which of ours that is about.
+    pub fn concerned(
+        &self,
+        plugs: &BTreeMap<String, Plug>,
+        told: &BTreeSet<(u32, String)>,
+    ) -> BTreeSet<String> {
+        let mut out = BTreeSet::new();
+        for (index, name) in told {
+            // One that was renamed is not there under its own name.
+            out.extend(self.by_index.get(index).filter(|own| *own != name).cloned());
+            out.extend(plugs.get_key_value(name).map(|(name, _)| name.clone()));
+        }
+        for (name, peer, bridge) in cables(plugs) {
+            if told.iter().any(|(_, told)| told == peer || told == bridge) {
+                out.insert(name.clone());
+            }
+        }
+        out
     }
 
     /// Devices that may come to be without a word of the kernel: of namespaces that came or were replaced.
@@ -146,17 +170,22 @@ impl Plugged {
         links: &mut Links<'_>,
         ledger: &mut Ledger,
     ) {
-        self.faults.retain(|name, _| plugs.contains_key(name));
-        let ends = plugs.values().filter_map(|p| match &p.kind {
-            PlugKind::Cable { peer, .. } => Some(peer.as_str()),
-            _ => None,
-        });
-        let kept: BTreeSet<&str> = plugs.keys().map(String::as_str).chain(ends).collect();
+        let ends: BTreeSet<&str> = cables(plugs).map(|(_, peer, _)| peer).collect();
+        let kept = |name: &str| plugs.contains_key(name) || ends.contains(name);
         let gone: Vec<Link> = match (only, &links.all) {
             (Some(only), _) => {
-                only.iter().filter(|n| !kept.contains(n.as_str())).filter_map(|n| links.get(n)).collect()
+                for name in only.iter().filter(|name| !plugs.contains_key(*name)) {
+                    self.faults.remove(name);
+                    self.forget(name);
+                }
+                only.iter().filter(|name| !kept(name)).filter_map(|name| links.get(name)).collect()
             }
-            (None, Some(all)) => all.values().filter(|l| !kept.contains(l.name.as_str())).cloned().collect(),
+            (None, Some(all)) => {
+                self.faults.retain(|name, _| plugs.contains_key(name));
+                let gone = self.made.keys().filter(|name| !plugs.contains_key(*name)).cloned();
+                gone.collect::<Vec<_>>().iter().for_each(|name| self.forget(name));
+                all.values().filter(|l| !kept(&l.name)).cloned().collect()
+            }
             (None, None) => Vec::new(),
         };
         for link in gone.iter().filter(|l| is_ours(l)) {
@@ -165,7 +194,12 @@ impl Plugged {
                 _ => tracing::debug!(device = link.name, "removed"),
             }
         }
-        self.made.retain(|name, _| plugs.contains_key(name));
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some(made) = self.made.remove(name) {
+            self.by_index.remove(&made.index);
+        }
     }
 
     fn one(
@@ -215,7 +249,9 @@ impl Plugged {
         if fresh && before.is_some() {
             self.remade.insert(name.to_owned());
         }
+        self.forget(name);
         self.made.insert(name.to_owned(), Made { plug: plug.clone(), index, ns });
+        self.by_index.insert(index, name.to_owned());
         if fresh {
             ledger.told(CAUSE, again, &format!("{name} of {}", plug.owner));
         }
@@ -250,6 +286,16 @@ impl Plugged {
         }
         Ok(())
     }
+}
+
+/// The cables onto bridges of the kernel: name, the end on the bridge, and the bridge.
+fn cables(plugs: &BTreeMap<String, Plug>) -> impl Iterator<Item = (&String, &str, &str)> {
+    // There are few of them among many ports, and all are called so.
+    let called = plugs.range(CABLE.to_owned()..).take_while(|(name, _)| name.starts_with(CABLE));
+    called.filter_map(|(name, plug)| match &plug.kind {
+        PlugKind::Cable { peer, bridge } => Some((name, peer.as_str(), bridge.as_str())),
+        _ => None,
+    })
 }
 
 /// The bridge of the kernel that is meant.

@@ -87,6 +87,8 @@ pub struct Wiring {
     pub devices: BTreeMap<String, Device>,
     /// The device of each resource.
     pub(crate) of: HashMap<String, String>,
+    /// How many resources have each device.
+    pub(crate) owners: HashMap<String, usize>,
 }
 
 impl Wiring {
@@ -108,15 +110,22 @@ impl Wiring {
         let name = new.as_ref().map(|(name, ..)| name.clone());
         if let Some(old) = self.of.get(&owner).filter(|old| Some(*old) != name.as_ref()).cloned() {
             self.of.remove(&owner);
+            let owners = self.owners.get_mut(&old).map_or(0, |owners| {
+                *owners -= 1;
+                *owners
+            });
             // Two resources may want one device: who came last has it.
-            if !self.of.values().any(|other| *other == old) {
+            if owners == 0 {
+                self.owners.remove(&old);
                 self.plugs.remove(&old);
                 self.devices.remove(&old);
             }
             changed.push(old);
         }
         let Some((name, plug, device)) = new else { return changed };
-        self.of.insert(owner, name.clone());
+        if self.of.insert(owner, name.clone()).is_none() {
+            *self.owners.entry(name.clone()).or_default() += 1;
+        }
         if self.plugs.get(&name) != plug.as_ref() || self.devices.get(&name) != device.as_ref() {
             changed.push(name.clone());
         }
@@ -243,6 +252,23 @@ mod tests {
         assert_eq!((device.kind.as_str(), wiring.devices.len()), ("dpdkvhostuserclient", 1));
         assert_eq!(wiring.port_changed(&Catalog::new(), "web"), ["wp-web"]);
         assert!(wiring.devices.is_empty() && wiring.plugs.is_empty());
+    }
+
+    #[test]
+    fn a_device_goes_with_the_last_who_wants_it() {
+        let mut wiring = Wiring { node: "here".into(), underlay_mtu: 1500, ..Wiring::default() };
+        let mut catalog = catalog("device: eth7");
+        let mut other = catalog.port("web").cloned().unwrap();
+        other.metadata.name = "db".into();
+        catalog.insert(weft_model::Resource::from(other.clone()));
+        wiring.port_changed(&catalog, "web");
+        wiring.port_changed(&catalog, "db");
+        wiring.port_changed(&catalog, "db");
+        catalog.remove(&other.reference());
+        assert_eq!(wiring.port_changed(&catalog, "db"), ["eth7"]);
+        assert!(wiring.devices.contains_key("eth7"), "the other port has it");
+        assert_eq!(wiring.port_changed(&Catalog::new(), "web"), ["eth7"]);
+        assert!(wiring.devices.is_empty() && wiring.owners.is_empty());
     }
 
     #[test]

@@ -371,13 +371,13 @@ impl Source {
         matches!(self, Source::Underlay(listener) if listener.key() == key)
     }
 
-    /// Whether these are the frames of that port.
-    pub(crate) fn is_of(&self, number: DpPort) -> bool {
+    /// The port whose frames these are; `None`: those of any tunnel.
+    pub(crate) fn port(&self) -> Option<DpPort> {
         match self {
             Source::Replay { port, .. } | Source::Port(port) | Source::Vhost { port, .. } => {
-                port.number == number
+                Some(port.number)
             }
-            Source::Underlay(_) => false,
+            Source::Underlay(_) => None,
         }
     }
 }

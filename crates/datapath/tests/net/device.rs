@@ -1,9 +1,9 @@
 //! Devices and TAPs.
 
 use weft_datapath::{Datapath, PortKind};
-use weft_flow::DropReason;
+use weft_flow::{DropReason, OfPort};
 use weft_host::netlink::Netlink;
-use weft_pipeline::RuleFilter;
+use weft_pipeline::{PortConfig, RuleFilter};
 
 use crate::rig::{BRIDGE, Switch, address, host, iperf, namespace, ping, run, stream, up};
 

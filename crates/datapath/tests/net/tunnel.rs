@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use weft_datapath::{Datapath, PortKind, TunnelSpec};
 use weft_flow::{DpPort, DropReason, OfPort, TunnelKind};
 use weft_host::netlink::{Netlink, Vxlan};
-use weft_pipeline::{PortKind as OfKind, TunnelAddr, TunnelConfig, TunnelId};
+use weft_pipeline::{PortConfig, PortKind as OfKind, TunnelAddr, TunnelConfig, TunnelId};
 
 use crate::rig::{Switch, address, host, iperf, namespace, ping, run, stream, up, veth};
 
