@@ -62,13 +62,16 @@ pub(crate) fn tags_on(bridge: u32, tags: u64) -> u64 {
     tags.rotate_left(bridge.wrapping_mul(0x9e37_79b9) >> 26)
 }
 
+/// A tunnel's datapath port and options.
+type Tunnel = (DpPort, Arc<TunnelConfig>);
+
 /// Everything that is configured. Published by [`crate::Pipeline::publish`].
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     bridges: BTreeMap<u32, Arc<Bridge>>,
     dp_ports: Arc<Paged<(u32, OfPort)>>,
     /// Tunnel ports by bridge and number, of which the map is made.
-    tunnel_ports: Arc<BTreeMap<(u32, OfPort), (DpPort, Arc<TunnelConfig>)>>,
+    tunnel_ports: Arc<BTreeMap<(u32, OfPort), Tunnel>>,
     tunnels: Arc<TunnelMap>,
     underlay: Arc<Underlay>,
     /// Number of the published snapshot that this one is, or was copied from.

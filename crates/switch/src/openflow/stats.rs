@@ -227,7 +227,7 @@ impl Sources<'_> {
 
     fn port_stats(&self, port: OfPort) -> Result<Vec<PortStats>, ErrorCode> {
         // A port that is not there is nothing to tell of, as on Open vSwitch.
-        let open = self.bridge.open().into_iter();
+        let open = self.bridge.open();
         Ok(open
             .filter(|i| port == OfPort::ANY || i.ofport == Some(port))
             .filter_map(|i| self.one_port(i))
