@@ -221,7 +221,10 @@ impl<S: Store> Node<S> {
 
     /// Makes the kernel hold what is wanted. Resources whose devices fare otherwise than before are to be looked at.
     pub(super) async fn host(&mut self, look: Look) {
-        self.look = Instant::now() + LOOK;
+        // What the kernel tells of may come without end; a look at all else comes all the same.
+        if look != Look::Changed {
+            self.look = Instant::now() + LOOK;
+        }
         if !self.host.wired {
             return;
         }
@@ -372,6 +375,10 @@ fn follow(bell: &mpsc::Sender<()>, what: &Mutex<Stir>) -> Result<(), Box<dyn std
                 all.addresses |= stir.addresses;
                 all.firewall |= stir.firewall;
                 all.lost |= stir.lost || all.links.len() > MANY;
+                if all.lost {
+                    // All are looked at then.
+                    all.links.clear();
+                }
             }
             // Who is asked to look already sees this change too.
             let _ = bell.try_send(());

@@ -138,8 +138,10 @@ impl Plugged {
     ) -> BTreeSet<String> {
         let mut out = BTreeSet::new();
         for (index, name) in told {
-            // One that was renamed is not there under its own name.
-            out.extend(self.by_index.get(index).filter(|own| *own != name).cloned());
+            // One that was renamed is not there under its own name, and not to be there under another.
+            if let Some(own) = self.by_index.get(index).filter(|own| *own != name) {
+                out.extend([own.clone(), name.clone()]);
+            }
             out.extend(plugs.get_key_value(name).map(|(name, _)| name.clone()));
         }
         for (name, peer, bridge) in cables(plugs) {

@@ -36,6 +36,8 @@ impl Bridge {
         if std::mem::replace(&mut self.mac, mac) != mac {
             // Ports without a device are told by it.
             self.ifaces.touch_all();
+        }
+        if self.local().is_some_and(|local| local.state.mac != Some(mac)) {
             names.insert(self.name.clone());
         }
         if self.internal_mtu.replace(mtu) != Some(mtu) {

@@ -74,6 +74,8 @@ impl World {
                 bridge.open_ifaces(&names, host);
             }
         }
+        // A device that comes may take the number of a patch port, which its other end is to hear of.
+        self.plug_patches(false);
         down
     }
 

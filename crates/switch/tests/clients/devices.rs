@@ -90,3 +90,26 @@ fn a_bond_moves_to_the_member_that_is_up() {
     });
     assert!(s.pings(&a, "10.1.0.2"));
 }
+
+/// A device that appears may take the number of a patch port: what comes through the patch comes by its new one.
+#[test]
+fn a_number_that_is_taken_from_a_patch_port_is_told_to_its_other_end() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set bridge br0 fail_mode=secure -- add-br br1 -- set bridge br1 fail_mode=secure");
+    s.vsctl(
+        "add-port br0 pa -- set interface pa type=patch options:peer=pb -- add-port br1 pb \
+         -- set interface pb type=patch options:peer=pa",
+    );
+    let number = |name: &str| s.vsctl(&format!("get interface {name} ofport"));
+    let first = number("pa");
+    s.run(&format!("ovs-vsctl --no-wait add-port br0 late -- set interface late ofport_request={first}"));
+    s.ok("ip link add late type dummy");
+    s.wait_for("the device has the number it asked for", || number("late") == first);
+    let second = number("pa");
+    assert_ne!(first, second);
+    s.ok(&format!("ovs-ofctl add-flow br0 in_port={second},actions=LOCAL"));
+    s.ok("ovs-ofctl add-flow br1 actions=output:pb");
+    let trace = || s.appctl("ofproto/trace br1 in_port=LOCAL").out;
+    s.wait_for("the other end knows", || trace().contains(&format!("in_port={second}")));
+    assert!(!trace().contains("Datapath actions: drop"), "{}", trace());
+}
