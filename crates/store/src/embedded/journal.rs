@@ -12,6 +12,7 @@
 //! what is left of an older one, whose place they take. What follows the last whole record was never acknowledged.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -78,6 +79,13 @@ pub(super) fn remove(database: &Path) -> io::Result<()> {
     sync_directory(database)
 }
 
+/// A first generation that nobody foresees, with room for those that follow: what a client has put into a lease must not
+/// pass for a record where the older rows of a file begin.
+fn unforeseen() -> u64 {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    (random | 1 << 63) & !u64::from(u32::MAX)
+}
+
 /// Names of files are durable too.
 fn sync_directory(database: &Path) -> io::Result<()> {
     let directory = database.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -93,8 +101,8 @@ impl Journal {
             io::Result::Ok(Half { file, end: 0, room: 0 })
         };
         let [first, second] = paths(database);
-        let journal =
-            Journal { halves: [half(first)?, half(second)?], active: 0, generation: 1, record: Vec::new() };
+        let halves = [half(first)?, half(second)?];
+        let journal = Journal { halves, active: 0, generation: unforeseen(), record: Vec::new() };
         sync_directory(database)?;
         Ok(journal)
     }
