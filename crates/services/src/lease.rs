@@ -278,15 +278,17 @@ impl<A: Address> LeaseBook<A> {
     /// Writes an entry and returns the change. The caller has checked [`Self::is_open`].
     ///
     /// When the client had another address in the same pool, that entry ends now, and its change
-    /// is returned too.
+    /// is returned too. An offer ends no lease: the client may not take it.
     pub fn set(&mut self, lease: Lease<A>) -> Changes<A> {
         let mut changes = Changes::new();
-        let now = lease.since;
+        let (now, offer) = (lease.since, lease.state == LeaseState::Offered);
         if let Some(pool) = self.pool_of(lease.address) {
             let other = self.find(pool, &lease.client).filter(|old| old.address != lease.address).cloned();
-            if let Some(old) =
-                other.filter(|old| matches!(old.state, LeaseState::Bound | LeaseState::Offered))
-            {
+            let ends = |old: &Lease<A>| match old.state {
+                LeaseState::Bound => !offer,
+                state => state == LeaseState::Offered,
+            };
+            if let Some(old) = other.filter(ends) {
                 let durable = old.state == LeaseState::Bound;
                 let after = durable.then(|| Lease {
                     state: LeaseState::Released,
@@ -419,8 +421,17 @@ impl<A: Address> LeaseBook<A> {
             }
         }
         // It may have had another address since.
-        self.by_client.insert((pool, entry.client.clone()), address);
+        let (client, state) = (entry.client.clone(), entry.state);
+        self.find_at(pool, client, address, state);
         true
+    }
+
+    /// Has a client found at an address; at one that it was only offered, unless it holds another.
+    fn find_at(&mut self, pool: PoolId, client: Client, address: A, state: LeaseState) {
+        let holds = |other: &Lease<A>| other.state == LeaseState::Bound && other.address != address;
+        if state != LeaseState::Offered || !self.find(pool, &client).is_some_and(holds) {
+            self.by_client.insert((pool, client), address);
+        }
     }
 
     fn put(&mut self, mut lease: Lease<A>) -> Option<Lease<A>> {
@@ -441,7 +452,7 @@ impl<A: Address> LeaseBook<A> {
             if lease.state == LeaseState::Declined {
                 self.declined.insert((lease.expires, address));
             } else {
-                self.by_client.insert((pool, lease.client.clone()), address);
+                self.find_at(pool, lease.client.clone(), address, lease.state);
             }
         }
         lease.mac.map(|mac| self.by_mac.insert((mac, address)));

@@ -38,6 +38,18 @@ fn a_client_gets_its_address_again() {
 }
 
 #[test]
+fn an_offer_of_another_address_ends_no_lease() {
+    let mut book = book(&[(10, 20)], &[]);
+    book.set(lease(ip(13), 1, LeaseState::Bound, 0, 1000));
+    assert!(book.set(lease(ip(12), 1, LeaseState::Offered, 5, 35)).is_empty());
+    assert!(!book.is_open(ip(13), &client(2), 6), "it is still held");
+    assert_eq!(book.find(0, &client(1)).map(|l| l.address), Some(ip(13)));
+    let changes = book.set(lease(ip(12), 1, LeaseState::Bound, 7, 1000));
+    assert_eq!(changes.iter().map(|c| c.address).collect::<Vec<_>>(), [ip(13), ip(12)], "now it ends");
+    assert!(book.is_open(ip(13), &client(2), 7) && !book.is_open(ip(12), &client(2), 7));
+}
+
+#[test]
 fn a_hint_is_honoured_when_it_can_be() {
     let book = book(&[(10, 20)], &[12]);
     assert_eq!(book.choose(0, &client(1), Some(ip(15)), 0), Some(ip(15)));
