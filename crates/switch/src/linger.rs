@@ -2,7 +2,8 @@
 //!
 //! A controller that changes one flow at a time and waits for each barrier sends the next message some microseconds
 //! after it has the answer. To sleep and be woken takes longer than all the work in between, so the loop looks again for
-//! a moment after it has changed tables or answered a barrier; when that does not pay it does so ever more rarely.
+//! a moment after it has answered a barrier; when that does not pay it does so ever more rarely. After flow-mods alone it
+//! does not: whoever streams those needs no answer soon, and lanes want the processor.
 
 use std::time::Duration;
 

@@ -168,10 +168,7 @@ impl OpenFlow {
             draft.told = None;
         }
         match request {
-            Request::FlowMod(m) => {
-                self.conversing = true;
-                self.flow_mod((conn, to.xid), bridge, m, draft, target)
-            }
+            Request::FlowMod(m) => self.flow_mod((conn, to.xid), bridge, m, draft, target),
             Request::Echo(data) => {
                 self.session(conn, |session| {
                     let _ = session.reply(to, &Message::EchoReply(data));

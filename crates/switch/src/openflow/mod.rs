@@ -63,7 +63,7 @@ pub(crate) struct OpenFlow {
     unsynced: bool,
     /// A barrier waits for the datapath.
     barrier: bool,
-    /// Flows were changed or a barrier was asked for: more may follow at once.
+    /// A barrier was asked for: more may follow its answer at once.
     conversing: bool,
     ports_changed: bool,
     /// A controller came, went, or has another role: others may want to hear of it.
@@ -246,7 +246,7 @@ impl OpenFlow {
         std::mem::take(&mut self.ports_changed)
     }
 
-    /// Whether controllers changed flows or asked for a barrier since the last call.
+    /// Whether a controller asked for a barrier since the last call.
     pub(crate) fn take_conversing(&mut self) -> bool {
         std::mem::take(&mut self.conversing)
     }
