@@ -268,7 +268,7 @@ fn dpdk(case: &Case, seconds: u64, _hz: f64) -> Result<f64, String> {
     w.add("sw")?;
     let pcap = w.dir.join("f.pcap");
     write_pcap(&pcap, &(case.frames)())?;
-    ovs::start(&mut w, "sw", Build::Dpdk(lab::DPDK))?;
+    ovs::start(&mut w, "sw", Build::Dpdk(&[lab::DPDK]))?;
     let source =
         format!("type=dpdk options:dpdk-devargs='\"net_pcap1,rx_pcap={},infinite_rx=1\"'", pcap.display());
     let sink = "type=dpdk options:dpdk-devargs='\"net_null1,no-rx=1\"'";

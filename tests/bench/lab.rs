@@ -92,7 +92,7 @@ pub(crate) fn veths(who: Who, label: &str) -> Result<Lab, String> {
 pub(crate) fn replay(who: Who, label: &str) -> Result<Lab, String> {
     let mut world = World::new(label)?;
     world.add("sw")?;
-    let pid = start(&mut world, who, Build::Dpdk(DPDK))?;
+    let pid = start(&mut world, who, Build::Dpdk(&[DPDK]))?;
     let sink = match who {
         Who::Ovs => "type=dpdk options:dpdk-devargs='\"net_null1,no-rx=1\"'",
         Who::Weft => "type=null",

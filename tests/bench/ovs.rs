@@ -11,7 +11,7 @@ pub(crate) enum Build {
     /// `openvswitch-switch`.
     Plain,
     /// `openvswitch-switch-dpdk`, with these columns of `other_config` set before it starts.
-    Dpdk(&'static str),
+    Dpdk(&'static [&'static str]),
 }
 
 const DPDK_BINARY: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
@@ -41,7 +41,7 @@ pub(crate) fn start(world: &mut World, ns: &str, build: Build) -> Result<(), Str
         Build::Plain => "ovs-vswitchd",
         Build::Dpdk(config) => {
             // Two DPDK processes share nothing if their files have names of their own.
-            let config = config.replace("PREFIX", &unique(world, ns));
+            let config = config.join(" ").replace("PREFIX", &unique(world, ns));
             vsctl(world, ns, &format!("--no-wait set Open_vSwitch . other_config:dpdk-init=true {config}"))?;
             DPDK_BINARY
         }

@@ -63,7 +63,7 @@ pub(crate) fn same_host() -> Vec<Setup> {
         }),
         peer("OVS-DPDK TSO veth", |w| {
             veths(w, true)?;
-            ovs::start(w, "sw", Build::Dpdk(DPDK))?;
+            ovs::start(w, "sw", Build::Dpdk(&[DPDK]))?;
             ovs::vsctl(
                 w,
                 "sw",
@@ -74,7 +74,7 @@ pub(crate) fn same_host() -> Vec<Setup> {
         peer("OVS-DPDK TSO TAP", |w| {
             workloads(w)?;
             w.add("sw")?;
-            ovs::start(w, "sw", Build::Dpdk(DPDK))?;
+            ovs::start(w, "sw", Build::Dpdk(&[DPDK]))?;
             taps(w)?;
             addresses(w, 1500)
         }),
@@ -122,7 +122,7 @@ pub(crate) fn overlay() -> Vec<Setup> {
         peer("OVS-DPDK TSO vxlan", |w| {
             hosts(w, false)?;
             for h in ["h1", "h2"] {
-                ovs::start(w, h, Build::Dpdk(DPDK))?;
+                ovs::start(w, h, Build::Dpdk(&[DPDK]))?;
                 ovs_vxlan(w, h)?;
             }
             addresses(w, 1450)

@@ -25,8 +25,8 @@ struct Setup {
 /// checksum.
 const NO_OFFLOADS: &str = ",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,\
 host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off";
-/// As [`DPDK`], with memory for each port instead of a quarter of a million buffers for all of an MTU.
-const DPDK_PORTS: &str = "other_config:per-port-memory=true other_config:userspace-tso-enable=true other_config:dpdk-extra=\"--no-huge --no-pci --legacy-mem -m 1024 --file-prefix=PREFIX\" other_config:pmd-cpu-mask=2 other_config:dpdk-lcore-mask=1";
+/// Memory for each port instead of a quarter of a million buffers for all of an MTU.
+const PER_PORT: &str = "other_config:per-port-memory=true";
 
 const TAPS: &str = "add-br br0 -- set bridge br0 datapath_type=netdev -- add-port br0 t1 -- add-port br0 t2";
 
@@ -68,7 +68,7 @@ const SETUPS: [Setup; 6] = [
         vhost: true,
         device: "",
         build: |w, paths| {
-            ovs::start(w, "sw", Build::Dpdk(DPDK_PORTS))?;
+            ovs::start(w, "sw", Build::Dpdk(&[DPDK, PER_PORT]))?;
             sockets(w, paths)
         },
     },
@@ -78,7 +78,7 @@ const SETUPS: [Setup; 6] = [
         vhost: false,
         device: "",
         build: |w, _| {
-            ovs::start(w, "sw", Build::Dpdk(DPDK))?;
+            ovs::start(w, "sw", Build::Dpdk(&[DPDK]))?;
             ovs::vsctl(w, "sw", TAPS).map(drop)
         },
     },

@@ -149,10 +149,10 @@ fn pass(
     match &conntrack.execute(&tracked, &mut ct, spec, now_ms) {
         Ok(edits) => {
             *packet.meta.ct_mut() = ct;
-            match edits.is_empty() {
-                true => Ok(()),
-                false => edit(packet, edits).map_err(|_| Some(DropReason::BadAction)),
+            if edits.is_empty() {
+                return Ok(());
             }
+            edit(packet, edits).map_err(|_| Some(DropReason::BadAction))
         }
         Err(reason) => Err(Some(*reason)),
     }

@@ -384,12 +384,9 @@ pub struct FlowMask(pub FlowKey);
 
 impl FlowMask {
     /// The mask that looks at nothing.
-    pub const EMPTY: FlowMask = FlowMask(FlowKey::ZERO);
-
-    /// The mask that looks at nothing.
     #[inline]
     pub const fn empty() -> Self {
-        FlowMask::EMPTY
+        FlowMask(FlowKey::ZERO)
     }
     /// The mask as words.
     #[inline]

@@ -29,6 +29,8 @@ mod process;
 mod remotes;
 mod run;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod unixctl;
 mod wanted;
 mod watched;

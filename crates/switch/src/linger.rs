@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// How long it looks again.
-const MOMENT: Duration = Duration::from_micros(50);
+pub(crate) const MOMENT: Duration = Duration::from_micros(50);
 /// Times at most that it does not look after it did in vain.
 const MOST_SKIPPED: u32 = 63;
 
@@ -22,13 +22,11 @@ pub(crate) struct Linger {
 }
 
 impl Linger {
-    /// How long to look this time; `None`: not at all.
-    pub(crate) fn next(&mut self) -> Option<Duration> {
-        if self.left > 0 {
-            self.left -= 1;
-            return None;
-        }
-        Some(MOMENT)
+    /// Whether to look this time.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let due = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        due
     }
 
     /// Says whether something came.
@@ -46,7 +44,7 @@ mod tests {
     fn looks(linger: &mut Linger, times: u32, paid: bool) -> u32 {
         let mut looks = 0;
         for _ in 0..times {
-            if linger.next().is_some() {
+            if linger.is_due() {
                 linger.paid(paid);
                 looks += 1;
             }

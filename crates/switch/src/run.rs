@@ -31,7 +31,7 @@ use weft_pipeline::Pipeline;
 use crate::clock::now_ms;
 use crate::control::{Control, Exit, Parts};
 use crate::db::{Db, DbFileError, Written};
-use crate::linger::Linger;
+use crate::linger::{Linger, MOMENT};
 use crate::net::{Links, watch};
 use crate::process::detach;
 use crate::process::paths::{Daemon, Paths};
@@ -250,8 +250,10 @@ impl Events {
 
     /// Looks again, for a moment, whether the controller that was just served says more; true when something was taken in.
     async fn linger(&mut self, control: &mut Control, linger: &mut Linger) -> bool {
-        let Some(moment) = linger.next() else { return false };
-        let until = Instant::now() + moment;
+        if !linger.is_due() {
+            return false;
+        }
+        let until = Instant::now() + MOMENT;
         loop {
             // Connections read what came for them; whoever else wants this processor has it.
             tokio::task::yield_now().await;
@@ -278,27 +280,13 @@ impl Events {
 
     /// Takes in what has happened, one of each kind at most; false when nothing has.
     fn take(&mut self, control: &mut Control) -> bool {
-        let mut any = false;
-        if let Ok(event) = self.streams.try_recv() {
-            control.on_stream(event);
-            any = true;
-        }
-        if let Ok(written) = self.written.try_recv() {
-            control.on_written(written);
-            any = true;
-        }
-        if let Ok(packet) = self.packets.try_recv() {
-            control.on_packet_in(packet);
-            any = true;
-        }
-        if let Ok(event) = self.network.try_recv() {
-            control.on_network(event);
-            any = true;
-        }
-        if let Ok(()) = self.ports.try_recv() {
-            control.on_ports_changed();
-            any = true;
-        }
-        any
+        let taken = [
+            self.streams.try_recv().map(|event| control.on_stream(event)).is_ok(),
+            self.written.try_recv().map(|written| control.on_written(written)).is_ok(),
+            self.packets.try_recv().map(|packet| control.on_packet_in(packet)).is_ok(),
+            self.network.try_recv().map(|event| control.on_network(event)).is_ok(),
+            self.ports.try_recv().map(|()| control.on_ports_changed()).is_ok(),
+        ];
+        taken.contains(&true)
     }
 }

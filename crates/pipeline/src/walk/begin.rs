@@ -120,7 +120,7 @@ fn look_least(mask: &mut FlowMask) {
 
 /// A packet of which nothing can be said.
 fn nothing(key: &FlowKey, why: DropReason, mode: Mode) -> Outcome {
-    let mut mask = Box::new(FlowMask::EMPTY);
+    let mut mask = Box::new(FlowMask::empty());
     look_least(&mut mask);
     let verdict = Verdict {
         actions: Vec::new(),
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
             now_ms,
             mode,
             packet: Packet::BLANK,
-            mask: FlowMask::EMPTY,
+            mask: FlowMask::empty(),
             out: Vec::new(),
             action_set: Vec::new(),
             stack: Vec::new(),
@@ -221,6 +221,7 @@ impl<'a> Walk<'a> {
         self.run(frames);
     }
 
+    /// What came of the walk, taken out of it: it is over, and too large to be handed on whole.
     pub(super) fn finish(&mut self, key: &FlowKey) -> Outcome {
         let mut actions = super::seal(take(&mut self.out));
         if self.fatal.is_some() {

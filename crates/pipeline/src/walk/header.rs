@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use weft_flow::{
     DpAction, DropReason, Encap, Field, FlowMask, OfPort, PT_ETHERTYPE, PT_NSH, PacketKey, VLAN_PRESENT,
 };
@@ -247,7 +248,7 @@ impl Packet {
         (self.key.packet.eth_src, self.key.packet.eth_dst) = (Mac::ZERO, Mac::ZERO);
         (self.settled.0.packet.eth_src, self.settled.0.packet.eth_dst) = (Mac::BROADCAST, Mac::BROADCAST);
         (self.dirty.eth_src, self.dirty.eth_dst) = (Mac::ZERO, Mac::ZERO);
-        self.base_tags = Tags { pushed: Vec::new(), rest: 2 };
+        self.base_tags = Tags { pushed: SmallVec::new(), rest: 2 };
         self.set_tags(self.base_tags.clone());
     }
 

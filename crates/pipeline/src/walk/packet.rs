@@ -7,6 +7,7 @@
 
 use std::mem::offset_of;
 
+use smallvec::SmallVec;
 use weft_flow::{
     CACHED_WORDS, CT_WORDS, EXTRA_BARE, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field, FlowKey, FlowMask,
     PACKET_WORDS, PacketKey, PipelineKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Vlan,
@@ -23,7 +24,7 @@ const MAX_PUSHED: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tags {
     /// Tags that do not depend on the packet received, outermost last.
-    pub(super) pushed: Vec<Vlan>,
+    pub(super) pushed: SmallVec<[Vlan; 2]>,
     /// How many received tags are gone.
     pub(super) rest: u8,
 }
@@ -81,12 +82,12 @@ impl Packet {
     /// No packet, to be filled in by [`Packet::receive`].
     pub(super) const BLANK: Packet = Packet {
         key: FlowKey::ZERO,
-        settled: FlowMask::EMPTY,
+        settled: FlowMask::empty(),
         dirty: FlowKey::ZERO.packet,
         base: FlowKey::ZERO.packet,
         committed: FlowKey::ZERO.packet,
-        tags: Tags { pushed: Vec::new(), rest: 0 },
-        base_tags: Tags { pushed: Vec::new(), rest: 0 },
+        tags: Tags { pushed: SmallVec::new_const(), rest: 0 },
+        base_tags: Tags { pushed: SmallVec::new_const(), rest: 0 },
         received: [Vlan { tpid: 0, tci: 0 }; 2],
         plain: false,
         told: (0, 0),

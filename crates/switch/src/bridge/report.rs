@@ -181,7 +181,7 @@ impl Told {
         }
     }
 
-    /// Whether [`Told::of`] would give the same; ten thousand interfaces are asked whenever one has changed.
+    /// Whether [`Told::of`] would give the same. All interfaces are asked whenever statistics are told.
     fn is_of(&self, iface: &Iface, bridge_mac: Mac) -> bool {
         let open = iface.ofport.is_some();
         let mac = || iface.state.mac.unwrap_or_else(|| virtual_mac(iface, bridge_mac));

@@ -14,6 +14,7 @@ use weft_pipeline::{BridgeConfig, Pipeline, Snapshot};
 use super::ifaces::Role;
 use super::{Host, Iface, Static, World, report};
 use crate::net::Links;
+use crate::testing::{commit, find, refs};
 use crate::wanted::{Changes, Wanted};
 
 /// Bridges, and numbers of ports that there may be.
@@ -80,14 +81,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..BRIDGES).prop_map(Step::Replace),
         1 => port().prop_map(Step::Device),
     ]
-}
-
-fn refs(rows: impl IntoIterator<Item = Uuid>) -> Datum {
-    Datum::set(rows.into_iter().map(weft_ovsdb::Atom::Uuid))
-}
-
-fn find(db: &Database, table: &str, name: &str) -> Option<Uuid> {
-    db.table(table)?.find("name", name).map(|row| row.uuid())
 }
 
 /// No device can have names of this length: ports that need one cannot be opened, and the host is left alone.
@@ -161,19 +154,6 @@ fn act(db: &Database, edit: &mut Edit<'_, '_>, step: &Step) -> weft_ovsdb::Resul
         }
         Step::Device(_) => Ok(()),
     }
-}
-
-fn commit(
-    db: &mut Database,
-    uuids: &mut UuidStream,
-    work: impl FnOnce(&Database, &mut Edit<'_, '_>) -> weft_ovsdb::Result<()>,
-) -> Arc<Commit> {
-    let before = db.clone();
-    let mut edit = Edit::new(&before, uuids);
-    work(&before, &mut edit).expect("an edit");
-    let commit = Arc::new(edit.finish().expect("a commit"));
-    db.apply(&commit);
-    commit
 }
 
 /// A switch without a control task.

@@ -87,6 +87,7 @@ mod tests {
     use weft_ovsdb::{Datum, Edit, UuidStream};
 
     use super::*;
+    use crate::testing::{commit, find, refs};
 
     /// What a client does.
     #[derive(Clone, Debug)]
@@ -111,14 +112,6 @@ mod tests {
             1 => Just(Step::Next),
             1 => (0_u8..2, any::<bool>()).prop_map(|(b, on)| Step::Secure(b, on)),
         ]
-    }
-
-    fn refs(rows: impl IntoIterator<Item = Uuid>) -> Datum {
-        Datum::set(rows.into_iter().map(weft_ovsdb::Atom::Uuid))
-    }
-
-    fn find(db: &Database, table: &str, name: &str) -> Option<Uuid> {
-        db.table(table)?.find("name", name).map(|row| row.uuid())
     }
 
     /// The local port is called as its bridge: number 0 of bridge 0 is that.
@@ -164,19 +157,6 @@ mod tests {
         }
     }
 
-    fn commit(
-        db: &mut Database,
-        uuids: &mut UuidStream,
-        work: impl Fn(&Database, &mut Edit<'_, '_>),
-    ) -> Arc<Commit> {
-        let before = db.clone();
-        let mut edit = Edit::new(&before, uuids);
-        work(&before, &mut edit);
-        let commit = Arc::new(edit.finish().unwrap());
-        db.apply(&commit);
-        commit
-    }
-
     proptest! {
         /// Following commits gives what reading everything gives; ports alone are followed.
         #[test]
@@ -187,16 +167,16 @@ mod tests {
             let mut db = Database::new(weft_ovsdb::schema::open_vswitch(), uuids.draw());
             commit(&mut db, &mut uuids, |_, edit| {
                 let bridge = |edit: &mut Edit<'_, '_>, n: u8| {
-                    edit.insert("Bridge", &[("name", Datum::scalar(format!("b{n}").as_str()))]).unwrap()
+                    edit.insert("Bridge", &[("name", Datum::scalar(format!("b{n}").as_str()))])
                 };
-                let bridges = [bridge(edit, 0), bridge(edit, 1)];
-                edit.insert("Open_vSwitch", &[("bridges", refs(bridges))]).unwrap();
+                let bridges = [bridge(edit, 0)?, bridge(edit, 1)?];
+                edit.insert("Open_vSwitch", &[("bridges", refs(bridges))]).map(drop)
             });
             let mut wanted = Wanted::read(&db);
             for batch in steps {
                 let mut commits = Vec::new();
                 for step in &batch {
-                    commits.push(commit(&mut db, &mut uuids, |db, edit| act(db, edit, step).unwrap()));
+                    commits.push(commit(&mut db, &mut uuids, |db, edit| act(db, edit, step)));
                 }
                 let whole = Wanted::read(&db);
                 let before = wanted.clone();
