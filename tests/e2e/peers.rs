@@ -1,7 +1,5 @@
 //! Does Weft speak with switches that nobody here wrote? The kernel's vxlan device and Debian's Open vSwitch.
 
-use std::time::Duration;
-
 use crate::world::{self, Switch, TwoHosts, VM_B, assert_ping, eventually, ip};
 use weft_lab::Lab;
 
@@ -25,7 +23,7 @@ fn stream(lab: &Lab, extra: &[&str]) {
         assert!(bytes > 1_000_000, "only {bytes} bytes in a second\n{}", world::describe(lab));
         Some(())
     });
-    assert!(client.ping(ip(VM_B), Duration::from_secs(2)).expect("ping runs").is_some());
+    assert!(client.ping(ip(VM_B), world::PATIENCE).expect("ping runs").is_some());
 }
 
 #[test]

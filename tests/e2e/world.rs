@@ -51,7 +51,7 @@ impl Default for TwoHosts {
 }
 
 /// How long something that will happen may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to look before it is believed that nothing comes.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 /// Address of host a's workload.

@@ -9,6 +9,7 @@ use weft_model::{Kind, ObjectRef, Phase, Resource};
 use weft_store::{Embedded, Expect, Op, Options, Store, Transaction};
 
 use crate::hosts::Site;
+use crate::pings::Pings;
 use crate::support::Kind as Switch;
 
 /// An agent in the switch's namespace, in threads of this process.
@@ -219,14 +220,13 @@ fn check(kind: Switch) {
     site.switch.wait_for("the address is back", |s| s.ok("ip addr show dev wn-blue").contains("10.1.0.1/24"));
 
     // Without the agent packets pass; a new one knows what the old one gave.
-    let ping = site.serve(1, &format!("ping -i 0.05 -c 60 {two}"));
+    let pings = Pings::start(&site, 1, &two, 0.05);
     agent.stop();
     drop(agent);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let agent = Agent::start(&site, &file);
-    site.switch.wait_for("the pings are over", |_| ping.log().contains("packet loss"));
-    assert!(ping.log().contains("60 received, 0% packet loss"), "{}", ping.log());
     agent.ready(&site, &["p1", "p2"]);
+    pings.unbroken(&site, 60);
     assert!(lease(&site, 1).contains(&format!("ip={one} ")));
 
     // What is deleted is gone, and only that.

@@ -17,6 +17,7 @@ mod joined;
 mod libvirt_xml;
 mod modes;
 mod overlays;
+mod pings;
 mod plugs;
 mod south;
 #[path = "../support/mod.rs"]

@@ -7,6 +7,7 @@ use weft_compile::{Change, Compiler, Cookie, Guard, Net, NetKey, Port, PortKey, 
 use weft_flow::OfPort;
 
 use crate::hosts::Site;
+use crate::pings::Pings;
 use crate::support::{Kind, PATIENCE};
 
 /// The agent's two connections to a switch.
@@ -168,12 +169,11 @@ fn check(kind: Kind) {
         let mut groups = again.connected().await;
         groups.sort_unstable();
         assert_eq!(groups, [NetKey(1).group(), NetKey(2).group()]);
-        let ping = site.serve(1, &format!("ping -i 0.01 -c 200 {}", address(2)));
+        let pings = Pings::start(&site, 1, &address(2), 0.01);
         for _ in 0..20 {
             again.flows.commit(replace(&compiler.whole(), &groups)).await.expect("the same again");
         }
-        site.switch.wait_for("the pings are over", |_| ping.log().contains("packet loss"));
-        assert!(ping.log().contains("200 received, 0% packet loss"), "{}", ping.log());
+        pings.unbroken(&site, 200);
 
         // What is refused is refused whole, and named.
         let mut wrong = replace(&compiler.whole(), &groups);

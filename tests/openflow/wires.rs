@@ -71,7 +71,7 @@ impl Wires {
         mark.resize(60, 0);
         self.send(port, &mark);
         let mut out = Vec::new();
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(30);
         for n in 1..=self.sockets.len() {
             loop {
                 match self.receive(n) {

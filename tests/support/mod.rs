@@ -19,7 +19,7 @@ use weft_host::netns::NetNs;
 mod dice;
 
 /// How long something that will happen may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a call of a command says when the switch is gone.
 pub(crate) const DIED: &str = "the control socket was closed";

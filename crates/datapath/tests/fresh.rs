@@ -205,7 +205,7 @@ impl Switch {
         for n in &PORTS[..2] {
             let start = Instant::now();
             let received = || self.datapath.port_stats(DpPort(*n)).unwrap().rx_packets as usize;
-            while received() < self.frames.len() && start.elapsed() < Duration::from_secs(5) {
+            while received() < self.frames.len() && start.elapsed() < Duration::from_secs(30) {
                 std::thread::sleep(Duration::from_millis(1));
             }
             self.datapath.del_port(DpPort(*n)).unwrap();

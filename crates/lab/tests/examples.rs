@@ -23,7 +23,7 @@ fn every_example_reads() {
 #[test]
 fn two_hosts_on_open_vswitch_reach_each_other() {
     let lab = Lab::up(&LabSpec::read(&example("two-hosts-ovs.yaml")).unwrap().unique()).unwrap();
-    let answer = lab.workload("b", "vm0").ping("10.0.0.1".parse().unwrap(), Duration::from_secs(2)).unwrap();
+    let answer = lab.workload("b", "vm0").ping("10.0.0.1".parse().unwrap(), Duration::from_secs(30)).unwrap();
     assert!(answer.is_some(), "{:?}", lab.status());
     assert!(lab.host("a").exec(["ovs-vsctl", "show"]).ok().contains("vxlan0"));
     // Each host's database is its own.

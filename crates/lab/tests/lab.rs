@@ -68,7 +68,7 @@ fn two_hosts_reach_each_other_quickly_and_vanish() {
     assert!(b.ping(ip("2001:db8:1::a"), second()).unwrap().is_some());
     assert!(a.ping(ip("192.168.1.99"), Duration::ZERO).unwrap().is_none());
     // Generous: the machine may be busy. Alone it takes a tenth of it.
-    assert!(took < second() * 2, "{took:?}");
+    assert!(took < second() * 20, "{took:?}");
     eprintln!("up in {took:?}");
     let begin = Instant::now();
     lab.down().unwrap();

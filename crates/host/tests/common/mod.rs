@@ -55,9 +55,9 @@ pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Tries until `f` gives something, for at most two seconds.
+/// Tries until `f` gives something, for at most half a minute.
 pub(crate) fn eventually<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(2);
+    let end = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(got) = f() {
             return got;

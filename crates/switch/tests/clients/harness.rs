@@ -12,7 +12,7 @@ use weft_switch::{Options, Paths};
 /// Set in the environment of the process that is to be the switch: its directory.
 const DIRECTORY: &str = "WEFT_TEST_SWITCH";
 /// How long something that will happen may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the switch, in the process that was started for it.
 pub(crate) fn be_the_switch_if_asked() {
