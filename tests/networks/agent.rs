@@ -26,6 +26,7 @@ impl Agent {
             rundir: site.switch.path(""),
             datapath: if site.switch.kind == Switch::Ovs { "netdev".into() } else { String::new() },
             underlay_mtu: 1500,
+            settings: None,
         };
         let store = Arc::new(Embedded::open(file, &Options::default()).expect("a store"));
         let theirs = Arc::clone(&store);

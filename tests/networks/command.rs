@@ -1,6 +1,6 @@
 //! What people type: `weft agent` beside a switch, resources applied, shown, changed and deleted.
 
-use crate::field::{Field, WEFT};
+use crate::field::{Field, WEFT, network};
 use crate::support::{Kind, Switch};
 
 const NETWORK: &str = "apiVersion: weft.dev/v1
@@ -70,6 +70,18 @@ fn resources_come_and_go() {
         "{diff:?}"
     );
     assert!(call("get network blue -o yaml").out.contains("mode: isolated"));
+    // Also what only changes its place.
+    let forwards = |first: u16, second: u16| {
+        let to = |port: u16| format!("{{listen: {{port: {port}}}, to: {{address: 10.8.0.2, port: 80}}}}");
+        let spec = format!("mode: nat, nat: {{forwards: [{}, {}]}}", to(first), to(second));
+        network("swap", &spec, &["10.8.0.0/24"])
+    };
+    field.apply(&forwards(8001, 8002));
+    std::fs::write(&file, forwards(8002, 8001)).expect("a file");
+    let diff = call(&format!("diff -f {}", file.display()));
+    let (gone, come): (Vec<&str>, Vec<&str>) =
+        diff.out.lines().filter(|l| l.contains("800")).partition(|l| l.starts_with("- "));
+    assert!(diff.code == 1 && !gone.is_empty() && come.iter().any(|l| l.starts_with("+ ")), "{diff:?}");
     // What is wrong is named, and nothing of the file is taken.
     std::fs::write(&file, NETWORK.replace("10.7.0.0/24", "10.7.0.0/99")).expect("a file");
     let wrong = call(&apply);
@@ -115,4 +127,41 @@ fn the_switch_outlives_the_agent() {
     agent(&mut aside);
     let again = std::fs::read_to_string(rundir.join("ovs-vswitchd.pid")).expect("the same switch");
     assert_eq!(pid, again);
+}
+
+/// From another machine it is TLS, a token, and a server that is known.
+#[test]
+fn an_agent_is_asked_by_tls() {
+    let mut switch = Switch::prepare(Kind::Weft);
+    let dir = switch.path("").display().to_string();
+    switch.ok("ip link set lo up");
+    for name in ["cert", "other"] {
+        switch.ok(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} \
+             -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+             -keyout {dir}/{name}.key -out {dir}/{name}.pem"
+        ));
+    }
+    std::fs::write(switch.path("token"), "open sesame\n").expect("a file");
+    std::fs::write(switch.path("wrong"), "open rye\n").expect("a file");
+    std::fs::write(switch.path("networks.yaml"), NETWORK).expect("a file");
+    let listen =
+        "--listen 127.0.0.1:7443 --tls-cert DIR/cert.pem --tls-key DIR/cert.key --token-file DIR/token";
+    let agent = format!("{WEFT} agent --rundir DIR/run --store DIR/a.redb --socket DIR/a.sock {listen}");
+    let agent = agent.replace("DIR", &dir);
+    switch.daemon(&agent.split(' ').collect::<Vec<_>>());
+    let ask =
+        |words: &str| switch.run(&format!("{WEFT} {words} --server 127.0.0.1:7443").replace("DIR", &dir));
+    let known = "--ca DIR/cert.pem --token-file DIR/token";
+    switch.wait_for("it listens", |_| ask(&format!("status {known}")).code == 0);
+    let applied = ask(&format!("apply -f DIR/networks.yaml {known}"));
+    assert!(applied.out.contains("Port/vm1 created"), "{applied:?}");
+    assert!(ask(&format!("get ports -o name {known}")).out.contains("Port/vm1"));
+    // One that shows another token is refused, and one that is not known is not spoken to.
+    let wrong = ask("get ports --ca DIR/cert.pem --token-file DIR/wrong");
+    assert!(wrong.code == 1 && wrong.err.contains("token"), "{wrong:?}");
+    let other = ask("get ports --ca DIR/other.pem --token-file DIR/token");
+    assert!(other.code == 1 && other.err.contains("certificate"), "{other:?}");
+    let unsaid = ask("get ports --token-file DIR/token");
+    assert!(unsaid.code != 0 && unsaid.err.contains("--ca"), "{unsaid:?}");
 }

@@ -1,9 +1,6 @@
 //! Other people's firewalls, as they are: firewalld, started, reloaded and asked; Docker's rules in `iptables-legacy`.
 
-use std::time::Instant;
-
-use crate::field::Field;
-use crate::healing::{field, reaches};
+use crate::healing::{field, mended, reaches};
 use crate::support::Kind;
 
 /// A bus for one that is asked by it, where everybody may do everything.
@@ -16,16 +13,6 @@ const BUS: &str = "<busconfig><type>system</type><listen>unix:path=SOCKET</liste
 const FIREWALLD: &str =
     "set -e; mount -t tmpfs none /run; mount -t tmpfs none /var/log; mkdir -p \"$1/firewalld\"
 exec firewalld --nofork --nopid --system-config \"$1/firewalld\"";
-
-/// Waits until a mend is counted and packets pass, and tells how long that took since the deed.
-fn mended(field: &Field, cause: &str, deed: &str) {
-    let before = field.healed(cause);
-    field.site.switch.ok(deed);
-    let since = Instant::now();
-    field.wait(&format!("{deed}: it is counted"), |f| f.healed(cause) > before);
-    println!("{deed}: mended after {:?}", since.elapsed());
-    reaches(field, deed);
-}
 
 fn firewalld(kind: Kind) {
     let mut field = field(kind);

@@ -1,5 +1,7 @@
 //! What others change on the host is put right, counted, and told once; what is theirs stays; a cleanup leaves only that.
 
+use std::time::{Duration, Instant};
+
 use crate::field::{Field, network};
 use crate::support::Kind;
 
@@ -28,22 +30,28 @@ pub(crate) fn reaches(field: &Field, when: &str) {
     }
 }
 
-/// Does something to the host that cuts the network off, and waits until it is mended.
-fn mended(field: &Field, cause: &str, deeds: &[&str]) {
-    for deed in deeds {
+/// Within so long it is put right.
+const MENDED: Duration = Duration::from_secs(2);
+
+/// Does something to the host that cuts the network off, and waits until it is mended, which is counted and in time. A
+/// busy machine may be late; not each of three times.
+pub(crate) fn mended(field: &Field, cause: &str, deed: &str) {
+    let mut took = Vec::new();
+    while took.len() < 3 && took.iter().all(|t| *t > MENDED) {
         let before = field.healed(cause);
         field.site.switch.ok(deed);
+        let since = Instant::now();
         field.wait(&format!("{deed}: it is counted"), |f| f.healed(cause) > before);
         reaches(field, deed);
+        took.push(since.elapsed());
     }
+    assert!(took.iter().any(|t| *t <= MENDED), "{deed}: mended only after {took:?}");
 }
 
-fn check(kind: Kind) {
-    let field = field(kind);
-    let switch = &field.site.switch;
-    mended(&field, "nftables", &["nft flush ruleset", "nft delete table inet weft"]);
-    mended(
-        &field,
+/// What others do, by the name under which its mend is counted.
+const DEEDS: [(&str, &[&str]); 4] = [
+    ("nftables", &["nft flush ruleset", "nft delete table inet weft"]),
+    (
         "sysctl",
         &[
             "sysctl -qw net.ipv4.ip_forward=0",
@@ -51,9 +59,17 @@ fn check(kind: Kind) {
             "sysctl -qw net.ipv4.conf.wn-blue.forwarding=0",
             "sysctl -qw net.ipv6.conf.wn-blue.accept_ra=2",
         ],
-    );
-    mended(&field, "address", &["ip addr flush dev wn-blue scope global", "ip link set wn-blue down"]);
-    mended(&field, "device", &["ip link del wp-vm", "ip link set wp-vm down", "ip link del wn-blue"]);
+    ),
+    ("address", &["ip addr flush dev wn-blue scope global", "ip link set wn-blue down"]),
+    ("device", &["ip link del wp-vm", "ip link set wp-vm down", "ip link del wn-blue"]),
+];
+
+fn check(kind: Kind) {
+    let field = field(kind);
+    let switch = &field.site.switch;
+    for (cause, deeds) in DEEDS {
+        deeds.iter().for_each(|deed| mended(&field, cause, deed));
+    }
 
     // Docker: the policy of FORWARD is drop, and its own rules come first.
     for tool in ["iptables", "ip6tables"] {
@@ -70,7 +86,8 @@ fn check(kind: Kind) {
     )
     .expect("a file");
     let restore = format!("iptables-restore {}", saved.display());
-    mended(&field, "forward-policy", &[&restore, "iptables -D FORWARD 1"]);
+    mended(&field, "forward-policy", &restore);
+    mended(&field, "forward-policy", "iptables -D FORWARD 1");
     // A firewall of nftables, as firewalld's and others' are, that is written anew.
     let firewall = "table inet wall { chain f { type filter hook forward priority 10; policy drop; \
                     iifname \"lo\" accept; }\n}\n";
@@ -78,7 +95,7 @@ fn check(kind: Kind) {
     std::fs::write(&file, format!("table inet wall\ndelete table inet wall\n{firewall}")).expect("a file");
     switch.ok(&format!("nft -f {}", file.display()));
     reaches(&field, "another table drops");
-    mended(&field, "forward-policy", &[&format!("nft -f {}", file.display())]);
+    mended(&field, "forward-policy", &format!("nft -f {}", file.display()));
 
     // Each is told once, however often it happens.
     let logs = switch.logs();
@@ -95,7 +112,11 @@ fn cleanup(mut field: Field) {
     let switch = &field.site.switch;
     switch.ok("ip link add wp-theirs type bridge");
     switch.ok("ip addr add 10.1.0.77/32 dev p1");
-    let words = format!("{weft} agent --cleanup --rundir {} --socket", switch.path("").display());
+    let store = switch.path("agent.redb").display().to_string();
+    let words =
+        format!("{weft} agent --cleanup --store {store} --rundir {} --socket", switch.path("").display());
+    // Somebody relies on one of the settings by now, in their own way.
+    switch.ok("sysctl -qw net.ipv6.conf.p1.accept_ra=0");
     let refused = switch.run(&format!("{words} {}", switch.path("api.sock").display()));
     assert!(refused.code == 1 && refused.err.contains("stop it first"), "{refused:?}");
     // Stopped, it leaves all as it is: packets pass.
@@ -117,6 +138,12 @@ fn cleanup(mut field: Field) {
     assert_eq!(rules.lines().collect::<Vec<_>>(), kept);
     assert!(switch.ok("nft list table inet wall").contains("iifname \"lo\" accept"));
     assert!(switch.ok("ip addr show dev p1").contains("10.1.0.77/32"));
+    // Kernel settings are as they were, but for those that somebody else changed.
+    for (setting, was) in
+        [("ipv4.ip_forward", "0"), ("ipv6.conf.all.forwarding", "0"), ("ipv6.conf.p1.accept_ra", "0")]
+    {
+        assert_eq!(switch.ok(&format!("sysctl -n net.{setting}")).trim(), was, "{setting}");
+    }
     // What is declared is not forgotten.
     field.agent();
     reaches(&field, "a new agent");

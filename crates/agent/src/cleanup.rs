@@ -1,7 +1,7 @@
 //! How is all that the agent made taken away again, and nothing else?
 //!
-//! What is declared stays in the store: an agent that starts again makes it anew. Kernel settings stay too, since others
-//! may rely on them by now.
+//! What is declared stays in the store: an agent that starts again makes it anew. Kernel settings are put back unless
+//! somebody changed them since.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use weft_compile::Delta;
 use weft_ovsdb::client::op;
 
+use crate::settings::Settings;
 use crate::south::{BRIDGE, Database, Event, Flows, OWNER, SouthError, View, replace};
 use crate::{foreign, nat, plug};
 
@@ -26,22 +27,27 @@ pub struct Cleaned {
     pub left: Vec<String>,
 }
 
-/// Takes away what an agent made on this machine: on the switch of a run directory, and in the kernel.
-pub async fn cleanup(rundir: &Path) -> Cleaned {
+/// Takes away what an agent made on this machine: on the switch of a run directory, and in the kernel; `settings` is
+/// [`Config::settings`](crate::node::Config).
+pub async fn cleanup(rundir: &Path, settings: &Path) -> Cleaned {
     let mut out = Cleaned::default();
     match switch(rundir).await {
         Ok(removed) => out.removed.extend(removed),
         Err(why) => out.left.push(format!("flows and ports of {BRIDGE}: {why}")),
     }
-    let work = || {
+    let settings = settings.to_owned();
+    let work = move || {
         let (devices, mut wrong) = plug::kernel::cleanup();
         wrong.extend(nat::cleanup().err());
         wrong.extend(foreign::cleanup());
-        (devices, wrong)
+        let (again, not) = Settings::open(Some(settings)).undo();
+        wrong.extend(not);
+        let removed = devices.into_iter().map(|name| format!("device {name}"));
+        (removed.chain(again).collect::<Vec<_>>(), wrong)
     };
     match tokio::task::spawn_blocking(work).await {
-        Ok((devices, wrong)) => {
-            out.removed.extend(devices.into_iter().map(|name| format!("device {name}")));
+        Ok((removed, wrong)) => {
+            out.removed.extend(removed);
             out.left.extend(wrong);
         }
         Err(why) => out.left.push(why.to_string()),

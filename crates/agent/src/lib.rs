@@ -15,5 +15,6 @@ pub mod resolve;
 pub mod respond;
 mod seen;
 pub mod serve;
+pub mod settings;
 pub mod south;
 mod status;

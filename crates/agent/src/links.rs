@@ -2,14 +2,16 @@
 //! settings by which the kernel forwards for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use weft_host::netlink::Netlink;
 use weft_model::{Catalog, NetworkMode};
 
 use crate::heal::Ledger;
 use crate::resolve::{has_host, host_device};
+use crate::settings::Settings;
 
 /// What the host's end of a network is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub fn wanted(catalog: &Catalog) -> Wanted {
 /// What was as it should be when it was seen last.
 #[derive(Debug, Default)]
 pub struct Links {
+    /// What settings of the host were.
+    pub settings: Settings,
     right: BTreeSet<String>,
     /// Devices that were there.
     there: BTreeSet<String>,
@@ -82,7 +86,7 @@ impl Links {
             self.there.insert(device.clone());
             self.gone.remove(device);
             for (path, value) in settings_of(device) {
-                setting(&mut look, path, value);
+                setting(&mut look, &path, value, &mut |v| std::fs::write(&path, v));
             }
             look("device", format!("{device} is up"), link.admin_up, &mut || {
                 netlink.set_up(link.index, true).map_err(|e| e.to_string())
@@ -98,14 +102,15 @@ impl Links {
             }
         }
         if wanted.values().any(|end| end.forwards.0) {
-            setting(&mut look, sysctl("ipv4/ip_forward"), "1");
+            let forward = sysctl("ipv4/ip_forward");
+            setting(&mut look, &forward, "1", &mut |v| self.settings.set(&forward, v));
         }
         if wanted.values().any(|end| end.forwards.1) {
             let forwarding = sysctl("ipv6/conf/all/forwarding");
             if std::fs::read_to_string(&forwarding).is_ok_and(|now| now.trim() != "1") {
-                keep_routers(&mut look);
+                keep_routers(&mut look, &mut self.settings);
             }
-            setting(&mut look, forwarding, "1");
+            setting(&mut look, &forwarding, "1", &mut |v| self.settings.set(&forwarding, v));
         }
         self.right = right;
         self.there.retain(|device| wanted.contains_key(device));
@@ -130,17 +135,15 @@ fn settings_of(device: &str) -> [(PathBuf, &'static str); 3] {
 }
 
 /// A kernel setting; one that the kernel does not have is passed over.
-fn setting(look: &mut Look<'_>, path: PathBuf, value: &str) {
-    let Ok(there) = std::fs::read_to_string(&path) else { return };
+fn setting(look: &mut Look<'_>, path: &Path, value: &str, set: &mut dyn FnMut(&str) -> io::Result<()>) {
+    let Ok(there) = std::fs::read_to_string(path) else { return };
     let what = format!("{} is {value}", path.display());
-    look("sysctl", what, there.trim() == value, &mut || {
-        std::fs::write(&path, value).map_err(|e| e.to_string())
-    });
+    look("sysctl", what, there.trim() == value, &mut || set(value).map_err(|e| e.to_string()));
 }
 
 /// A host that forwards IPv6 no longer listens to routers, unless it is told to: those that listen now go on (`accept_ra`
 /// 2), or the host would lose its own way out.
-fn keep_routers(look: &mut Look<'_>) {
+fn keep_routers(look: &mut Look<'_>, settings: &mut Settings) {
     let Ok(devices) = std::fs::read_dir(sysctl("ipv6/conf")) else { return };
     for device in devices.flatten() {
         let name = device.file_name();
@@ -149,7 +152,7 @@ fn keep_routers(look: &mut Look<'_>) {
         }
         let path = device.path().join("accept_ra");
         if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == "1") {
-            setting(look, path, "2");
+            setting(look, &path, "2", &mut |v| settings.set(&path, v));
         }
     }
 }

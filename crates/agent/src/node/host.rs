@@ -19,6 +19,7 @@ use crate::links::{self, Links};
 use crate::nat;
 use crate::plug::kernel::{Fault, Plugged};
 use crate::plug::{Plug, Wiring};
+use crate::settings::Settings;
 
 /// How often everything is looked at, though nothing was told of.
 const SLOW: Duration = Duration::from_secs(10);
@@ -175,7 +176,9 @@ impl Host {
             underlay_mtu: config.underlay_mtu,
             ..Wiring::default()
         };
-        Host { wiring, stale: true, ..Host::default() }
+        let mut host = Host { wiring, stale: true, ..Host::default() };
+        host.kernel.links.settings = Settings::open(config.settings.clone());
+        host
     }
 
     /// Why a device is not there.

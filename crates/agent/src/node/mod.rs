@@ -57,6 +57,8 @@ pub struct Config {
     pub datapath: String,
     /// Largest IP packet between nodes, in bytes.
     pub underlay_mtu: u16,
+    /// File that tells what kernel settings were before they were changed, for a cleanup; none: it is not kept.
+    pub settings: Option<PathBuf>,
 }
 
 /// How far a node has come.

@@ -28,7 +28,7 @@ Examples:
 
 The agent programs bridge br-int of the switch, in OpenFlow and OVSDB as any controller would. When it
 ends, traffic goes on; `weft agent --cleanup` takes away all that it made: flows and ports of br-int, devices,
-nftables. What is declared stays in the store.
+nftables, kernel settings. What is declared stays in the store.
 WEFT_LOG sets what is logged, as in WEFT_LOG=debug.";
 
 /// Arguments of `weft agent`.
@@ -85,8 +85,13 @@ pub(crate) fn default_socket(rundir: Option<&Path>) -> PathBuf {
     Paths::resolve(rundir, None).rundir.join(SOCKET)
 }
 
+/// Where an agent with this store keeps what kernel settings were before it changed them.
+fn settings(store: &Path) -> PathBuf {
+    store.with_extension("settings")
+}
+
 /// Takes away what the agent made.
-fn cleanup(rundir: &Path, socket: &Path) -> Outcome {
+fn cleanup(rundir: &Path, socket: &Path, store: &Path) -> Outcome {
     if UnixStream::connect(socket).is_ok() {
         return Err(format!(
             "an agent answers at {}: stop it first, or it makes all of it anew",
@@ -95,7 +100,7 @@ fn cleanup(rundir: &Path, socket: &Path) -> Outcome {
         .into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cleaned = runtime.block_on(weft_agent::cleanup::cleanup(rundir));
+    let cleaned = runtime.block_on(weft_agent::cleanup::cleanup(rundir, &settings(store)));
     // Connections are tried again for ever.
     runtime.shutdown_background();
     cleaned.removed.iter().for_each(|what| println!("removed {what}"));
@@ -129,7 +134,7 @@ pub(crate) fn exec(args: Args) -> Outcome {
     let rundir = Paths::resolve(args.rundir.as_deref(), None).rundir;
     let socket = args.socket.clone().unwrap_or_else(|| rundir.join(SOCKET));
     if args.cleanup {
-        return cleanup(&rundir, &socket);
+        return cleanup(&rundir, &socket, &args.store);
     }
     if args.with_switch {
         ensure_switch(&rundir, args.rundir.is_some())?;
@@ -152,6 +157,7 @@ pub(crate) fn exec(args: Args) -> Outcome {
             rundir,
             datapath: args.datapath_type,
             underlay_mtu: args.underlay_mtu,
+            settings: Some(settings(&args.store)),
         },
         store: args.store,
         resolv_conf: args.resolv_conf,

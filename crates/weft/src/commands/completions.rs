@@ -1,7 +1,6 @@
 //! `weft completions`: what does a shell need to complete commands, and names of what is there?
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use weft_api::ListQuery;
 use weft_model::Kind;
 
 use super::Outcome;
-use super::resource::{Where, wait};
+use super::place::Where;
+use super::resource::wait;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,12 +76,9 @@ fn words() -> Vec<String> {
 
 /// Names that the agent knows; none when nobody answers.
 fn live(kind: Kind, words: &[String]) -> Vec<CompletionCandidate> {
-    let after = words.iter().position(|w| w == "--socket").and_then(|at| words.get(at + 1));
-    let joined = words.iter().find_map(|w| w.strip_prefix("--socket="));
-    let named = after.map(String::as_str).or(joined).map(PathBuf::from);
-    let place = Where::at(named.or_else(|| std::env::var_os("WEFT_SOCKET").map(PathBuf::from)));
+    let Some(place) = Where::of_words(words) else { return Vec::new() };
     let found = wait(async {
-        let (client, query) = (place.client(), ListQuery::default());
+        let (client, query) = (place.client()?, ListQuery::default());
         Ok(tokio::time::timeout(PATIENCE, client.list(Some(kind), &query)).await??)
     });
     let items = found.map(|answer| answer.items).unwrap_or_default();

@@ -9,7 +9,8 @@ use weft_model::{Kind, ObjectRef, Resource};
 
 use super::Outcome;
 use super::completions::{kinds, names};
-use super::resource::{Where, wait};
+use super::place::Where;
+use super::resource::wait;
 use crate::output::Format;
 
 /// Times that a change is tried again when only the status was changed meanwhile.
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 /// Runs `weft edit`.
 pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let object = ObjectRef::new(args.kind.parse::<Kind>()?, &args.name);
-    let client = args.place.client();
+    let client = args.place.client()?;
     let before = wait(async { Ok(client.get(&object).await?) })?;
     let before = before.ok_or_else(|| format!("there is no {object}"))?;
     let text = document(&before);

@@ -8,6 +8,7 @@ mod intent;
 pub(crate) mod lab;
 pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod place;
 pub(crate) mod port;
 pub(crate) mod resource;
 pub(crate) mod switch;

@@ -9,7 +9,8 @@ use weft_libvirt::{Note, export, import};
 use weft_model::{Kind, Network, Resource, Subnet};
 
 use super::Outcome;
-use super::resource::{Where, wait};
+use super::place::Where;
+use super::resource::wait;
 use crate::input;
 use crate::output::Format;
 
@@ -123,7 +124,7 @@ fn refused(error: ClientError) -> Box<dyn std::error::Error> {
 fn import_files(args: &ImportArgs, format: Format) -> Outcome {
     let (resources, mut notes) = read_all(&args.files)?;
     let text: String = resources.iter().map(|r| format!("---\n{}", r.to_yaml())).collect();
-    let client = args.place.client().with_manager(MANAGER);
+    let client = args.place.client()?.with_manager(MANAGER);
     let (answer, all) = wait(async {
         let answer = client.apply(text, args.force, args.dry_run).await.map_err(refused)?;
         Ok((answer, client.list(Some(Kind::Subnet), &ListQuery::default()).await?.items))
@@ -165,7 +166,7 @@ fn import_files(args: &ImportArgs, format: Format) -> Outcome {
 
 fn export_one(args: &ExportArgs, format: Format) -> Outcome {
     let (networks, subnets) = wait(async {
-        let client = args.place.client();
+        let client = args.place.client()?;
         let networks = client.list(Some(Kind::Network), &ListQuery::default()).await?.items;
         Ok((networks, client.list(Some(Kind::Subnet), &ListQuery::default()).await?.items))
     })?;

@@ -13,7 +13,8 @@ use weft_model::{
 };
 
 use super::Outcome;
-use super::resource::{Where, wait};
+use super::place::Where;
+use super::resource::wait;
 use crate::output::Format;
 
 /// How often it is asked how a port fares.
@@ -172,7 +173,7 @@ fn add(args: &AddArgs, format: Format) -> Outcome {
     };
     let resource = Resource::from(Port::new(&args.name, spec));
     let found = wait(async {
-        let client = args.place.client();
+        let client = args.place.client()?;
         client.apply(resource.to_yaml(), false, false).await?;
         if args.no_wait {
             return Ok(client.get(&ObjectRef::new(Kind::Port, &args.name)).await?);
@@ -236,7 +237,7 @@ async fn ready(client: &Client, name: &str, timeout: Duration) -> Result<Resourc
 fn del(args: &DelArgs, format: Format) -> Outcome {
     let objects: Vec<ObjectRef> = args.names.iter().map(|n| ObjectRef::new(Kind::Port, n)).collect();
     let deleted = wait(async {
-        let client = args.place.client();
+        let client = args.place.client()?;
         let deleted = client.delete(&objects, false).await?;
         let mut waiting = Waiting::new();
         loop {

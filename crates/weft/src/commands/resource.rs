@@ -3,33 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_api::{Applied, Client, ListQuery, NodeStatus, WatchEventType, WatchQuery, columns, describe, row};
+use similar::TextDiff;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use weft_api::{Applied, ListQuery, NodeStatus, WatchEventType, WatchQuery, columns, describe, row};
 use weft_model::{Kind, ObjectRef, Resource};
 
 use super::Outcome;
-use super::agent::default_socket;
 use super::completions::{kinds, names, networks};
+use super::place::Where;
 use crate::output::{Format, table};
-
-/// Where the agent is.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Where {
-    /// The agent's socket [default: weft-agent.sock in $OVS_RUNDIR, or in /var/run/openvswitch].
-    #[arg(long, value_name = "FILE", global = true, env = "WEFT_SOCKET")]
-    socket: Option<PathBuf>,
-}
-
-impl Where {
-    /// At this socket.
-    pub(crate) const fn at(socket: Option<PathBuf>) -> Self {
-        Self { socket }
-    }
-
-    pub(crate) fn client(&self) -> Client {
-        let socket = self.socket.clone().unwrap_or_else(|| default_socket(None));
-        Client::unix(socket).with_manager("weft-apply")
-    }
-}
 
 /// Arguments of `weft apply` and `weft diff`.
 #[derive(Debug, clap::Args)]
@@ -168,7 +151,7 @@ fn kind(word: &str) -> Result<Option<Kind>, Box<dyn std::error::Error>> {
 /// Runs `weft apply`.
 pub(crate) fn apply(args: &ApplyArgs, format: Format) -> Outcome {
     let text = read(&args.files)?;
-    let answer = wait(async { Ok(args.place.client().apply(text, args.force, args.dry_run).await?) })?;
+    let answer = wait(async { Ok(args.place.client()?.apply(text, args.force, args.dry_run).await?) })?;
     format.print(&answer, |answer| {
         let line = |(resource, what): (&Resource, &Applied)| {
             let dry = if args.dry_run { " (dry run)" } else { "" };
@@ -182,7 +165,7 @@ pub(crate) fn apply(args: &ApplyArgs, format: Format) -> Outcome {
 /// Runs `weft diff`. Exits with 1 when something would change.
 pub(crate) fn diff(args: &ApplyArgs, format: Format) -> Outcome {
     let text = read(&args.files)?;
-    let answer = wait(async { Ok(args.place.client().apply(text, args.force, true).await?) })?;
+    let answer = wait(async { Ok(args.place.client()?.apply(text, args.force, true).await?) })?;
     let changes = answer.results.iter().any(|r| *r != Applied::Unchanged);
     format.print(&answer, |answer| {
         let pairs = answer.items.iter().zip(&answer.before).zip(&answer.results);
@@ -192,16 +175,23 @@ pub(crate) fn diff(args: &ApplyArgs, format: Format) -> Outcome {
     Ok(if changes { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The spec's lines that go and come.
+/// The spec's lines that go and come, with three others around them.
 fn lines(old: Option<&Resource>, new: &Resource) -> String {
-    let spec = |r: &Resource| -> Vec<String> {
+    let spec = |r: &Resource| {
         let spec = r.to_value().get("spec").cloned().unwrap_or_default();
-        serde_yaml_ng::to_string(&spec).unwrap_or_default().lines().map(str::to_owned).collect()
+        serde_yaml_ng::to_string(&spec).unwrap_or_default()
     };
     let (before, after) = (old.map(spec).unwrap_or_default(), spec(new));
     let mut out = format!("{}\n", new.reference());
-    before.iter().filter(|l| !after.contains(l)).for_each(|l| out.push_str(&format!("- {l}\n")));
-    after.iter().filter(|l| !before.contains(l)).for_each(|l| out.push_str(&format!("+ {l}\n")));
+    let diff = TextDiff::from_lines(&before, &after);
+    for (n, group) in diff.grouped_ops(3).iter().enumerate() {
+        if n > 0 {
+            out.push_str("  ...\n");
+        }
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            out.push_str(&format!("{} {}", change.tag(), change.value()));
+        }
+    }
     out
 }
 
@@ -232,7 +222,7 @@ fn show(format: Format, resources: &[Resource]) -> String {
 pub(crate) fn get(args: &GetArgs, format: Format) -> Outcome {
     let of = kind(&args.kind)?;
     let found = wait(async {
-        let client = args.place.client();
+        let client = args.place.client()?;
         let query = ListQuery { label_selector: args.selector.clone() };
         let items = client.list(of, &query).await?.items;
         let named = |r: &Resource| args.names.is_empty() || args.names.iter().any(|n| n == r.name());
@@ -249,7 +239,7 @@ pub(crate) fn get(args: &GetArgs, format: Format) -> Outcome {
 pub(crate) fn describe_one(args: &DescribeArgs, format: Format) -> Outcome {
     let of = args.kind.parse::<Kind>()?;
     let object = ObjectRef::new(of, &args.name);
-    let found = wait(async { Ok(args.place.client().get(&object).await?) })?;
+    let found = wait(async { Ok(args.place.client()?.get(&object).await?) })?;
     let resource = found.ok_or_else(|| format!("there is no {object}"))?;
     format.print(&resource, |r| format!("{}\n\n{}", describe(r).join("\n"), r.to_yaml()))?;
     Ok(ExitCode::SUCCESS)
@@ -266,7 +256,7 @@ pub(crate) fn delete(args: &DeleteArgs, format: Format) -> Outcome {
         let parsed = weft_model::parse(&read(&args.files)?)?;
         objects.extend(parsed.iter().map(|p| p.resource.reference()));
     }
-    let deleted = wait(async { Ok(args.place.client().delete(&objects, args.dry_run).await?) })?;
+    let deleted = wait(async { Ok(args.place.client()?.delete(&objects, args.dry_run).await?) })?;
     format.print(&deleted, |d| d.deleted.iter().map(|o| format!("{o} deleted\n")).collect())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -275,7 +265,7 @@ pub(crate) fn delete(args: &DeleteArgs, format: Format) -> Outcome {
 pub(crate) fn watch(args: &WatchArgs, format: Format) -> Outcome {
     wait(async {
         let query = WatchQuery { kind: args.kind.clone(), ..WatchQuery::default() };
-        let mut stream = args.place.client().watch(&query).await?;
+        let mut stream = args.place.client()?.watch(&query).await?;
         while let Some(event) = stream.next().await? {
             if event.kind == WatchEventType::Bookmark {
                 continue;
@@ -296,9 +286,15 @@ pub(crate) fn watch(args: &WatchArgs, format: Format) -> Outcome {
     })
 }
 
+/// A time in seconds since 1970 as RFC 3339 writes it, in UTC; `never` if it is beyond what that can say.
+fn moment(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    time.and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_else(|| "never".to_owned())
+}
+
 /// Runs `weft leases`.
 pub(crate) fn leases(args: &LeasesArgs, format: Format) -> Outcome {
-    let leases = wait(async { Ok(args.place.client().leases(args.network.as_deref()).await?) })?;
+    let leases = wait(async { Ok(args.place.client()?.leases(args.network.as_deref()).await?) })?;
     format.print(&leases, |leases| {
         let mut rows = table(&["ADDRESS", "MAC", "HOSTNAME", "NETWORK", "PORT", "STATE", "EXPIRES"]);
         for lease in leases {
@@ -310,7 +306,7 @@ pub(crate) fn leases(args: &LeasesArgs, format: Format) -> Outcome {
                 lease.network.clone(),
                 text(&lease.port),
                 lease.state.clone(),
-                lease.expires.to_string(),
+                moment(lease.expires),
             ]);
         }
         rows.to_string()
@@ -320,7 +316,7 @@ pub(crate) fn leases(args: &LeasesArgs, format: Format) -> Outcome {
 
 /// Runs `weft status`.
 pub(crate) fn status(args: &StatusArgs, format: Format) -> Outcome {
-    let status = wait(async { Ok(args.place.client().node().await?) })?;
+    let status = wait(async { Ok(args.place.client()?.node().await?) })?;
     format.print(&status, |s| {
         let behind = s.resource_version.saturating_sub(s.programmed_version);
         let state = if !s.switch_connected {
