@@ -132,7 +132,23 @@ fn tables() {
         ),
         ("actions=clone(mod_dl_dst:02:00:00:00:00:07,2),3", PLAIN, "(EthDst(02:00:00:00:00:07),102),103"),
         ("actions=3,clone(mod_dl_dst:02:00:00:00:00:07,2)", PLAIN, "103,EthDst(02:00:00:00:00:07),102"),
-        ("actions=clone(2,exit,4),3", PLAIN, "102,103"),
+        // An exit ends everything, but for what is around a bucket.
+        ("actions=clone(2,exit,4),3", PLAIN, "102"),
+        ("actions=clone(clone(2,exit),4),3", PLAIN, "102"),
+        (
+            "actions=resubmit(,1),3\ntable=1,actions=clone(resubmit(,2)),4\ntable=2,actions=2,exit",
+            PLAIN,
+            "102",
+        ),
+        ("actions=clone(2,exit),goto_table:1\ntable=1,actions=3", PLAIN, "102"),
+        ("actions=clone(mod_dl_dst:02:00:00:00:00:07,2,exit),3", PLAIN, "EthDst(02:00:00:00:00:07),102"),
+        // The action set is done all the same, in a clone and at the end.
+        ("actions=clone(resubmit(,1),exit),3\ntable=1,actions=write_actions(output:2)", PLAIN, "102"),
+        (
+            "actions=resubmit(,1),clone(2,exit),3\ntable=1,actions=write_actions(output:4)",
+            PLAIN,
+            "102,104,104",
+        ),
         (
             "actions=clone(load:9->NXM_NX_REG0[]),resubmit(,1)\ntable=1,reg0=9,actions=2\ntable=1,reg0=0,actions=3",
             PLAIN,

@@ -1,6 +1,7 @@
 //! What a controller may do and wants to hear: roles, asynchronous messages, formats.
 
 use crate::bytes::{Put, Reader};
+use crate::msg::handshake::INVALID_TTL_TO_CONTROLLER;
 use crate::msg::prop::{PropertyKind, next_property, property};
 use crate::{ErrorCode, Version};
 
@@ -112,6 +113,25 @@ const REASONS: [u32; 8] = [0x3f, 0x7, 0x3f, 0x7, 0x18, 0x3, 0x3, 0x3f];
 const MASKS: [usize; 3] = [6, 12, 16];
 
 impl AsyncConfig {
+    /// Packets whose TTL ran out, among the reasons of packet-ins.
+    const EXPIRED: u32 = 1 << super::packet_in::reason::INVALID_TTL;
+
+    /// What `OFPT_SET_CONFIG` says of packets whose TTL ran out. From OpenFlow 1.3 on it says nothing of them.
+    pub(crate) fn ask_for_expired(&mut self, version: Version, flags: u16) {
+        if version < Version::V13 {
+            self.packet_in.0 &= !Self::EXPIRED;
+            if flags & INVALID_TTL_TO_CONTROLLER != 0 {
+                self.packet_in.0 |= Self::EXPIRED;
+            }
+        }
+    }
+
+    /// The flag that [`AsyncConfig::ask_for_expired`] takes, as it stands.
+    pub(crate) fn expired_flag(&self, version: Version) -> u16 {
+        let asked = version < Version::V13 && self.packet_in.0 & Self::EXPIRED != 0;
+        if asked { INVALID_TTL_TO_CONTROLLER } else { 0 }
+    }
+
     /// Pairs of masks, for primary and secondary, in the order of the property numbers.
     fn masks(&mut self) -> [&mut u32; 16] {
         let a = self;

@@ -263,6 +263,7 @@ impl Connection<'_> {
             Message::GetConfigRequest => Request::GetConfig,
             Message::SetConfig(config) => {
                 *self.miss_send_len = config.miss_send_len;
+                self.channel.codec.async_config.ask_for_expired(self.channel.codec.version, config.flags);
                 // A secondary controller's own is set, and nothing of the switch's.
                 if self.role == Role::Secondary {
                     return Ok(None);

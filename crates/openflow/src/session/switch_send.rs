@@ -6,6 +6,7 @@ use crate::message::Message;
 use crate::msg::bundle::BundleControl;
 use crate::msg::control::{AsyncConfig, Role, RoleMessage};
 use crate::msg::flow_removed::FlowRemoved;
+use crate::msg::handshake::SwitchConfig;
 use crate::msg::notify::{ControllerStatus, RoleStatus};
 use crate::msg::packet_in::PacketIn;
 use crate::msg::port::PortStatus;
@@ -45,6 +46,13 @@ impl SwitchSession {
     /// it returns whether others follow in another call.
     pub fn reply_flows(&mut self, to: &ReplyTo, tell: impl FnOnce(TellFlow<'_>) -> bool) {
         self.channel.send_flows(to.xid, to.nicira, tell);
+    }
+
+    /// Answers the question for the configuration: `fragments` is the switch's, the rest this connection's own.
+    pub fn reply_config(&mut self, to: &ReplyTo, fragments: u16) {
+        let expired = self.channel.codec.async_config.expired_flag(self.version_or_oldest());
+        let config = SwitchConfig { flags: fragments | expired, miss_send_len: self.miss_send_len };
+        self.channel.send(to.xid, &Message::GetConfigReply(config));
     }
 
     /// Answers a barrier.

@@ -5,7 +5,7 @@ use crate::error::ErrorKind;
 use crate::msg::bundle::{BundleAdd, BundleControl, BundleStep};
 use crate::msg::control::{AsyncConfig, Role, RoleMessage};
 use crate::msg::flow::{FlowMod, GROUP_ANY};
-use crate::msg::handshake::SwitchConfig;
+use crate::msg::handshake::{INVALID_TTL_TO_CONTROLLER, SwitchConfig, frag};
 use crate::msg::monitor::{
     FlowEvent, FlowUpdate, MonitorCommand, MonitorRequest, MonitorUpdate, monitor_flags,
 };
@@ -199,6 +199,33 @@ fn a_tool_hears_nothing_until_it_asks() {
     let Message::PacketIn(heard) = pair.heard() else { panic!() };
     assert_eq!(heard.total_len, 0xffff);
     assert!(heard.data.len() > 60_000);
+}
+
+#[test]
+fn packets_whose_ttl_ran_out_are_for_those_who_ask() {
+    let expired = || PacketIn { reason: reason::INVALID_TTL, ..packet() };
+    for version in [Version::V10, Version::V12, Version::V13] {
+        let mut pair = Pair::connected(version);
+        pair.ask(&Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 100 }));
+        assert!(!pair.switch.packet_in(0, expired()), "{version:?}");
+        if version == Version::V13 {
+            // There is no such flag any more, but a mask of reasons.
+            let mut asked = AsyncConfig::default();
+            asked.packet_in.0 |= 1 << reason::INVALID_TTL;
+            pair.controller.send(&Message::SetAsync(asked)).unwrap();
+            pair.run();
+        } else {
+            let config = SwitchConfig { flags: INVALID_TTL_TO_CONTROLLER | frag::DROP, miss_send_len: 100 };
+            pair.ask(&Message::SetConfig(config));
+            let (to, _) = pair.ask(&Message::GetConfigRequest);
+            pair.switch.reply_config(&to, frag::DROP);
+            assert_eq!(pair.heard(), Message::GetConfigReply(config), "{version:?}");
+        }
+        assert!(pair.switch.packet_in(0, expired()), "{version:?}");
+        pair.heard();
+        pair.ask(&Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 100 }));
+        assert_eq!(pair.switch.packet_in(0, expired()), version == Version::V13, "{version:?}");
+    }
 }
 
 #[test]

@@ -118,6 +118,9 @@ impl<'a> Walk<'a> {
         self.commit();
         self.depth += 1;
         let (from, whole) = boundary(frames);
+        // Whether what is around a clone ends is known before the datapath chooses: the longer packets say it, as they
+        // do in Open vSwitch.
+        let mut exits = false;
         let mut lists = [1, 0].map(|bit| {
             let mut copies: Vec<Frame<'a>> = frames[from..].iter().map(again).collect();
             let saved = self.save();
@@ -127,6 +130,7 @@ impl<'a> Walk<'a> {
                 _ => format!("packets of at most {len}:"),
             });
             self.run_frames(&mut copies, root);
+            exits |= bit == 1 && self.exit;
             if !whole || root == Root::Whole {
                 self.run_set();
             }
@@ -136,6 +140,7 @@ impl<'a> Walk<'a> {
         });
         self.depth -= 1;
         frames[from..].iter_mut().for_each(Frame::skip);
+        self.exit |= exits;
         if !whole || root == Root::Whole {
             self.action_set.clear();
         }

@@ -415,17 +415,21 @@ impl<'a> Walk<'a> {
         }
         let goto = match frame.end {
             End::Return => None,
-            End::Clone(saved) => match self.frame_of_set() {
-                // What a clone's actions wrote, and what was written before, is done within it.
-                Some(set) => {
-                    self.leave_steps(frame.steps);
-                    return frames.push(Frame { end: End::Restore(saved), ..set });
+            End::Clone(mut saved) => {
+                // An exit within ends what is around it too.
+                saved.exit |= self.exit;
+                match self.frame_of_set() {
+                    // What a clone's actions wrote, and what was written before, is done within it.
+                    Some(set) => {
+                        self.leave_steps(frame.steps);
+                        return frames.push(Frame { end: End::Restore(saved), ..set });
+                    }
+                    None => {
+                        self.restore(*saved);
+                        None
+                    }
                 }
-                None => {
-                    self.restore(*saved);
-                    None
-                }
-            },
+            }
             End::Restore(saved) => {
                 self.restore(*saved);
                 None

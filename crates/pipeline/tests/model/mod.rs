@@ -284,9 +284,10 @@ impl Model {
                 Action::Clone(actions) => {
                     let saved = (self.packet.clone(), self.set.clone(), self.stack.clone());
                     self.list(actions, table)?;
+                    let exit = self.exit;
                     self.execute_set()?;
                     (self.packet, self.set, self.stack) = saved;
-                    self.exit = false;
+                    self.exit = exit;
                 }
                 Action::Exit => self.exit = true,
                 Action::Group(id) => self.group(*id, table)?,

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec, VhostSpec};
 use weft_flow::OfPort;
 use weft_host::tun::{Tap, TapOptions};
+use weft_pipeline::FragMode;
 
 use super::numbers::{Numbers, Wish};
 use super::{Bridge, Host, Iface, Ifaces, Role, State, World};
@@ -155,6 +156,7 @@ impl Bridge {
             datapath_id: 0,
             controller_connected: false,
             miss_to_controller: false,
+            fragments: FragMode::default(),
             internal_mtu: None,
             numbers: Numbers::default(),
             sockets: std::path::PathBuf::new(),

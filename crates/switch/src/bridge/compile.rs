@@ -41,6 +41,7 @@ impl World {
         config.fail_mode = bridge.wanted.fail_mode;
         config.controller_connected = bridge.controller_connected;
         config.miss_to_controller = bridge.miss_to_controller;
+        config.fragments = bridge.fragments;
         config.mac_aging_ms = bridge.wanted.mac_aging_ms;
         config.mac_table_size = bridge.wanted.mac_table_size;
         config.forward_bpdu = bridge.wanted.forward_bpdu;

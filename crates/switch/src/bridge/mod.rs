@@ -25,7 +25,7 @@ use std::sync::Arc;
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
 use weft_ovsdb::Uuid;
-use weft_pipeline::PortFlags;
+use weft_pipeline::{FragMode, PortFlags};
 use weft_wire::Mac;
 
 use crate::net::Links;
@@ -67,6 +67,8 @@ pub(crate) struct Bridge {
     pub controller_connected: bool,
     /// Whether one of them expects packets that match no rule.
     pub miss_to_controller: bool,
+    /// How fragments are treated, as controllers said last.
+    pub fragments: FragMode,
     /// What internal ports were given last.
     internal_mtu: Option<u32>,
     numbers: Numbers,

@@ -159,7 +159,6 @@ impl OpenFlow {
                 known: KnownPorts::default(),
                 known_controllers: Default::default(),
                 table_names: BTreeMap::new(),
-                config_flags: 0,
                 generation: None,
                 fail_mode: fail_mode::State::new(live.wanted.fail_mode == FailMode::Secure),
                 journal: None,

@@ -11,7 +11,7 @@ use weft_openflow::msg::port::PortMod;
 use weft_openflow::session::{ReplyTo, Request};
 use weft_openflow::stats::{StatsReply, StatsRequest};
 use weft_openflow::{Message, Version};
-use weft_pipeline::{FlowMod, FlowModOutcome, Pipeline, Snapshot};
+use weft_pipeline::{BridgeConfig, FlowMod, FlowModOutcome, FragMode, Pipeline, Snapshot};
 
 use super::changes::Done;
 use super::dump::Dump;
@@ -245,12 +245,7 @@ impl OpenFlow {
                 Ok(())
             }
             Request::SetConfig(config) => {
-                if let Some(bridge) = self.bridges.get_mut(&bridge) {
-                    // Fragments are not put together for flow tables: that mode is not taken.
-                    if config.flags & frag::MASK != frag::REASM {
-                        bridge.config_flags = config.flags;
-                    }
-                }
+                set_fragments(bridge, config, draft, target);
                 Ok(())
             }
             Request::Barrier => {
@@ -259,11 +254,13 @@ impl OpenFlow {
                 Ok(())
             }
             Request::GetConfig => {
-                let flags = self.bridges.get(&bridge).map_or(0, |b| b.config_flags);
-                self.session(conn, |session| {
-                    let config = SwitchConfig { flags, miss_send_len: session.miss_send_len() };
-                    let _ = session.reply(to, &Message::GetConfigReply(config));
-                });
+                let mode = target.world.by_id(bridge).map(|live| live.fragments).unwrap_or_default();
+                let flags = match mode {
+                    FragMode::Normal => frag::NORMAL,
+                    FragMode::Drop => frag::DROP,
+                    FragMode::NxMatch => frag::NX_MATCH,
+                };
+                self.session(conn, |session| session.reply_config(to, flags));
                 Ok(())
             }
             Request::Features => {
@@ -439,6 +436,23 @@ impl OpenFlow {
         self.controllers_changed = true;
         self.session(conn, |session| session.reply_role(to, generation));
         Ok(())
+    }
+}
+
+/// Has fragments treated as a controller says, cached flows included.
+fn set_fragments(bridge: u32, config: SwitchConfig, draft: &mut Draft, target: &mut Target<'_>) {
+    let mode = match config.flags & frag::MASK {
+        frag::NORMAL => FragMode::Normal,
+        frag::DROP => FragMode::Drop,
+        frag::NX_MATCH => FragMode::NxMatch,
+        // Fragments are not put together for flow tables: that mode is not taken.
+        _ => return,
+    };
+    let Some(live) = target.world.by_id_mut(bridge).filter(|live| live.fragments != mode) else { return };
+    live.fragments = mode;
+    let snapshot = draft.open(target.pipeline);
+    if let Some(old) = snapshot.bridge(bridge).map(|b| Arc::clone(&b.config)) {
+        snapshot.set_bridge(BridgeConfig { fragments: mode, ..BridgeConfig::clone(&old) });
     }
 }
 

@@ -85,8 +85,6 @@ struct Bridge {
     known_controllers: controllers::KnownControllers,
     /// Names that controllers gave to flow tables.
     table_names: BTreeMap<u8, String>,
-    /// How fragments are treated, as controllers set it.
-    config_flags: u16,
     generation: Option<u64>,
     fail_mode: fail_mode::State,
     /// Where its flows are kept, if they are.
