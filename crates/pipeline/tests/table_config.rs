@@ -3,6 +3,7 @@
 mod common;
 
 use common::flow_mod;
+use proptest::prelude::*;
 use weft_flow::{Action, Field, Match, OfPort, Subfield};
 use weft_pipeline::{
     ALL_TABLES, FlowMod, FlowModCommand, FlowModError, FlowModOutcome, INTERNAL_TABLE, Learned, MAX_RULES,
@@ -264,4 +265,76 @@ fn what_modify_adds_and_keeps() {
     assert!(!outcome.added[0].flags.check_overlap, "a flag of the message, not of the rule");
     let any = FlowMod::add(0, 1, Match::any(), vec![Action::Output { port: OfPort(1), max_len: 0 }]);
     assert!(tables.apply(&any, 0).is_ok());
+}
+
+/// A change of the tables as a controller, a packet or the time makes it.
+fn change(tables: &mut TableSet, what: u8, line: &str, now: u64) {
+    let deleted = FlowMod { command: FlowModCommand::Delete { strict: what & 1 == 0 }, ..flow_mod(line) };
+    let modify = FlowModCommand::Modify { strict: what & 1 == 0, or_add: what & 2 == 0 };
+    match what {
+        0..8 => drop(tables.apply(&important(u16::from(what), line), now)),
+        8..10 => drop(tables.apply(&deleted, now)),
+        10..14 => drop(tables.apply(&FlowMod { command: modify, ..flow_mod(line) }, now)),
+        14 => drop(tables.learn(&Learned { rule: flow_mod(line), limit: 4 }, now)),
+        15 => drop(tables.expire(now)),
+        16 => drop(tables.delete_group_users(2)),
+        17 => drop(tables.delete_meter_users(3)),
+        18 => drop(tables.configure(0, |c| (c.max_rules, c.evict) = (6, !c.evict))),
+        19 => tables.rules(&RuleFilter::default()).first().into_iter().for_each(|rule| {
+            tables.shorten(rule, 1, 2);
+        }),
+        // A bundle that is undone.
+        20 => {
+            let bundle = [flow_mod(line), deleted, flow_mod("table=3,actions=goto_table:1")];
+            assert!(tables.apply_all(&bundle, now).is_err());
+        }
+        _ => drop(tables.apply_all(&[flow_mod(line), deleted, flow_mod(line)], now)),
+    }
+}
+
+/// Rules of few matches, that execute few groups and pass few meters.
+fn lines() -> impl Strategy<Value = String> {
+    let timeouts = prop_oneof![Just(""), Just("hard_timeout=2,"), Just("idle_timeout=3,")];
+    let uses = prop_oneof![
+        (1u32..4).prop_map(|n| format!("group:{n}")),
+        (1u32..4).prop_map(|n| format!("group:{n},group:{n},clone(output:1,group:2)")),
+        (1u32..4).prop_map(|n| format!("write_actions(group:{n})")),
+        (1u32..4).prop_map(|n| format!("meter:{n},1")),
+        (1u32..4).prop_map(|n| format!("meter:{n},group:{n}")),
+        Just("learn(table=1,cookie=7,delete_learned,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[]),group:1".to_owned()),
+        Just("drop".to_owned()),
+    ];
+    (0u8..2, 0u8..8, prop_oneof![Just(0u8), Just(7)], timeouts, uses).prop_map(
+        |(table, port, cookie, timeouts, uses)| {
+            format!("table={table},cookie={cookie},in_port={port},{timeouts}actions={uses}")
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// How many rules refer to a group or a meter is known without looking at rules.
+    #[test]
+    fn users_of_groups_and_meters_are_counted_right(
+        ops in proptest::collection::vec((0u8..22, lines(), 0u64..1500), 1..80),
+    ) {
+        let mut tables = TableSet::new();
+        let (mut now, mut before) = (0, Vec::new());
+        for (n, (what, line, later)) in ops.into_iter().enumerate() {
+            now += later;
+            if n % 8 == 0 {
+                before.push(tables.clone());
+            }
+            change(&mut tables, what, &line, now);
+            for tables in before.iter().chain([&tables]) {
+                let rules = tables.rules(&RuleFilter::default());
+                for id in 0..5 {
+                    let counted = |uses: &dyn Fn(&weft_pipeline::Rule) -> bool| rules.iter().filter(|r| uses(r)).count();
+                    prop_assert_eq!(tables.group_users(id) as usize, counted(&|r| r.uses_group(id)));
+                    prop_assert_eq!(tables.meter_users(id) as usize, counted(&|r| r.uses_meter(id)));
+                }
+            }
+        }
+    }
 }

@@ -54,8 +54,11 @@ impl TableSet {
     pub(crate) fn is_quick(&self, flow_mod: &FlowMod) -> bool {
         match flow_mod.command {
             FlowModCommand::Add => {
-                let full = self.len_of(flow_mod.table) >= self.table_config(flow_mod.table).max_rules;
-                !flow_mod.flags.check_overlap && !full
+                let (table, config) = (flow_mod.table, self.table_config(flow_mod.table));
+                // The first eviction of a table looks at all of it.
+                let evicts = config.evicts() && self.len_of(table) >= config.max_rules;
+                let knows_how = self.table(table).is_some_and(|t| t.evictable.is_some());
+                !flow_mod.flags.check_overlap && (!evicts || knows_how)
             }
             FlowModCommand::Modify { strict, .. } | FlowModCommand::Delete { strict } => strict,
         }
@@ -142,7 +145,7 @@ impl TableSet {
             }
             let limit = self.table_config(table).max_rules;
             if self.len_of(table) >= limit {
-                let victim = self.table_config(table).evicts().then(|| self.victim(table)).flatten();
+                let victim = if self.table_config(table).evicts() { self.victim(table) } else { None };
                 let victim = victim.ok_or(FlowModError::TableFull { table, limit })?;
                 outcome.extend(self.evict(victim));
             }

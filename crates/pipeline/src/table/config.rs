@@ -122,7 +122,11 @@ impl TableSet {
             if config.miss != old.miss {
                 self.changed = super::everything();
             }
-            self.table_mut(number).config = Arc::new(config);
+            let table = self.table_mut(number);
+            if !config.evicts() || config.groups != old.groups {
+                table.evictable = None;
+            }
+            table.config = Arc::new(config);
             while self.len_of(number) > self.table_config(number).max_rules
                 && self.table_config(number).evicts()
             {

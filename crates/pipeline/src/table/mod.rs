@@ -23,6 +23,7 @@ use crate::classifier::{Classifier, MiniMatch, Trie, tags};
 use crate::config::FailMode;
 
 pub use config::{MAX_RULES, TableConfig, TableEvent, TableMiss, Vacancy};
+use evict::Evictable;
 use expire::Mortal;
 pub use filter::RuleFilter;
 pub use flow_mod::{FlowMod, FlowModCommand, FlowModError, FlowModOutcome, Learned, Modified};
@@ -62,6 +63,8 @@ pub(crate) struct Table {
     vacancy_down: bool,
     /// Packets of rules that are gone, for the table's own counters.
     departed: u64,
+    /// Which rule to give up next, once one had to be.
+    evictable: Option<Evictable>,
 }
 
 /// The flow tables of a bridge. A clone shares everything that is not changed after.
@@ -225,6 +228,10 @@ impl TableSet {
         let table = self.table_mut(rule.table);
         let generation = table.classifier.generation();
         let (rule, old) = table.classifier.insert(rule);
+        if let Some(index) = &mut table.evictable {
+            old.iter().for_each(|old| index.remove(old, &table.config.groups));
+            index.insert(&rule, &table.config.groups);
+        }
         let new_mask = table.classifier.generation() != generation;
         if old.as_deref().is_none_or(|old| !decides_alike(old, &rule)) {
             self.changed |= tags::changed(&rule, new_mask);
@@ -247,6 +254,9 @@ impl TableSet {
             return false;
         }
         table.departed += rule.stats.packets.load(Ordering::Relaxed);
+        if let Some(index) = &mut table.evictable {
+            index.remove(rule, &table.config.groups);
+        }
         self.changed |= tags::changed(rule, false);
         self.forget(rule);
         true
@@ -258,6 +268,7 @@ impl TableSet {
         let departed: u64 = rules.iter().map(|r| r.stats.packets.load(Ordering::Relaxed)).sum();
         table.departed += departed;
         table.classifier = Classifier::default();
+        table.evictable = None;
         self.changed = everything();
         for rule in rules {
             self.forget(rule);
@@ -318,6 +329,20 @@ impl TableSet {
     }
 
     fn is_referred(&self, referent: Referent) -> bool {
-        self.referents.get(share::hash(&referent)).is_some()
+        self.referrers(referent) > 0
+    }
+
+    fn referrers(&self, referent: Referent) -> u32 {
+        self.referents.get(share::hash(&referent)).copied().unwrap_or(0)
+    }
+
+    /// Number of rules that execute a group. Takes the same time however many rules there are.
+    pub fn group_users(&self, id: u32) -> u32 {
+        self.referrers(Referent::Group(id))
+    }
+
+    /// Number of rules that pass a meter. Takes the same time however many rules there are.
+    pub fn meter_users(&self, id: u32) -> u32 {
+        self.referrers(Referent::Meter(id))
     }
 }

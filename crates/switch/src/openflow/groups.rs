@@ -12,7 +12,6 @@ use weft_openflow::stats::group::{BucketStats, GroupDesc, GroupFeatures, GroupSt
 use weft_openflow::stats::meter::{MeterConfig, MeterFeatures, MeterStats};
 use weft_pipeline::group::{self, Bucket, Group, GroupCommand, GroupError, GroupKind, GroupMod, Selection};
 use weft_pipeline::meter::{self, MeterCommand, MeterError, MeterMod};
-use weft_pipeline::{RuleFilter, TableSet};
 
 /// Actions that buckets may have, a bit per number of OpenFlow 1.1.
 const BUCKET_ACTIONS: u32 = 0x0fff_f801;
@@ -112,15 +111,14 @@ pub(super) fn describe(group: &Group) -> GroupDesc {
     }
 }
 
-/// Counts of a group.
-pub(super) fn group_stats(group: &Group, tables: &TableSet, now: u64) -> GroupStats {
+/// Counts of a group that `users` rules execute.
+pub(super) fn group_stats(group: &Group, users: u32, now: u64) -> GroupStats {
     let count =
         |s: &Arc<RuleStats>| BucketStats { packets: s.packets.load(Relaxed), bytes: s.bytes.load(Relaxed) };
-    let users = tables.rules(&RuleFilter { out_group: group.id, ..RuleFilter::default() });
     let own = count(&group.stats);
     GroupStats {
         group_id: group.id,
-        ref_count: u32::try_from(users.len()).unwrap_or(u32::MAX),
+        ref_count: users,
         packets: own.packets,
         bytes: own.bytes,
         duration: Duration::from_millis(now.saturating_sub(group.created_ms)),
@@ -186,14 +184,13 @@ pub(super) fn meter_config(meter: &Meter) -> MeterConfig {
     MeterConfig { meter_id: meter.id, flags, bands: meter.bands.clone() }
 }
 
-/// Counts of a meter.
-pub(super) fn meter_stats(meter: &Meter, tables: &TableSet, now: u64) -> MeterStats {
+/// Counts of a meter that `users` rules pass.
+pub(super) fn meter_stats(meter: &Meter, users: u32, now: u64) -> MeterStats {
     let (input, bands) = meter.counts();
-    let users = tables.rules(&RuleFilter::default()).into_iter().filter(|r| r.uses_meter(meter.id));
     let age_us = now.saturating_mul(SECOND_US / 1000).saturating_sub(meter.created_us);
     MeterStats {
         meter_id: meter.id,
-        flow_count: u32::try_from(users.count()).unwrap_or(u32::MAX),
+        flow_count: users,
         packets: input.packets,
         bytes: input.bytes,
         duration: Duration::from_micros(age_us),

@@ -107,7 +107,9 @@ impl Sources<'_> {
             }
             StatsRequest::Group(id) => {
                 self.datapath.refresh();
-                let of = |g: &std::sync::Arc<Group>| groups::group_stats(g, self.tables(), self.now);
+                let of = |g: &std::sync::Arc<Group>| {
+                    groups::group_stats(g, self.tables().group_users(g.id), self.now)
+                };
                 StatsReply::Group(self.groups(id).map(of).collect())
             }
             StatsRequest::GroupDesc(id) => {
@@ -115,7 +117,9 @@ impl Sources<'_> {
             }
             StatsRequest::GroupFeatures => StatsReply::GroupFeatures(groups::group_features()),
             StatsRequest::Meter(id) => {
-                let of = |m: &std::sync::Arc<Meter>| groups::meter_stats(m, self.tables(), self.now);
+                let of = |m: &std::sync::Arc<Meter>| {
+                    groups::meter_stats(m, self.tables().meter_users(m.id), self.now)
+                };
                 StatsReply::Meter(self.meters(id)?.into_iter().map(of).collect())
             }
             StatsRequest::MeterConfig(id) => {
