@@ -17,6 +17,7 @@ mod error_table;
 mod experimenter;
 mod frame;
 mod instructions;
+pub mod kept;
 mod lengths;
 mod matches;
 mod message;

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use weft_flow::{Field, Instructions, Match};
 use weft_openflow::{ActionKind, Codec, Message, Version};
 
 /// A line of `actions.txt`.
@@ -152,4 +153,38 @@ fn the_refused_action_is_named() {
         let bytes = format!("{output}{}", bytes.replace(' ', ""));
         assert_eq!(of(Version::V13, &bytes), Some(kind), "{bytes}");
     }
+}
+
+/// What was understood in any version is kept as it was.
+#[test]
+fn what_is_kept_is_read_again_as_it_was() {
+    let mut kept = 0;
+    let tagged = Match::any().with(Field::VlanTci, 0x2005);
+    let keep = |instructions: &Instructions| {
+        let mut bytes = Vec::new();
+        weft_openflow::kept::encode(instructions, &tagged, &mut bytes);
+        let mut matching = Match::any();
+        assert_eq!(weft_openflow::kept::decode(&bytes, &mut matching).as_ref(), Ok(instructions));
+        assert_eq!(matching, tagged);
+        for cut in 0..bytes.len() {
+            // Hostile or cut, it is at worst refused.
+            let _ = weft_openflow::kept::decode(&bytes[..cut], &mut matching);
+        }
+    };
+    for case in cases() {
+        let codec = Codec::new(case.version);
+        let mut message = head(case.version, case.bytes.len());
+        message.extend(&case.bytes);
+        let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+        message[2..4].copy_from_slice(&length);
+        let Ok((_, Message::PacketOut(read))) = codec.decode(&message) else { continue };
+        let write = read.actions.iter().filter(|a| a.in_action_set()).cloned().collect();
+        keep(&Instructions { write, goto: Some(9), ..Instructions::apply(read.actions) });
+        kept += 1;
+    }
+    assert!(kept > 100, "{kept}");
+    keep(&Instructions::default());
+    let metered =
+        Instructions { clear: true, meter: Some(7), metadata: Some((5, 0xff)), ..Instructions::default() };
+    keep(&metered);
 }

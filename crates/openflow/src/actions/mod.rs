@@ -78,6 +78,15 @@ pub(crate) fn decode_actions(mut scope: Scope, bytes: &[u8]) -> Result<Vec<Actio
     Ok(verify(items, Place::Actions)?.actions)
 }
 
+/// Reads the one action that fills `bytes`.
+pub(crate) fn decode_one_action(version: Version, bytes: &[u8]) -> Result<Action, ErrorCode> {
+    let mut actions = decode_actions(Scope::new(version), bytes)?.into_iter();
+    match (actions.next(), actions.next()) {
+        (Some(action), None) => Ok(action),
+        _ => Err(ErrorCode::OFPBAC_BAD_LEN),
+    }
+}
+
 /// As [`decode_actions`], allowing what stands for an instruction.
 pub(crate) fn decode_flow_actions(mut scope: Scope, bytes: &[u8]) -> Result<Decoded, Refusal> {
     let items = decode_list(&mut scope, bytes)?;
@@ -171,6 +180,12 @@ pub(crate) fn encode_actions(track: &mut Track, actions: &[Action], out: &mut Ve
             _ => of11::encode(track, action, out),
         }
     }
+}
+
+/// Appends an action as a version says it, whatever is around it.
+pub(crate) fn encode_one_action(version: Version, action: &Action, out: &mut Vec<u8>) {
+    let mut track = Track { version, has_vlan: true, ports: None };
+    encode_actions(&mut track, std::slice::from_ref(action), out);
 }
 
 /// Appends an action of type `kind`, padded and with its length filled in.

@@ -164,7 +164,7 @@ pub(super) fn filter(request: &FlowStatsRequest, tlv: &TlvTable) -> Result<RuleF
     })
 }
 
-fn bits(flags: FlowFlags) -> u16 {
+pub(super) fn bits(flags: FlowFlags) -> u16 {
     let bit = |on: bool, bit: u16| if on { bit } else { 0 };
     bit(flags.send_flow_rem, flow_flags::SEND_FLOW_REM)
         | bit(flags.no_packet_counts, flow_flags::NO_PKT_COUNTS)

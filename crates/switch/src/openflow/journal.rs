@@ -1,8 +1,9 @@
 //! How do a bridge's flows outlive the process (`other_config:weft-persist-flows=true`)?
 //!
 //! A journal in the database's directory holds OpenFlow messages that make the tables what they are: a magic line, then
-//! records of length, checksum and message. Every change is appended before it is answered; a record that was cut short
-//! ends the reading. It outlives the death of the process; what the kernel had not written yet is lost with its.
+//! records of length, checksum and message, and behind a message about a rule what messages may not say of it
+//! ([`weft_openflow::kept`]). Every change is appended before it is answered; a record that was cut short ends the reading.
+//! It outlives the death of the process; what the kernel had not written yet is lost with its.
 //!
 //! When a journal has grown to several times what it says, a thread writes it anew while changes go on:
 //! ```text
@@ -18,12 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use weft_flow::TlvTable;
+use weft_flow::{Instructions, TlvTable};
 use weft_openflow::msg::flow::{FlowCommand, FlowMod, flow_flags};
 use weft_openflow::msg::group as wire;
 use weft_openflow::msg::meter as wire_meter;
 use weft_openflow::msg::tlv::{TlvCommand, TlvTableMod};
-use weft_openflow::{Codec, Message, Version, options_of};
+use weft_openflow::{Codec, ErrorCode, Header, Message, Version, kept, options_of};
 use weft_pipeline::{Bridge, FlowModOutcome, Rule, RuleCursor, RuleFilter};
 
 use super::{flows, groups, tlv};
@@ -98,8 +99,8 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Message>> {
     let mut rest = bytes.strip_prefix(MAGIC).unwrap_or_default();
     while let Some((message, tail)) = record(rest) {
         rest = tail;
-        match codec.decode(message) {
-            Ok((_, message)) => messages.push(message),
+        match decode(&codec, message) {
+            Ok(message) => messages.push(message),
             Err(code) => tracing::warn!("{}: a message of the journal is refused: {code}", path.display()),
         }
     }
@@ -108,6 +109,19 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Message>> {
         OpenOptions::new().write(true).open(path)?.set_len((bytes.len() - rest.len()) as u64)?;
     }
     Ok(messages)
+}
+
+/// The message of a record. What a rule does is behind it, or in it in journals of old.
+fn decode(codec: &Codec, record: &[u8]) -> Result<Message, ErrorCode> {
+    let length = usize::from(Header::parse(record)?.length);
+    let (message, kept) = record.split_at_checked(length).ok_or(ErrorCode::OFPBRC_BAD_LEN)?;
+    let mut message = codec.decode(message)?.1;
+    match &mut message {
+        _ if kept.is_empty() => {}
+        Message::FlowMod(m) => m.instructions = kept::decode(kept, &mut m.matching)?,
+        _ => return Err(ErrorCode::OFPBRC_BAD_LEN),
+    }
+    Ok(message)
 }
 
 /// The first record, and what follows it.
@@ -134,6 +148,26 @@ impl Writer {
 
     /// Notes a message, to be written by [`Writer::flush`].
     fn append(&mut self, message: &Message) {
+        self.append_with(message, |_| ());
+    }
+
+    /// Notes that a rule is there.
+    fn append_rule(&mut self, rule: &Rule, tlv: &TlvTable) {
+        self.append_change(&added(rule, tlv), &rule.instructions);
+    }
+
+    /// Notes that a rule is gone.
+    fn append_deletion(&mut self, rule: &Rule, tlv: &TlvTable) {
+        self.append_change(&deleted(rule, tlv), &Instructions::default());
+    }
+
+    fn append_change(&mut self, message: &Message, does: &Instructions) {
+        if let Message::FlowMod(m) = message {
+            self.append_with(message, |out| kept::encode(does, &m.matching, out));
+        }
+    }
+
+    fn append_with(&mut self, message: &Message, more: impl FnOnce(&mut Vec<u8>)) {
         let start = self.buffer.len();
         self.buffer.resize(start + RECORD, 0);
         if let Err(e) = self.codec.encode(0, message, &mut self.buffer) {
@@ -141,6 +175,7 @@ impl Writer {
             self.buffer.truncate(start);
             return;
         }
+        more(&mut self.buffer);
         let body = &self.buffer[start + RECORD..];
         let (length, sum) = (body.len() as u32, checksum(body));
         self.buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -185,7 +220,7 @@ impl Writer {
         let mut rules = RuleCursor::new(bridge.tables.clone(), RuleFilter::default());
         while !rules.is_done() {
             for rule in rules.next_page(AT_ONCE) {
-                self.append(&added(&rule, &bridge.tlv));
+                self.append_rule(&rule, &bridge.tlv);
             }
             if self.buffer.len() > PIECE {
                 self.flush()?;
@@ -268,10 +303,10 @@ impl Journal {
 
     /// Notes what became of rules.
     pub(super) fn append_outcome(&mut self, outcome: &FlowModOutcome, tlv: &TlvTable) {
-        outcome.removed.iter().for_each(|removed| self.append(&deleted(&removed.rule, tlv)));
+        outcome.removed.iter().for_each(|removed| self.writer.append_deletion(&removed.rule, tlv));
         let modified = outcome.modified.iter().map(|m| &m.rule);
         for rule in outcome.added.iter().chain(modified) {
-            self.append(&added(rule, tlv));
+            self.writer.append_rule(rule, tlv);
         }
     }
 
@@ -363,9 +398,9 @@ impl Journal {
     }
 }
 
-/// The message that adds a rule.
+/// The message that adds a rule, but for what the rule does.
 fn added(rule: &Rule, tlv: &TlvTable) -> Message {
-    let stats = flows::stats(rule, 0, tlv);
+    let matching = rule.matching.expand();
     Message::FlowMod(Box::new(FlowMod {
         command: FlowCommand::Add,
         table: Some(rule.table),
@@ -373,11 +408,10 @@ fn added(rule: &Rule, tlv: &TlvTable) -> Message {
         idle_timeout: rule.idle_timeout,
         hard_timeout: rule.hard_timeout,
         priority: rule.priority,
-        flags: stats.flags & flow_flags::KEPT,
+        flags: flows::bits(rule.flags) & flow_flags::KEPT,
         importance: rule.importance,
-        matching: stats.matching,
-        options: stats.options,
-        instructions: stats.instructions,
+        options: options_of(&matching, tlv),
+        matching,
         ..FlowMod::default()
     }))
 }
@@ -426,9 +460,9 @@ mod tests {
         let mut journal = Journal::begin(path.clone(), Arc::new(bridge(3))).expect("a journal");
         let rule = bridge(10).tables.rules(&RuleFilter::default())[0].clone();
         // Noted while what was there before is written.
-        journal.append(&added(&rule, &TlvTable::new()));
+        journal.writer.append_rule(&rule, &TlvTable::new());
         finished(&mut journal);
-        journal.append(&deleted(&rule, &TlvTable::new()));
+        journal.writer.append_deletion(&rule, &TlvTable::new());
         journal.flush().expect("written");
         let whole = std::fs::read(&path).expect("the file");
         assert_eq!(read(&path).expect("messages").len(), 5);
@@ -440,7 +474,7 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 1]).expect("cut it");
         assert_eq!(read(&path).expect("messages").len(), 4);
         let mut journal = Journal::resume(path.clone()).expect("a journal");
-        journal.append(&added(&rule, &TlvTable::new()));
+        journal.writer.append_rule(&rule, &TlvTable::new());
         journal.flush().expect("written");
         assert_eq!(read(&path).expect("messages").len(), 5);
         let mut broken = whole.clone();
@@ -459,7 +493,7 @@ mod tests {
         for round in 0..20 {
             journal.rewrite(Arc::new(bridge(2000))).expect("a thread");
             for rule in &rules[..round] {
-                journal.append(&added(rule, &TlvTable::new()));
+                journal.writer.append_rule(rule, &TlvTable::new());
                 journal.flush().expect("written");
             }
             // Whenever a process dies, either file is whole.

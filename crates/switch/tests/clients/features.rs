@@ -12,7 +12,8 @@ fn groups_and_meters() {
         of("add-flow br0 table=3,ip,actions=group:7");
         let groups = of("dump-groups br0");
         assert!(groups.contains("group_id=7,type=select"), "{version}: {groups}");
-        assert!(of("dump-group-stats br0").contains("group_id=7"), "{version}");
+        let stats = of("dump-group-stats br0");
+        assert!(stats.contains("group_id=7") && stats.contains("ref_count=1"), "{version}: {stats}");
         assert!(of("dump-group-features br0").contains("max_groups"), "{version}");
         let said = s.run(&format!("ovs-ofctl -O {version} add-group br0 group_id=7,type=all"));
         assert!(said.err.contains("OFPGMFC_GROUP_EXISTS"), "{version} {said:?}");
@@ -30,6 +31,7 @@ fn groups_and_meters() {
                 s.run(&format!("ovs-ofctl -O {version} add-meter br0 meter=5,pktps,band=type=drop,rate=1"));
             assert!(said.err.contains("OFPMMFC_METER_EXISTS"), "{version} {said:?}");
             of("add-flow br0 table=4,ip,actions=meter:5,normal");
+            assert!(of("meter-stats br0").contains("meter:5 flow_count:1"), "{version}");
             of("del-meters br0");
             assert!(!of("dump-flows br0").contains("meter:5"), "{version}");
         }
@@ -181,6 +183,46 @@ fn monitors_hear_what_becomes_of_rules() {
     }
 }
 
+/// Actions of OpenFlow 1.0 with Nicira's, on packets that may lack what they change.
+const ACTIONS10: &[&str] = &[
+    "mod_vlan_vid:5,output:2",
+    "mod_vlan_pcp:3,output:2",
+    "strip_vlan,output:2",
+    "mod_dl_src:02:00:00:00:00:01,mod_dl_dst:02:00:00:00:00:02,output:2",
+    "mod_nw_src:10.0.0.1,mod_nw_dst:10.0.0.2,output:2",
+    "mod_nw_tos:32,output:2",
+    "mod_tp_src:80,mod_tp_dst:443,output:2",
+    "enqueue:1:3,enqueue:LOCAL:4",
+    "dec_ttl,output:2",
+    "dec_ttl(1,2),output:2",
+    "set_queue:7,output:2,pop_queue",
+    "clone(mod_vlan_vid:6,enqueue:2:1),mod_tp_dst:8,output:2",
+    "load:5->NXM_NX_REG0[],move:NXM_NX_REG0[0..7]->NXM_NX_REG1[8..15],push:NXM_NX_REG1[],pop:NXM_NX_REG2[]",
+    "set_tunnel:5,set_tunnel64:0x500000000,output:NXM_NX_REG0[0..15]",
+    "push_mpls:0x8847,set_mpls_label:5,set_mpls_tc:2,set_mpls_ttl:3,dec_mpls_ttl,pop_mpls:0x0800,output:2",
+    "load:0x1005->NXM_OF_VLAN_TCI[],output:2",
+    "controller(max_len=123,id=4),in_port,all,flood,normal,local",
+    "note:01.02.03.04.05.06,resubmit(3,4),exit,fin_timeout(idle_timeout=3,hard_timeout=4)",
+    "multipath(eth_src,50,modulo_n,8,0,NXM_NX_REG0[0..15])",
+    "output(port=2,max_len=100),bundle(eth_src,0,hrw,ofport,members:1,2),learn(table=30,load:3->NXM_NX_REG1[],output:NXM_OF_IN_PORT[])",
+    "write_metadata:5/7",
+    "resubmit(,21),goto_table:23",
+    "drop",
+];
+
+/// Matches as OpenFlow 1.0 has them.
+const MATCHES10: &[&str] = &[
+    "dl_vlan=5,dl_vlan_pcp=3",
+    "dl_vlan=0xffff",
+    "vlan_tci=0x1000/0x1000",
+    "icmp,icmp_type=8,icmp_code=0,nw_src=10.0.0.0/8,nw_tos=32",
+    "tcp,tp_src=80,dl_vlan=7,nw_dst=10.0.0.1",
+    "arp,arp_spa=10.0.0.1,arp_op=1,arp_sha=02:00:00:00:00:01",
+    "dl_type=0x88cc,dl_src=02:00:00:00:00:01/ff:00:00:00:00:00",
+    "ip,nw_proto=6,ip_frag=later",
+    "in_port=LOCAL,reg0=1/3,metadata=5,tun_id=7",
+];
+
 #[test]
 fn flows_outlive_the_process_when_asked() {
     let mut s = Switch::start();
@@ -197,13 +239,26 @@ fn flows_outlive_the_process_when_asked() {
     s.ok("ovs-ofctl add-flow br0 table=11,actions=drop");
     s.ok("ovs-ofctl del-flows br0 table=11");
     assert!(s.pings(&a, "10.1.0.2"));
+    // What OpenFlow 1.0 may say and later versions may not, or say in another way.
+    for (n, actions) in ACTIONS10.iter().enumerate() {
+        s.ok(&format!("ovs-ofctl -OOpenFlow10 add-flow br0 'table=20,priority={n},cookie=0x{n:x},idle_timeout=900,send_flow_rem,in_port=1,actions={actions}'"));
+    }
+    for (n, matching) in MATCHES10.iter().enumerate() {
+        s.ok(&format!("ovs-ofctl -OOpenFlow10 add-flow br0 'table=21,priority={n},{matching},actions=drop'"));
+    }
+    s.ok("ovs-ofctl -OOpenFlow10 add-flow br0 'table=23,tcp,actions=ct(commit,zone=7,exec(load:1->NXM_NX_CT_MARK[]),nat(src=10.1.1.1-10.1.1.9:5-9)),mod_nw_ecn:1,mod_nw_ttl:9,load:7->NXM_OF_TCP_DST[]'");
+    s.ok("ovs-ofctl -OOpenFlow13 add-flow br0 'table=22,actions=meter:5,load:1->NXM_NX_REG0[3..5],write_actions(group:7,pop_vlan),write_metadata:1/3,goto_table:23'");
+    // A deletion finds again what it deleted.
+    s.ok("ovs-ofctl -OOpenFlow10 add-flow br0 table=24,dl_vlan=0xffff,actions=drop");
+    s.ok("ovs-ofctl -OOpenFlow10 --strict del-flows br0 table=24,dl_vlan=0xffff");
     let rules = |s: &Switch| {
-        let mut lines: Vec<String> = s
-            .ok("ovs-ofctl -OOpenFlow15 --no-stats dump-flows br0")
-            .lines()
-            .skip(1)
-            .map(|l| l.trim().to_owned())
-            .collect();
+        let mut lines = Vec::new();
+        for version in ["OpenFlow10", "OpenFlow13", "OpenFlow15"] {
+            let said = s.ok(&format!("ovs-ofctl -O{version} --no-stats dump-flows br0"));
+            let rules =
+                said.lines().filter(|l| l.contains("actions=")).map(|l| format!("{version} {}", l.trim()));
+            lines.extend(rules);
+        }
         lines.sort();
         lines
     };
