@@ -457,6 +457,7 @@ impl Control {
             tracing::warn!(target: "bridge", "{line}");
         }
         self.set_zone_timeouts(&before.datapath.zones);
+        self.openflow.set_bundle_idle_timeout(self.wanted.bundle_idle_timeout);
         if self.world.restoring && !self.wanted.flow_restore_wait {
             self.world.restoring = false;
             self.world.touch_all();

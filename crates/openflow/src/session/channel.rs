@@ -63,6 +63,7 @@ pub(super) enum Received {
 impl Channel {
     pub(super) fn new(options: Options, now: u64) -> Self {
         let highest = options.versions.highest().unwrap_or(Version::V10);
+        let offered = options.versions;
         let mut channel = Channel {
             options,
             codec: Codec::new(highest),
@@ -76,8 +77,8 @@ impl Channel {
             next_xid: 1,
         };
         // Peers up to 1.2 know no bitmap; without one, all versions up to the header's are meant.
-        let plain = highest < Version::V13 && options.versions == VersionSet::up_to(highest.wire());
-        let versions = (!plain).then_some(options.versions);
+        let plain = highest < Version::V13 && offered == VersionSet::up_to(highest.wire());
+        let versions = (!plain).then_some(offered);
         let xid = channel.xid();
         channel.send(xid, &Message::Hello(Hello { versions }));
         channel

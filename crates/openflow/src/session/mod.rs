@@ -6,6 +6,7 @@
 //! Hello, version negotiation, echoes and the settings of one connection (formats, asynchronous messages, bundles) are
 //! handled inside. Time is milliseconds of any clock that only goes forward.
 
+mod budget;
 mod bundles;
 mod channel;
 mod controller;
@@ -15,11 +16,14 @@ mod switch;
 mod switch_send;
 
 pub use crate::spare::Spare;
+pub use budget::BundleBudget;
 pub use bundles::{BundleCommit, Messages};
 pub use channel::CloseReason;
 pub use controller::{ControllerEvent, ControllerSession};
 pub use monitors::initial_update;
 pub use switch::{Event, ReplyTo, Request, SwitchSession};
+
+use std::sync::Arc;
 
 use crate::VersionSet;
 
@@ -33,7 +37,7 @@ pub enum ConnectionKind {
 }
 
 /// Limits and habits of a session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Versions offered.
     pub versions: VersionSet,
@@ -45,8 +49,10 @@ pub struct Options {
     pub backlog: usize,
     /// Bytes waiting to be sent beyond which the connection is closed.
     pub max_backlog: usize,
-    /// Bytes of messages that open bundles may hold together.
+    /// Bytes that the open bundles of this connection may hold together.
     pub max_bundle_bytes: usize,
+    /// What the bundles of all connections may hold, and how long they may stand idle.
+    pub bundles: Arc<BundleBudget>,
 }
 
 impl Default for Options {
@@ -57,10 +63,13 @@ impl Default for Options {
             probe_interval_ms: 0,
             backlog: 512 << 10,
             max_backlog: 64 << 20,
-            max_bundle_bytes: 64 << 20,
+            max_bundle_bytes: 1 << 30,
+            bundles: Arc::default(),
         }
     }
 }
 
+#[cfg(test)]
+mod bundle_tests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use weft_flow::OfPort;
 
-use super::bundles::{BundleCommit, Bundles};
+use super::bundles::{Asked, BundleCommit, Bundles};
 use super::channel::{Channel, CloseReason, Received};
 use super::monitors::Monitors;
 use super::multipart::Assembly;
@@ -125,11 +125,12 @@ const DEFAULT_MISS_SEND_LEN: u16 = 128;
 impl SwitchSession {
     /// A connection that was just made; its hello waits in [`SwitchSession::output`].
     pub fn new(options: Options, now_ms: u64) -> Self {
+        let controller = options.kind == ConnectionKind::Controller;
         SwitchSession {
             channel: Channel::new(options, now_ms),
             role: Role::Equal,
             controller_id: 0,
-            miss_send_len: if options.kind == ConnectionKind::Controller { DEFAULT_MISS_SEND_LEN } else { 0 },
+            miss_send_len: if controller { DEFAULT_MISS_SEND_LEN } else { 0 },
             monitors: Monitors::default(),
             assembly: Assembly::default(),
             bundles: Bundles::default(),
@@ -205,10 +206,14 @@ impl SwitchSession {
     pub fn deadline(&self) -> Option<u64> {
         self.channel.deadline()
     }
-    /// Probes a silent peer, closes when it stays silent, and gives up questions that are not finished.
+    /// Probes a silent peer, closes when it stays silent, and gives up questions and bundles that are not finished.
     pub fn tick(&mut self, now_ms: u64) {
         if let Some(xid) = self.assembly.expire(now_ms) {
             self.channel.send_error(xid, ErrorCode::OFPBRC_MULTIPART_REQUEST_TIMEOUT, &[]);
+        }
+        let idle = self.channel.options.bundles.idle_ms();
+        for opened in self.bundles.expire(idle, now_ms) {
+            self.channel.send_error(opened.xid, ErrorCode::OFPBFC_TIMEOUT, opened.head());
         }
         self.channel.tick(now_ms);
     }
@@ -303,9 +308,8 @@ impl Connection<'_> {
             }
             Message::BundleAdd(add) => {
                 self.writable()?;
-                let limit = self.channel.options.max_bundle_bytes;
-                let codec = self.channel.codec;
-                self.bundles.add(&codec, xid, &add, limit, spare)?;
+                let Channel { codec, options, .. } = &*self.channel;
+                self.bundles.add(&Asked { codec, options, xid, raw, now: self.now }, &add, spare)?;
                 return Ok(None);
             }
             message => return self.setting(xid, message).map(|()| None),
@@ -332,8 +336,8 @@ impl Connection<'_> {
     }
 
     fn bundle(&mut self, xid: u32, control: BundleControl, raw: &[u8]) -> Result<Option<Event>, ErrorCode> {
-        let codec = self.channel.codec;
-        match self.bundles.control(&codec, &control)? {
+        let Channel { codec, options, .. } = &*self.channel;
+        match self.bundles.control(&Asked { codec, options, xid, raw, now: self.now }, &control)? {
             Some(commit) => {
                 let mut to = ReplyTo::new(xid, false, raw);
                 to.bundle = Some(control);

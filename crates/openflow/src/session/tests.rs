@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::msg::bundle::{BundleAdd, BundleControl, BundleStep};
 use crate::msg::control::{AsyncConfig, Role, RoleMessage};
-use crate::msg::flow::{FlowMod, GROUP_ANY};
+use crate::msg::flow::GROUP_ANY;
 use crate::msg::handshake::{INVALID_TTL_TO_CONTROLLER, SwitchConfig, frag};
 use crate::msg::monitor::{
     FlowEvent, FlowUpdate, MonitorCommand, MonitorRequest, MonitorUpdate, monitor_flags,
@@ -17,20 +16,20 @@ use crate::stats::{MultipartRequest, StatsReply, StatsRequest};
 use crate::{Codec, ErrorCode, Message, Version};
 use weft_flow::{Action, Field, FlowKey, Instructions, Match, OfPort, OptionValue};
 
-struct Pair {
-    switch: SwitchSession,
-    controller: ControllerSession,
+pub(super) struct Pair {
+    pub(super) switch: SwitchSession,
+    pub(super) controller: ControllerSession,
 }
 
-fn offer(list: &[Version]) -> Options {
+pub(super) fn offer(list: &[Version]) -> Options {
     Options { versions: list.iter().copied().collect(), ..Options::default() }
 }
 
 impl Pair {
-    fn new(switch: Options, controller: Options) -> Pair {
+    pub(super) fn new(switch: Options, controller: Options) -> Pair {
         Pair { switch: SwitchSession::new(switch, 0), controller: ControllerSession::new(controller, 0) }
     }
-    fn connected(version: Version) -> Pair {
+    pub(super) fn connected(version: Version) -> Pair {
         let mut pair = Pair::new(Options::default(), offer(&[version]));
         pair.run();
         assert_eq!(pair.switch.version(), Some(version));
@@ -51,7 +50,7 @@ impl Pair {
         asked
     }
     /// Carries bytes both ways until nothing moves.
-    fn run(&mut self) -> (Vec<Event>, Vec<ControllerEvent>) {
+    pub(super) fn run(&mut self) -> (Vec<Event>, Vec<ControllerEvent>) {
         let (mut asked, mut told) = (Vec::new(), Vec::new());
         loop {
             let up = self.controller.output().to_vec();
@@ -65,7 +64,7 @@ impl Pair {
             }
         }
     }
-    fn ask(&mut self, message: &Message) -> (ReplyTo, Request) {
+    pub(super) fn ask(&mut self, message: &Message) -> (ReplyTo, Request) {
         self.controller.send(message).unwrap();
         match self.run().0.pop() {
             Some(Event::Request(to, request)) => (to, request),
@@ -73,7 +72,7 @@ impl Pair {
         }
     }
     /// The message that the controller hears next.
-    fn heard(&mut self) -> Message {
+    pub(super) fn heard(&mut self) -> Message {
         match self.run().1.pop() {
             Some(ControllerEvent::Message(_, message)) => message,
             other => panic!("{other:?}"),
@@ -81,7 +80,7 @@ impl Pair {
     }
 }
 
-fn error_of(message: Message) -> ErrorCode {
+pub(super) fn error_of(message: Message) -> ErrorCode {
     match message {
         Message::Error(e) => match e.code {
             ErrorKind::Known(code) => code,
@@ -267,59 +266,6 @@ fn silence_is_probed_and_then_ends() {
     pair.switch.tick(1500);
     pair.switch.tick(2001);
     assert_eq!(pair.switch.closed(), Some(CloseReason::Timeout));
-}
-
-fn control(step: BundleStep) -> Message {
-    Message::BundleControl(BundleControl { id: 5, step, flags: 3 })
-}
-
-#[test]
-fn bundles_come_as_one_request() {
-    for version in [Version::V13, Version::V14, Version::V15] {
-        let mut pair = Pair::connected(version);
-        pair.controller.send(&control(BundleStep::OpenRequest)).unwrap();
-        assert_eq!(pair.heard(), control(BundleStep::OpenReply));
-        for cookie in 0..3 {
-            let flow = FlowMod { table: Some(0), new_cookie: Some(cookie), ..FlowMod::default() };
-            // The message has the transaction of the one that carries it, which is the next.
-            let mut message = Vec::new();
-            Codec::new(version)
-                .encode(3 + cookie as u32, &Message::FlowMod(Box::new(flow)), &mut message)
-                .unwrap();
-            let add = BundleAdd { id: 5, flags: 3, message };
-            assert_eq!(pair.controller.send(&Message::BundleAdd(add)), Ok(3 + cookie as u32));
-        }
-        let (to, request) = pair.ask(&control(BundleStep::CommitRequest));
-        let Request::BundleCommit(commit) = request else { panic!() };
-        let cookies: Vec<_> = commit
-            .iter()
-            .map(|(_, request)| match request {
-                Request::FlowMod(f) => f.new_cookie,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!((commit.len(), cookies), (3, vec![Some(0), Some(1), Some(2)]));
-        pair.switch.reply_commit(&to, Ok(()));
-        assert_eq!(pair.heard(), control(BundleStep::CommitReply));
-        pair.controller.send(&control(BundleStep::CommitRequest)).unwrap();
-        assert_eq!(error_of(pair.heard()), ErrorCode::OFPBFC_BAD_ID);
-    }
-}
-
-#[test]
-fn bundles_are_bounded() {
-    let options = Options { max_bundle_bytes: 200, ..Options::default() };
-    let mut pair = Pair::new(options, offer(&[Version::V14]));
-    pair.run();
-    let mut errors = Vec::new();
-    for xid in 2..6 {
-        let mut message = Vec::new();
-        let flow = FlowMod { table: Some(0), ..FlowMod::default() };
-        Codec::new(Version::V14).encode(xid, &Message::FlowMod(Box::new(flow)), &mut message).unwrap();
-        pair.controller.send(&Message::BundleAdd(BundleAdd { id: 1, flags: 0, message })).unwrap();
-        errors.extend(pair.run().1);
-    }
-    assert_eq!(errors.len(), 1, "three fit: {errors:?}");
 }
 
 #[test]

@@ -28,11 +28,14 @@ mod tlv;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_datapath::Datapath;
 use weft_openflow::msg::control::Role;
-use weft_openflow::session::{ConnectionKind, Event, Options, ReplyTo, Request, Spare, SwitchSession};
+use weft_openflow::session::{
+    BundleBudget, ConnectionKind, Event, Options, ReplyTo, Request, Spare, SwitchSession,
+};
 use weft_openflow::{Version, VersionSet};
 use weft_ovsdb::{Datum, Edit, Result};
 use weft_pipeline::Pipeline;
@@ -72,6 +75,8 @@ pub(crate) struct OpenFlow {
     refusals: BTreeSet<String>,
     /// Packet-ins of connections that are over that were dropped.
     dropped_before: u64,
+    /// What bundles of all connections may hold.
+    bundles: Arc<BundleBudget>,
 }
 
 /// The OpenFlow side of a bridge.
@@ -108,7 +113,14 @@ impl OpenFlow {
             controllers_changed: false,
             refusals: BTreeSet::new(),
             dropped_before: 0,
+            bundles: Arc::default(),
         }
+    }
+
+    /// Sets how long a bundle may stand idle, in seconds (`other_config:bundle-idle-timeout`); 0 or nothing: 10.
+    pub(crate) fn set_bundle_idle_timeout(&self, seconds: Option<u64>) {
+        let ms = seconds.filter(|s| *s != 0).map(|s| s.saturating_mul(1000));
+        self.bundles.set_idle_ms(ms);
     }
 
     /// Whether an endpoint is one of a bridge's.
@@ -130,7 +142,8 @@ impl OpenFlow {
             return;
         }
         let controller = bridge.endpoints.controller_mut(endpoint);
-        let mut options = Options { versions: bridge.versions, ..Options::default() };
+        let bundles = self.bundles.clone();
+        let mut options = Options { versions: bridge.versions, bundles, ..Options::default() };
         let (mut primary, mut limits) = (false, None);
         if let Some(controller) = controller {
             controller.status.opened(now);

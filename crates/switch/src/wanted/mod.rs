@@ -54,6 +54,8 @@ pub(crate) struct Wanted {
     pub vhost_sock_dir: PathBuf,
     /// `other_config:flow-restore-wait`: packets wait until flows are restored.
     pub flow_restore_wait: bool,
+    /// `other_config:bundle-idle-timeout`: seconds that an OpenFlow bundle may stand idle.
+    pub bundle_idle_timeout: Option<u64>,
     /// What is asked for and not done, in lines for the log.
     pub absent: BTreeSet<String>,
 }
@@ -92,6 +94,7 @@ impl Wanted {
             datapath: Datapath::read(db, &root),
             vhost_sock_dir: sock_dir(&root),
             flow_restore_wait: flag(&root, "flow-restore-wait"),
+            bundle_idle_timeout: number(&root, "bundle-idle-timeout"),
             absent: absent::absent(db),
         }
     }

@@ -113,3 +113,55 @@ fn limits_of_packets_are_told_of() {
     monitor.kill().expect("end the monitor");
     monitor.wait().expect("end the monitor");
 }
+
+/// A message of OpenFlow 1.4.
+fn message14(kind: u8, body: &[&[u8]]) -> Vec<u8> {
+    let body = body.concat();
+    let length = u16::try_from(8 + body.len()).expect("a short message").to_be_bytes();
+    [&[5, kind, length[0], length[1], 0, 0, 0, 7], &body[..]].concat()
+}
+
+/// Connections that hold bundles, and messages of 60,000 bytes in each.
+const HOLDERS: usize = 8;
+const HELD: usize = 270;
+
+#[test]
+fn open_bundles_are_forgotten_and_their_memory_given_back() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set open_vswitch . other_config:bundle-idle-timeout=600");
+    let packet_out = message14(13, &[&[0xff; 7], &[0xfd], &[0; 8], &[0; 60_000]]);
+    let add = message14(34, &[&[0, 0, 0, 1, 0, 0, 0, 3], &packet_out]);
+    let before = resident_kb(&s);
+    let mut holders: Vec<UnixStream> = (0..HOLDERS)
+        .map(|_| {
+            let mut stream = UnixStream::connect(s.path("br0.mgmt")).expect("connect");
+            stream.write_all(b"\x05\x00\x00\x08\x00\x00\x00\x01").expect("say hello");
+            stream.write_all(&message14(33, &[&[0, 0, 0, 1, 0, 0, 0, 3]])).expect("open a bundle");
+            (0..HELD).for_each(|_| stream.write_all(&add).expect("add to the bundle"));
+            stream
+        })
+        .collect();
+    let grown = || resident_kb(&s).saturating_sub(before);
+    let all = (HOLDERS * HELD * 60_000) as u64 >> 10;
+    s.wait_for("the bundles are held", || grown() > all * 3 / 4);
+    assert!(grown() < all * 2, "{} KiB for {all}", grown());
+    // Others have theirs.
+    std::fs::write(s.path("one"), "table=1,actions=drop\n").expect("write a rule");
+    s.ok(&format!("ovs-ofctl -OOpenFlow14 --bundle add-flows br0 {}", s.path("one").display()));
+    s.vsctl("set open_vswitch . other_config:bundle-idle-timeout=1");
+    for stream in &mut holders {
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).expect("a timeout");
+        loop {
+            let mut header = [0; 8];
+            stream.read_exact(&mut header).expect("what the switch says");
+            let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]])) - 8];
+            stream.read_exact(&mut body).expect("what the switch says");
+            if header[1] == 1 {
+                // OFPET_BUNDLE_FAILED, OFPBFC_TIMEOUT.
+                assert_eq!(body[..4], [0, 17, 0, 14]);
+                break;
+            }
+        }
+    }
+    s.wait_for("the memory is given back", || grown() < all / 4);
+}
