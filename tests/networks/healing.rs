@@ -149,6 +149,99 @@ fn cleanup(mut field: Field) {
     reaches(&field, "a new agent");
 }
 
+/// What others change in the flow tables of the bridge: flows, groups and meters that are ours.
+fn tables(kind: Kind) {
+    let mut field = Field::start(kind, 1);
+    let limited = "mode: isolated, bandwidth: {outbound: {average: 100000}, inbound: {average: 100000}}";
+    field.apply(&network("blue", limited, &["10.1.0.0/24", "fd00:1::/64"]));
+    for name in ["one", "two"] {
+        let ns = field.space(name);
+        field.ok(&format!("port add {name} --network blue --netns {ns}"));
+    }
+    let addresses: Vec<String> = field.json("port", "two")["status"]["addresses"]
+        .as_array()
+        .expect("addresses")
+        .iter()
+        .map(|a| a.as_str().expect("text").to_owned())
+        .collect();
+    let reaches = |field: &Field, when: &str| {
+        for address in &addresses {
+            field.wait(&format!("{when}: {address} is reached"), |f| {
+                // Nobody remembers an address from before.
+                f.inside("one", "ip neigh flush all");
+                f.pings("one", address)
+            });
+        }
+    };
+    reaches(&field, "at first");
+    let before = flows(&field);
+    let deeds = [
+        "del-flows br-int",
+        "del-flows br-int table=20",
+        "del-groups br-int",
+        "mod-flows br-int table=10,actions=drop",
+        // With a cookie of theirs, in the place of one of ours.
+        "--strict mod-flows br-int table=70,priority=0,cookie=0x99,actions=drop",
+        "add-flow br-int table=40,priority=0,cookie=0x99,actions=drop",
+        "mod-group br-int group_id=1459617793,type=all",
+        "del-meters br-int",
+    ];
+    for deed in deeds {
+        let healed = field.healed("flows");
+        field.site.switch.ok(&format!("ovs-ofctl -O OpenFlow15 {deed}"));
+        field.wait(&format!("{deed}: it is counted"), |f| f.healed("flows") > healed);
+        field.wait(&format!("{deed}: all is as before"), |f| flows(f) == before);
+        reaches(&field, deed);
+    }
+    let said = field.ok("status -o json");
+    // What is theirs stays, and is no reason to mend.
+    field.site.switch.ok("ovs-ofctl -O OpenFlow15 add-flow br-int table=5,cookie=0x99,actions=drop");
+    field.wait("their flow is there", |f| {
+        f.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=5").contains("0x99")
+    });
+    field.apply(&network("red", "mode: isolated", &["10.2.0.0/24"]));
+    field.wait("red is ready", |f| f.json("network", "red")["status"]["phase"] == "Ready");
+    let now = field.ok("status -o json");
+    let healed = |said: &str| {
+        let said: serde_json::Value = serde_json::from_str(said).expect("JSON");
+        said["counters"]["healed_flows"].clone()
+    };
+    assert_eq!(healed(&said), healed(&now), "neither theirs nor our own changes are mended");
+    let theirs = field.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=5");
+    assert!(theirs.contains("0x99"), "{theirs}");
+    // Told once, however often it happened.
+    let logs = field.site.switch.logs();
+    assert_eq!(logs.matches("the flows of br-int").count(), 1, "{logs}");
+}
+
+/// The flows with our mark, but for what was counted, in order; and groups and meters.
+fn flows(field: &Field) -> Vec<String> {
+    let ask = |what: &str| field.site.switch.ok(&format!("ovs-ofctl -O OpenFlow15 {what}"));
+    let ours = |line: &&str| line.contains("cookie=0x57") && !line.contains("table=61");
+    let mut out: Vec<String> =
+        ask("--no-stats dump-flows br-int").lines().filter(ours).map(str::to_owned).collect();
+    for what in ["dump-groups br-int", "dump-meters br-int"] {
+        out.extend(
+            ask(what)
+                .lines()
+                .filter(|line| line.contains("_id=") || line.contains("meter="))
+                .map(str::to_owned),
+        );
+    }
+    out.sort();
+    out
+}
+
+#[test]
+fn tables_on_weft() {
+    tables(Kind::Weft);
+}
+
+#[test]
+fn tables_on_open_vswitch() {
+    tables(Kind::Ovs);
+}
+
 #[test]
 fn on_weft() {
     check(Kind::Weft);

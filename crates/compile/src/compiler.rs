@@ -114,9 +114,41 @@ impl Compiler {
         for flow in self.flows.values().rev().flatten() {
             flows.insert(flow.id(), flow.clone());
         }
-        let group = |buckets: &BTreeMap<u32, Bucket>| Group { buckets: buckets.values().cloned().collect() };
-        let groups = self.groups.iter().map(|(key, buckets)| (*key, group(buckets))).collect();
+        let groups = self.groups.keys().filter_map(|key| self.group(*key)).collect();
         Delta { flows, groups, meters: self.meters.clone(), ..Delta::default() }
+    }
+
+    /// How many flows the bridge holds: of those that two objects ask for, one.
+    pub fn held(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// What the bridge must hold of some objects: for one on which others changed it.
+    pub fn again(&self, owners: &BTreeSet<Owner>) -> Delta {
+        let mut delta = Delta::default();
+        for owner in owners {
+            for flow in self.flows.get(owner).into_iter().flatten() {
+                let id = flow.id();
+                let alone = self.owners.get(&hash(&id)).is_some_and(|askers| askers.len() == 1);
+                if alone || self.first(&id, None) == Some(*owner) {
+                    delta.flows.insert(id, flow.clone());
+                }
+            }
+            match owner {
+                Owner::Node => {}
+                Owner::Net(key) => delta.groups.extend(self.group(*key)),
+                Owner::Port(key) => {
+                    let ids = <[u32; 2]>::from(key.meters());
+                    delta.meters.extend(ids.iter().filter_map(|id| Some((*id, *self.meters.get(id)?))));
+                }
+            }
+        }
+        delta
+    }
+
+    fn group(&self, key: NetKey) -> Option<(NetKey, Group)> {
+        let buckets = self.groups.get(&key)?;
+        Some((key, Group { buckets: buckets.values().cloned().collect() }))
     }
 
     /// Takes changes in, and says what the bridge is to be told.

@@ -65,6 +65,15 @@ proptest! {
             whole.take(compiler.whole());
             prop_assert_eq!(&whole, &afresh(compiler.plan()));
             prop_assert_eq!(&bridge, &whole);
+            prop_assert_eq!(compiler.held(), compiler.whole().flows.len());
+            // What is owed to all objects, told object by object, is everything.
+            let (ports, nets) = (compiler.plan().ports.keys(), compiler.plan().nets.keys());
+            let owners = ports.map(|k| Owner::Port(*k)).chain(nets.map(|k| Owner::Net(*k)));
+            let mut mended = Bridge::default();
+            for owner in owners.chain([Owner::Node]) {
+                mended.take(compiler.again(&[owner].into()));
+            }
+            prop_assert_eq!(&mended, &whole);
         }
     }
 }

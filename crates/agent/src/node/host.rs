@@ -22,7 +22,7 @@ use crate::plug::{Plug, Wiring};
 use crate::settings::Settings;
 
 /// How often everything is looked at, though nothing was told of.
-const SLOW: Duration = Duration::from_secs(10);
+pub(super) const SLOW: Duration = Duration::from_secs(10);
 /// Changes that come this close together are looked at once.
 const CALM: Duration = Duration::from_millis(50);
 
@@ -52,7 +52,7 @@ pub(super) struct Host {
     /// Ports whose addresses the rules hold.
     forwarded: BTreeSet<String>,
     kernel: Kernel,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     firewall: Firewall,
     all: Option<Instant>,
     /// The kernel told of the host's ends of networks.
@@ -219,7 +219,7 @@ impl<S: Store> Node<S> {
 
     /// Nothing is to be settled.
     pub(super) fn is_quiet(&self) -> bool {
-        self.nets.is_empty() && self.ports.is_empty()
+        self.nets.is_empty() && self.ports.is_empty() && !self.mends.is_due()
     }
 
     /// Makes the kernel hold what is wanted. Resources whose devices fare otherwise than before are to be looked at.
@@ -289,6 +289,11 @@ impl<S: Store> Node<S> {
             }
         }
         self.replug().await;
+        self.tell_mends();
+    }
+
+    /// Says what was put right, and what is wrong.
+    pub(super) fn tell_mends(&self) {
         if let Some(progress) = &self.progress {
             let mut told = self.host.ledger.told_of();
             let walls = self.host.firewall.told.borrow();

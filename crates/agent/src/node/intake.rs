@@ -7,15 +7,20 @@ use weft_model::{Kind, Network, Port, Resource};
 use weft_store::{Change, Event as StoreEvent, Store};
 
 use super::{NO_ADDRESS, Node};
-use crate::south::Event;
+use crate::south::{Disturbed, Event};
 use crate::{ipam, resolve};
 
 impl<S: Store> Node<S> {
     /// What the switch says.
     pub(super) fn take_event(&mut self, event: Event) {
         match event {
-            Event::Connected(groups) => (self.connected, self.whole) = (true, Some(groups)),
+            Event::Connected(groups) => {
+                (self.connected, self.whole) = (true, Some(groups));
+                // It is told everything.
+                self.mends.disturbed = Disturbed::default();
+            }
             Event::Disconnected => self.connected = false,
+            Event::Disturbed(what) => self.mends.disturbed.merge(what),
         }
     }
 

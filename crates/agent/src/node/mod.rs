@@ -11,6 +11,7 @@
 
 mod host;
 mod intake;
+mod mend;
 mod report;
 mod services;
 mod settle;
@@ -146,6 +147,8 @@ pub struct Node<S> {
     whole: Option<Vec<u32>>,
     faults: BTreeMap<String, (&'static str, String)>,
     host: Host,
+    /// What somebody changed on the bridge.
+    mends: mend::Mends,
     /// Somebody changed devices, addresses or nftables.
     stirred: Stirred,
     /// The store's version that was taken in last.
@@ -198,6 +201,7 @@ impl<S: Store> Node<S> {
             whole: None,
             faults: BTreeMap::new(),
             host: Host::new(&config),
+            mends: mend::Mends::new(),
             stirred: host::listen(),
             version,
             progress: None,

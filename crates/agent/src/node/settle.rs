@@ -7,7 +7,7 @@ use weft_compile::{Change as PlanChange, NetKey, PortKey};
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
-use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, now};
+use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, mend, now};
 use crate::ipam::{Leased, NoAddress};
 use crate::resolve;
 use crate::respond::{self, Tell};
@@ -29,7 +29,10 @@ impl<S: Store> Node<S> {
         if !self.devices().await {
             self.again = Some(Instant::now() + AGAIN);
         }
-        let told = self.program(&nets, &ports).await;
+        let mut told = self.program(&nets, &ports).await;
+        if told && self.miscounted().await {
+            told = self.program(&BTreeSet::new(), &BTreeSet::new()).await;
+        }
         if !told {
             self.again = Some(Instant::now() + AGAIN);
         }
@@ -173,20 +176,21 @@ impl<S: Store> Node<S> {
         if !self.connected || self.view.bridge.is_none() {
             return true;
         }
+        let (mended, all, again) = self.again();
         let messages = match &self.whole {
             Some(groups) => replace(&self.compiler.whole(), groups),
-            None => program(&delta),
+            None => program(&delta).into_iter().chain(program(&again)).collect(),
         };
         match self.flows.commit(messages).await {
             Ok(()) => {
                 self.whole = None;
+                mend::tell(&mut self.host.ledger, &self.resolver, &mended, all);
+                self.tell_mends();
                 true
             }
             Err(why) => {
                 tracing::warn!(%why, "the integration bridge did not take its flows");
-                // Which groups it has now is known: it took none of them.
-                let groups = self.compiler.plan().nets.keys().map(|k| k.group());
-                self.whole.get_or_insert_with(|| groups.collect());
+                self.tell_all();
                 false
             }
         }

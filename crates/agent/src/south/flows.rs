@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use weft_compile::METER_BASE;
+use tokio::time::{sleep, timeout};
+use weft_compile::{METER_BASE, Stage};
 use weft_flow::{Action, Field, OfPort};
 use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_ORDERED};
 use weft_openflow::msg::control::AsyncConfig;
@@ -24,6 +24,7 @@ use weft_openflow::session::{ControllerEvent, ControllerSession, Options, Spare}
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest};
 use weft_openflow::{Message, Version, VersionSet};
 
+use super::watch::{self, Disturbed, Watcher};
 use super::{BACKOFF, PATIENCE, SouthError, idle};
 
 /// What may wait to be sent.
@@ -32,6 +33,8 @@ const COMMANDS: usize = 4096;
 const TOGETHER: usize = 64 << 10;
 /// Messages in one bundle: more go in several, each atomic by itself.
 const BUNDLE_MESSAGES: usize = 100_000;
+/// What others change so close together is told once.
+const CALM: Duration = Duration::from_millis(50);
 /// Every reason there is to send a packet, expired TTLs included.
 const ALL_REASONS: u32 = 0b11_1111;
 
@@ -59,6 +62,8 @@ pub enum Event {
     Connected(Vec<u32>),
     /// The connection is gone.
     Disconnected,
+    /// Others changed what is ours.
+    Disturbed(Disturbed),
 }
 
 /// A frame that leaves by ports of the bridge.
@@ -73,6 +78,7 @@ pub struct Outgoing {
 enum Command {
     Commit(Vec<Message>, oneshot::Sender<Result<(), SouthError>>),
     Send(Vec<Outgoing>),
+    Count(oneshot::Sender<Result<u64, SouthError>>),
 }
 
 /// The way to the integration bridge's tables.
@@ -109,6 +115,17 @@ impl Flows {
         answer.await.map_err(|_| gone())?
     }
 
+    /// How many flows carry our mark, learned ones left out.
+    ///
+    /// # Errors
+    /// As [`Flows::commit`].
+    pub async fn count(&self) -> Result<u64, SouthError> {
+        let gone = || SouthError::Disconnected(self.path.display().to_string());
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Count(done)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
     /// Sends frames. They are lost when there is no connection.
     pub async fn send(&self, frames: Vec<Outgoing>) {
         if !frames.is_empty() {
@@ -137,7 +154,7 @@ async fn keep(
                 if events.send(Event::Connected(groups)).await.is_err() {
                     return;
                 }
-                if let Err(why) = link.serve(&mut commands).await {
+                if let Err(why) = link.serve(&mut commands, &events).await {
                     tracing::warn!(bridge = %path.display(), %why, "the connection to the integration bridge broke");
                 }
                 if events.send(Event::Disconnected).await.is_err() {
@@ -148,10 +165,11 @@ async fn keep(
                 tracing::debug!(bridge = %path.display(), %why, "no connection to the integration bridge")
             }
         }
-        let refuse = |command| {
-            if let Command::Commit(_, done) = command {
-                let _ = done.send(Err(SouthError::Disconnected(path.display().to_string())));
-            }
+        let gone = || SouthError::Disconnected(path.display().to_string());
+        let refuse = |command| match command {
+            Command::Commit(_, done) => drop(done.send(Err(gone()))),
+            Command::Count(done) => drop(done.send(Err(gone()))),
+            Command::Send(_) => {}
         };
         if !idle(wait, &mut commands, refuse).await {
             return;
@@ -176,6 +194,7 @@ struct Link<'a, P> {
     pending: VecDeque<(u32, Message)>,
     /// Meters of ours that the bridge has.
     meters: BTreeSet<u32>,
+    watcher: Watcher,
     name: String,
 }
 
@@ -189,7 +208,9 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
         let (started, pending, meters) = (Instant::now(), VecDeque::new(), BTreeSet::new());
         let out = Message::PacketOut(Box::new(PacketOut::new(OfPort::CONTROLLER, Vec::new(), Vec::new())));
         let spare = Spare::default();
-        let mut link = Link { stream, session, spare, out, punts, started, bundle: 0, pending, meters, name };
+        let (watcher, bundle) = (Watcher::default(), 0);
+        let mut link =
+            Link { stream, session, spare, out, punts, started, bundle, pending, meters, watcher, name };
         let groups = timeout(PATIENCE, link.hello()).await.map_err(|_| SouthError::Silent)??;
         Ok((link, groups))
     }
@@ -201,7 +222,11 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
         }
         self.post(&Message::SetPacketInFormat(PacketInFormat::Nxt2))?;
         self.post(&Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: u16::MAX }))?;
-        let asked = AsyncConfig { packet_in: (ALL_REASONS, ALL_REASONS), ..AsyncConfig::default() };
+        let asked = AsyncConfig {
+            packet_in: (ALL_REASONS, ALL_REASONS),
+            request_forward: (0b11, 0b11),
+            ..AsyncConfig::default()
+        };
         self.post(&Message::SetAsync(asked))?;
         let request =
             MultipartRequest { more: false, nicira: false, body: StatsRequest::GroupDesc(GROUP_ALL) };
@@ -221,6 +246,11 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
             }
         }
         self.look_for_meters().await?;
+        let asked = self.post(&watch::monitors())?;
+        if let other @ Message::Error(_) = self.answer(|xid| xid == asked).await? {
+            let why = refused("a flow monitor".into(), &other);
+            tracing::warn!(%why, "what others change of the flows is seen late");
+        }
         Ok(groups)
     }
 
@@ -242,9 +272,21 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
     }
 
     /// Does what is asked until the connection breaks.
-    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), SouthError> {
+    async fn serve(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(), SouthError> {
         let mut buffer = vec![0; 64 << 10];
+        let mut told = Instant::now();
         loop {
+            let calm = CALM.saturating_sub(told.elapsed());
+            if !self.watcher.seen.is_empty() && calm.is_zero() {
+                told = Instant::now();
+                if let Ok(room) = events.try_reserve() {
+                    room.send(Event::Disturbed(std::mem::take(&mut self.watcher.seen)));
+                }
+            }
             // Answers that nobody waits for.
             for (_, message) in self.pending.drain(..) {
                 if let Message::Error(e) = message {
@@ -262,6 +304,7 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
                     }
                     self.flush().await?;
                 }
+                () = sleep(calm), if !self.watcher.seen.is_empty() => {}
                 read = self.stream.read(&mut buffer) => {
                     self.take(read.ok(), &buffer)?;
                     self.flush().await?;
@@ -270,15 +313,35 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
         }
     }
 
+    /// Flows with our mark, but for learned ones.
+    async fn count(&mut self) -> Result<u64, SouthError> {
+        let mut counts = [0; 2];
+        for (count, table) in counts.iter_mut().zip([None, Some(Stage::Learned.table())]) {
+            let asked = self.post(&watch::count(table))?;
+            let answer = timeout(PATIENCE, self.answer(|xid| xid == asked)).await;
+            match answer.map_err(|_| SouthError::Silent)?? {
+                Message::MultipartReply(MultipartReply { body: StatsReply::Aggregate(sum), .. }) => {
+                    *count = u64::from(sum.flows)
+                }
+                other => return Err(refused("a count of flows".into(), &other)),
+            }
+        }
+        let [all, learned] = counts;
+        Ok(all.saturating_sub(learned))
+    }
+
     /// Does one thing; packets wait to be written with others.
     async fn act(&mut self, command: Command) -> Result<(), SouthError> {
         match command {
             Command::Commit(messages, done) => {
                 let result = self.commit(messages).await;
-                let fatal = match &result {
-                    Err(e @ (SouthError::Disconnected(_) | SouthError::Silent)) => Err(e.clone()),
-                    _ => Ok(()),
-                };
+                let fatal = fatal(&result);
+                let _ = done.send(result);
+                fatal
+            }
+            Command::Count(done) => {
+                let result = self.count().await;
+                let fatal = fatal(&result);
                 let _ = done.send(result);
                 fatal
             }
@@ -438,7 +501,7 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
         let bytes = read.filter(|n| *n > 0).and_then(|n| buffer.get(..n));
         let bytes = bytes.ok_or_else(|| SouthError::Disconnected(self.name.clone()))?;
         let now = self.started.elapsed().as_millis() as u64;
-        let Link { session, spare, punts, pending, .. } = self;
+        let Link { session, spare, punts, pending, watcher, meters, .. } = self;
         session.receive_with(bytes, now, spare, |event, spare| match event {
             ControllerEvent::Message(_, Message::PacketIn(mut packet)) => {
                 punts(punt(&mut packet));
@@ -446,6 +509,13 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
             }
             ControllerEvent::Message(_, Message::PortStatus(_) | Message::FlowRemoved(_))
             | ControllerEvent::Connected(_) => {}
+            ControllerEvent::Message(
+                0,
+                Message::MultipartReply(MultipartReply { body: StatsReply::FlowMonitor(updates), .. }),
+            ) => watcher.take(updates),
+            ControllerEvent::Message(_, Message::RequestForward(request)) => {
+                watcher.forwarded(&request, meters);
+            }
             ControllerEvent::Message(xid, message) => pending.push_back((xid, message)),
             ControllerEvent::Bad(_, code) => {
                 tracing::warn!(?code, "the switch sent what cannot be read");
@@ -464,6 +534,14 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
             self.session.consume(sent.ok_or_else(|| SouthError::Disconnected(self.name.clone()))?);
         }
         Ok(())
+    }
+}
+
+/// The connection is of no use any more.
+fn fatal<T>(result: &Result<T, SouthError>) -> Result<(), SouthError> {
+    match result {
+        Err(e @ (SouthError::Disconnected(_) | SouthError::Silent)) => Err(e.clone()),
+        _ => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ mod program;
 mod punts;
 mod view;
 mod wanted;
+mod watch;
 
 pub use database::{Database, Views};
 pub use flows::{Event, Flows, Outgoing, Punt};
@@ -19,6 +20,7 @@ pub use program::{GROUPS, program, replace};
 pub use punts::{PuntSender, Punts};
 pub use view::{Interface, Touched, View};
 pub use wanted::{BRIDGE, Device, OWNER, Wanted};
+pub use watch::Disturbed;
 
 use std::time::Duration;
 
