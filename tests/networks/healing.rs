@@ -195,9 +195,11 @@ fn tables(kind: Kind) {
     }
     let said = field.ok("status -o json");
     // What is theirs stays, and is no reason to mend.
-    field.site.switch.ok("ovs-ofctl -O OpenFlow15 add-flow br-int table=5,cookie=0x99,actions=drop");
+    field.site.switch.ok(
+        "ovs-ofctl -O OpenFlow15 add-flow br-int table=20,priority=1,in_port=4000,cookie=0x99,actions=drop",
+    );
     field.wait("their flow is there", |f| {
-        f.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=5").contains("0x99")
+        f.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=20").contains("0x99")
     });
     field.apply(&network("red", "mode: isolated", &["10.2.0.0/24"]));
     field.wait("red is ready", |f| f.json("network", "red")["status"]["phase"] == "Ready");
@@ -207,27 +209,27 @@ fn tables(kind: Kind) {
         said["counters"]["healed_flows"].clone()
     };
     assert_eq!(healed(&said), healed(&now), "neither theirs nor our own changes are mended");
-    let theirs = field.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=5");
+    let theirs = field.site.switch.ok("ovs-ofctl -O OpenFlow15 dump-flows br-int table=20");
     assert!(theirs.contains("0x99"), "{theirs}");
-    // Told once, however often it happened.
+    // Told once a minute, however often it happened.
     let logs = field.site.switch.logs();
-    assert_eq!(logs.matches("the flows of br-int").count(), 1, "{logs}");
+    let told = logs.matches("the flows of br-int").count();
+    assert!((1..deeds.len()).contains(&told), "{logs}");
 }
 
-/// The flows with our mark, but for what was counted, in order; and groups and meters.
+/// The flows with our mark, but for what was counted and learned, in order; and groups and meters.
 fn flows(field: &Field) -> Vec<String> {
-    let ask = |what: &str| field.site.switch.ok(&format!("ovs-ofctl -O OpenFlow15 {what}"));
+    let ask = |what: &str| field.site.switch.ok(&format!("ovs-ofctl -O OpenFlow15 {what} br-int"));
     let ours = |line: &&str| line.contains("cookie=0x57") && !line.contains("table=61");
-    let mut out: Vec<String> =
-        ask("--no-stats dump-flows br-int").lines().filter(ours).map(str::to_owned).collect();
-    for what in ["dump-groups br-int", "dump-meters br-int"] {
-        out.extend(
-            ask(what)
-                .lines()
-                .filter(|line| line.contains("_id=") || line.contains("meter="))
-                .map(str::to_owned),
-        );
+    let mut out: Vec<String> = ask("--no-stats dump-flows").lines().filter(ours).map(str::to_owned).collect();
+    // In whatever order a group has its copies.
+    for group in ask("dump-groups").lines() {
+        let mut parts: Vec<&str> = group.split(",bucket=").collect();
+        parts.sort_unstable();
+        out.push(parts.concat());
     }
+    out.extend(ask("dump-meters").lines().filter(|line| line.contains("meter=")).map(str::to_owned));
+    out.retain(|line| !line.contains("xid=") && !line.contains("OFPST"));
     out.sort();
     out
 }

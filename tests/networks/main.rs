@@ -3,6 +3,7 @@
 mod addresses;
 mod agent;
 mod bandwidth;
+mod beyond;
 mod command;
 mod dhcp;
 mod dhcp_load;

@@ -11,6 +11,7 @@ fn linux_bridge(kind: Kind) {
     switch.ok("ip link add virbr9 type bridge");
     switch.ok("ip addr add 10.9.0.1/24 dev virbr9");
     switch.ok("ip link set virbr9 up");
+    switch.ok("ip link set p1 mtu 1400");
     switch.ok("ip link set p1 master virbr9");
     field.site.on(1, "ip addr add 10.9.0.2/24 dev eth0");
     // The firewall of the host drops what it does not know, and sees what is bridged.
@@ -25,6 +26,10 @@ fn linux_bridge(kind: Kind) {
     let mtu = |text: &str| text.split_whitespace().skip_while(|w| *w != "mtu").nth(1).map(str::to_owned);
     let now = field.site.switch.ok("ip link show virbr9");
     assert_eq!(mtu(&before), mtu(&now), "the bridge is as it was");
+    // What the bridge takes is what the network takes, and its machines are told.
+    assert_eq!(mtu(&before).as_deref(), Some("1400"));
+    field.wait("the network has the bridge's MTU", |f| f.json("network", "lan")["status"]["mtu"] == 1400);
+    assert_eq!(mtu(&field.inside("vm", "ip link show eth0")).as_deref(), Some("1400"));
     // Taken off the bridge, it is put back.
     field.site.switch.ok("ip link set wb-lan nomaster");
     field.wait("it is on the bridge again", |f| f.pings("vm", "10.9.0.2"));

@@ -6,8 +6,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use weft_host::netlink::Netlink;
-use weft_model::{Catalog, NetworkMode};
+use weft_host::netlink::{self, Link, Netlink, NextHop};
+use weft_model::{Catalog, NetworkMode, Route};
 
 use crate::heal::Ledger;
 use crate::resolve::{has_host, host_device};
@@ -18,9 +18,16 @@ use crate::settings::Settings;
 pub struct HostEnd {
     /// Addresses, with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// What lies behind machines of the network.
+    pub routes: Vec<Route>,
     /// The kernel forwards packets of this network: of IPv4, of IPv6.
     pub forwards: (bool, bool),
 }
+
+/// Marks routes of ours, as `proto 87` in `ip route`: nobody else's number.
+const PROTOCOL: u8 = 0x57;
+/// The kernel's main routing table.
+const MAIN: u32 = 254;
 
 /// The host's ends by device.
 pub type Wanted = BTreeMap<String, HostEnd>;
@@ -38,7 +45,11 @@ pub fn wanted(catalog: &Catalog) -> Wanted {
         }
         let beyond = network.spec.mode != NetworkMode::Isolated;
         let of = |v4: bool| beyond && addresses.iter().any(|(ip, _)| ip.is_ipv4() == v4);
-        out.insert(host_device(network.name()), HostEnd { forwards: (of(true), of(false)), addresses });
+        let forwards = (of(true), of(false));
+        let of_subnets = catalog.subnets_of(network.name()).flat_map(|s| s.spec.routes.iter().copied());
+        let reached = |r: &Route| addresses.iter().any(|(ip, _)| ip.is_ipv4() == r.via.is_ipv4());
+        let routes = of_subnets.filter(reached).collect();
+        out.insert(host_device(network.name()), HostEnd { forwards, routes, addresses });
     }
     out
 }
@@ -51,6 +62,8 @@ pub struct Links {
     right: BTreeSet<String>,
     /// Devices that were there.
     there: BTreeSet<String>,
+    /// There are no routes of ours, as was seen last.
+    unrouted: bool,
     /// Devices that somebody deleted, which the switch does not make again unless it is asked to.
     pub gone: BTreeSet<String>,
 }
@@ -66,6 +79,9 @@ impl Links {
             Err(why) => return ledger.wrong(why.to_string()),
         };
         let addresses = netlink.addresses().unwrap_or_default();
+        let routed = wanted.values().any(|end| !end.routes.is_empty());
+        let mut routes = if routed || !self.unrouted { ours(&mut netlink) } else { Vec::new() };
+        self.unrouted = !routed;
         let mut right = BTreeSet::new();
         let mut look = |cause, what: String, ok: bool, mend: &mut dyn FnMut() -> Result<(), String>| {
             if !ok {
@@ -100,6 +116,13 @@ impl Links {
                     netlink.add_address(link.index, *ip, *prefix).map_err(|e| e.to_string())
                 });
             }
+            if link.admin_up {
+                lead(&mut look, &mut netlink, &link, &end.routes, &mut routes);
+            }
+        }
+        for stale in routes {
+            // One that went with its device is gone.
+            let _ = netlink.delete_this_route(&stale);
         }
         if wanted.values().any(|end| end.forwards.0) {
             let forward = sysctl("ipv4/ip_forward");
@@ -115,6 +138,58 @@ impl Links {
         self.right = right;
         self.there.retain(|device| wanted.contains_key(device));
         self.gone.retain(|device| wanted.contains_key(device));
+    }
+}
+
+/// The routes that carry our mark, of all devices.
+fn ours(netlink: &mut Netlink) -> Vec<netlink::Route> {
+    let mut routes = netlink.routes().unwrap_or_default();
+    routes.retain(|route| route.protocol == PROTOCOL && route.table == MAIN);
+    routes
+}
+
+/// Routes by a host's end; those that are there are taken out of `there`.
+fn lead(
+    look: &mut Look<'_>,
+    netlink: &mut Netlink,
+    link: &Link,
+    wanted: &[Route],
+    there: &mut Vec<netlink::Route>,
+) {
+    for route in wanted {
+        let (dst, prefix) = (route.to.network(), route.to.prefix_len());
+        let same = |r: &netlink::Route| {
+            let hop = r.hops.first();
+            let metric = route.metric.is_none_or(|m| m == r.priority);
+            let by = hop.is_some_and(|h| h.gateway == Some(route.via) && h.ifindex == link.index);
+            (r.dst, r.prefix) == (dst, prefix) && metric && by
+        };
+        let found = there.iter().position(same).map(|at| there.swap_remove(at));
+        let what = format!("{} leads to {} by {}", link.name, route.to, route.via);
+        look("route", what, found.is_some(), &mut || {
+            // Of ours, that led elsewhere.
+            let (old, rest) =
+                std::mem::take(there).into_iter().partition(|r| (r.dst, r.prefix) == (dst, prefix));
+            *there = rest;
+            let old: Vec<netlink::Route> = old;
+            old.iter().for_each(|old| drop(netlink.delete_this_route(old)));
+            let hops = vec![NextHop { gateway: Some(route.via), ifindex: link.index }];
+            let new = netlink::Route {
+                dst,
+                prefix,
+                hops,
+                source: None,
+                table: MAIN,
+                priority: route.metric.unwrap_or(0),
+                protocol: PROTOCOL,
+                local: false,
+                mtu: None,
+            };
+            netlink.new_route(&new).map_err(|why| match why.exists() {
+                true => format!("there is another route to {}", route.to),
+                false => why.to_string(),
+            })
+        });
     }
 }
 

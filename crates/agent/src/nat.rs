@@ -61,13 +61,16 @@ fn family(ip: bool) -> &'static str {
 
 /// What leaves a network gets the host's address, as libvirt has it: groups and broadcasts stay, ports are from a range.
 fn masquerade(out: &mut String, catalog: &Catalog, network: &Network) {
-    if network.spec.mode != NetworkMode::Nat {
-        return;
-    }
     let nat = network.spec.nat.clone().unwrap_or_default();
     for subnet in catalog.subnets_of(network.name()) {
         let (cidr, v6) = (subnet.spec.cidr.trunc(), subnet.spec.is_ipv6());
-        if v6 && !nat.ipv6 {
+        let hidden = match network.spec.mode {
+            NetworkMode::Nat => !v6 || nat.ipv6,
+            // Behind a router that says so, of both families.
+            NetworkMode::Routed | NetworkMode::Open => catalog.routers_of(subnet).any(|r| r.spec.nat),
+            NetworkMode::Isolated | NetworkMode::Bridged | NetworkMode::Private => false,
+        };
+        if !hidden {
             continue;
         }
         let ip = family(v6);
@@ -261,6 +264,13 @@ mod tests {
         );
         let open = rules(&catalog(&text("open"))).unwrap();
         assert!(!open.contains("masquerade") && !open.contains("drop"), "{open}");
+        // Behind a router that hides them.
+        let router = "---\napiVersion: weft.dev/v1\nkind: Router\nmetadata: {name: r}\nspec: {networks: [n], nat: true}\n";
+        for (mode, hidden) in [("open", true), ("routed", true), ("isolated", false)] {
+            let rules = rules(&catalog(&format!("{}{router}", text(mode)))).unwrap();
+            let masquerades = rules.contains("ip saddr 10.0.0.0/24 ip daddr != 10.0.0.0/24 masquerade");
+            assert_eq!(masquerades, hidden, "{mode}: {rules}");
+        }
         assert_eq!(rules(&Catalog::new()), None);
     }
 }

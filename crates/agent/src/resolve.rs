@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use weft_compile::{Guard, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Subnet, Uplink};
+use weft_compile::{Guard, Hop, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Uplink};
 use weft_flow::OfPort;
 use weft_model::{
-    AttachmentRef, Bandwidth, Catalog, NetworkMode, NetworkSpec, OverlayKind, Rate, VhostMode, VhostUser,
-    stable_mac,
+    AttachmentRef, Bandwidth, Catalog, NetworkMode, NetworkSpec, OverlayKind, Rate, Route, Router, Subnet,
+    VhostMode, VhostUser, stable_mac,
 };
 
 use crate::south::{BRIDGE, Device, View};
@@ -66,6 +66,8 @@ impl Keys {
 pub struct Resolver {
     /// This node's name.
     pub node: String,
+    /// Largest IP packet between nodes, in bytes.
+    pub underlay_mtu: u16,
     /// Networks.
     pub nets: Keys,
     /// Ports.
@@ -165,6 +167,35 @@ pub fn joined<'a>(catalog: &'a Catalog, name: &str) -> BTreeSet<&'a str> {
     subnets.map(|s| s.spec.network.as_str()).filter(|n| *n != name).collect()
 }
 
+/// The routes by which a network's gateway leads on: its subnets' own, those of its routers, and those of subnets that
+/// these join.
+pub fn routes<'a>(catalog: &'a Catalog, name: &'a str) -> impl Iterator<Item = &'a Route> {
+    let own = catalog.subnets_of(name);
+    let routers: BTreeMap<&str, &Router> =
+        catalog.subnets_of(name).flat_map(|s| catalog.routers_of(s)).map(|r| (r.name(), r)).collect();
+    let others = joined(catalog, name).into_iter().flat_map(move |other| catalog.subnets_of(other));
+    let of_subnets = |s: &'a Subnet| s.spec.routes.iter();
+    let of_routers = routers.into_values().flat_map(|r| r.spec.routes.iter());
+    own.flat_map(of_subnets).chain(of_routers).chain(others.flat_map(of_subnets))
+}
+
+/// The machine that a route of a network's gateway leads to, and its network; `None`: no port has its address.
+pub fn next_machine<'a>(
+    catalog: &'a Catalog,
+    name: &'a str,
+    route: &Route,
+) -> Option<(&'a str, &'a weft_model::Port)> {
+    let mut nets = [name].into_iter().chain(joined(catalog, name));
+    nets.find_map(|net| Some((net, catalog.port_by_ip(net, route.via)?)))
+}
+
+/// The networks whose gateways may lead on by a port of a network that has one of these addresses.
+pub fn led_by(catalog: &Catalog, name: &str, addresses: &[IpAddr]) -> BTreeSet<String> {
+    let leads = routes(catalog, name).any(|route| addresses.contains(&route.via));
+    let nets = [name].into_iter().chain(joined(catalog, name)).filter(|_| leads);
+    nets.map(str::to_owned).collect()
+}
+
 /// The devices by which a network has to do with the bridge.
 pub fn joints(network: &weft_model::Network) -> Vec<String> {
     let (name, spec) = (network.name(), &network.spec);
@@ -188,7 +219,7 @@ impl Resolver {
         let spec = &network.spec;
         let key = NetKey(self.nets.of(name));
         let here = catalog.subnets_of(name).filter(|s| !s.spec.dhcp.relayed);
-        let subnets = here.map(|s| Subnet {
+        let subnets = here.map(|s| weft_compile::Subnet {
             address: s.spec.cidr.network(),
             prefix: s.spec.cidr.prefix_len(),
             gateway: s.spec.service_address(spec.mode),
@@ -213,6 +244,8 @@ impl Resolver {
             overlay,
             uplink,
             routed: self.routed(catalog, name),
+            hops: self.hops(catalog, name),
+            mtu: network.mtu(self.underlay_mtu),
             isolated: spec.port_isolation,
             dns: spec.dns.enabled,
         };
@@ -222,6 +255,16 @@ impl Resolver {
     /// Other networks of the same routers.
     fn routed(&mut self, catalog: &Catalog, name: &str) -> Vec<NetKey> {
         joined(catalog, name).into_iter().map(|n| NetKey(self.nets.of(n))).collect()
+    }
+
+    /// The ways beyond a network and those that it is routed to, of which the next machine is known.
+    fn hops(&mut self, catalog: &Catalog, name: &str) -> Vec<Hop> {
+        let hop = |route: &Route| {
+            let (network, port) = next_machine(catalog, name, route)?;
+            let (address, prefix) = (route.to.network(), route.to.prefix_len());
+            Some(Hop { address, prefix, net: NetKey(self.nets.of(network)), mac: port.mac().0 })
+        };
+        routes(catalog, name).filter_map(hop).collect()
     }
 
     /// A port as it is here; `None`: it is elsewhere, or not plugged in yet.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use weft_model::{AddressPool, Catalog, Phase, Resource, Router, Subnet};
+use weft_model::{AddressPool, Catalog, Condition, Phase, Resource, Route, Router, Subnet};
 
 /// Running leases by subnet.
 pub(crate) type Leases = HashMap<String, u64>;
@@ -58,6 +58,25 @@ fn see_router(router: &mut Router, catalog: &Catalog) {
     router.status.phase = if joined.is_empty() { Phase::Pending } else { worst };
     router.status.subnets = joined.iter().map(|subnet| subnet.name().to_owned()).collect();
     router.status.observed_generation = router.metadata.generation;
+    router.status.conditions =
+        router.spec.routes.iter().filter_map(|route| unknown(route, &joined, catalog)).collect();
+    if !router.status.conditions.is_empty() && router.status.phase == Phase::Ready {
+        router.status.phase = Phase::Pending;
+    }
+}
+
+/// Whether the machine that a route leads to is not known: only ports of ours have a MAC address that is.
+fn unknown(route: &Route, joined: &[&Subnet], catalog: &Catalog) -> Option<Condition> {
+    let here = joined.iter().find(|subnet| subnet.spec.cidr.contains(&route.via));
+    if here.is_some_and(|subnet| catalog.port_by_ip(&subnet.spec.network, route.via).is_some()) {
+        return None;
+    }
+    let message = format!(
+        "no port has {}: declare one with this address, or packets to {} have no way",
+        route.via, route.to
+    );
+    let kind = format!("RouteTo {}", route.to);
+    Some(Condition { kind, status: false, reason: "NextHopUnknown".into(), message, last_transition: 0 })
 }
 
 fn see_pool(pool: &mut AddressPool, catalog: &Catalog) {

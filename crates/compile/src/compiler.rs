@@ -207,7 +207,9 @@ impl Compiler {
         if old.as_ref().map(|n| n.isolated) != new.map(|n| n.isolated) {
             dirty.extend(self.members.get(&key).into_iter().flatten().map(|p| Owner::Port(*p)));
         }
-        let leads_here = |(_, net): &(&NetKey, &Net)| net.routed.contains(&key);
+        let leads_here = |(_, net): &(&NetKey, &Net)| {
+            net.routed.contains(&key) || net.hops.iter().any(|hop| hop.net == key)
+        };
         dirty.extend(self.plan.nets.iter().filter(leads_here).map(|(k, _)| Owner::Net(*k)));
     }
 

@@ -45,6 +45,8 @@ pub enum Purpose {
     Learn = 10,
     /// Leads on by a meter, which drops what exceeds its rate.
     Limit = 11,
+    /// Asks for an ICMP error: it is too big for the next network.
+    TooBig = 12,
     /// Drops: the port belongs to no network.
     NoNetwork = 32,
     /// Drops: sent from a MAC address that is not the port's.
@@ -64,7 +66,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 20] = [
+    const ALL: [Purpose; 21] = [
         Purpose::Forward,
         Purpose::Arp,
         Purpose::Neighbour,
@@ -77,6 +79,7 @@ impl Purpose {
         Purpose::Flood,
         Purpose::Learn,
         Purpose::Limit,
+        Purpose::TooBig,
         Purpose::NoNetwork,
         Purpose::SpoofedMac,
         Purpose::SpoofedIp,
@@ -102,6 +105,7 @@ impl Purpose {
             Purpose::Flood => "floods",
             Purpose::Learn => "learns where a MAC address is",
             Purpose::Limit => "leads on, up to the port's bandwidth",
+            Purpose::TooBig => "tells the sender that it is too big for the next network",
             Purpose::NoNetwork => "drops: the port belongs to no network",
             Purpose::SpoofedMac => "drops: sent from a MAC address that is not the port's",
             Purpose::SpoofedIp => "drops: sent from an IP address that is not the port's",

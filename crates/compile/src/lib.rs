@@ -20,6 +20,7 @@ pub use compiler::{Change, Compiler, Delta, Owner};
 pub use cookie::{Cookie, Kind, Purpose};
 pub use flow::{Bucket, Flow, FlowId, Group, Term};
 pub use plan::{
-    GROUP_BASE, Guard, HostLink, Limit, METER_BASE, Net, NetKey, Overlay, Plan, Port, PortKey, Subnet, Uplink,
+    GROUP_BASE, Guard, Hop, HostLink, Limit, METER_BASE, Net, NetKey, Overlay, Plan, Port, PortKey, Subnet,
+    Uplink,
 };
 pub use stage::{Register, Stage};

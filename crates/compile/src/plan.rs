@@ -62,6 +62,10 @@ pub struct Net {
     pub uplink: Option<Uplink>,
     /// Networks that this one is routed to: those of the same router, without itself.
     pub routed: Vec<NetKey>,
+    /// Ways to prefixes beyond these networks; the first of a prefix counts.
+    pub hops: Vec<Hop>,
+    /// Largest IP packet in bytes; 0: it is not known.
+    pub mtu: u16,
     /// Ports may talk to the gateway only.
     pub isolated: bool,
     /// DNS questions to the gateway are answered by the node's name server.
@@ -81,6 +85,19 @@ pub struct Subnet {
     pub dhcp: bool,
     /// Routers are announced (IPv6).
     pub adverts: bool,
+}
+
+/// A machine that routes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Network address of what lies behind it.
+    pub address: IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+    /// The network that it is in: this one, or one that this one is routed to.
+    pub net: NetKey,
+    /// Its MAC address.
+    pub mac: Mac,
 }
 
 /// The host's link to a network.

@@ -16,6 +16,8 @@ pub enum Stage {
     Service = 30,
     /// What is for the gateway's MAC address goes to another network, to the host, or nowhere.
     Route = 40,
+    /// Does it fit into the next network, whose links take less?
+    Fit = 45,
     /// The MAC address of the next hop.
     NextHop = 50,
     /// Which port has the destination's MAC address?
@@ -30,12 +32,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a packet's way.
-    pub const ALL: [Stage; 10] = [
+    pub const ALL: [Stage; 11] = [
         Stage::Classify,
         Stage::Guard,
         Stage::Neighbour,
         Stage::Service,
         Stage::Route,
+        Stage::Fit,
         Stage::NextHop,
         Stage::Bridge,
         Stage::Learned,
@@ -61,6 +64,7 @@ impl Stage {
             Stage::Neighbour => "neighbour",
             Stage::Service => "service",
             Stage::Route => "route",
+            Stage::Fit => "fit",
             Stage::NextHop => "next-hop",
             Stage::Bridge => "bridge",
             Stage::Learned => "learned",
@@ -77,6 +81,7 @@ impl Stage {
             Stage::Neighbour => "ARP answered; neighbour solicitations taken to the one they ask for",
             Stage::Service => "DHCP, router solicitation, DNS, pings for the gateway",
             Stage::Route => "from the gateway's MAC to another network, to the host, or nowhere",
+            Stage::Fit => "whether it fits into the next network, or its sender hears of that network's MTU",
             Stage::NextHop => "the MAC address of the next hop",
             Stage::Bridge => "the port that has the destination's MAC address",
             Stage::Learned => "MAC addresses learned from tunnels and uplinks",
@@ -95,6 +100,8 @@ pub enum Register {
     FromTunnel,
     /// The packet came from a port of an isolated network: it reaches the gateway only.
     FromIsolated,
+    /// The packet is larger than the next network takes.
+    TooBig,
 }
 
 impl Register {
@@ -104,6 +111,7 @@ impl Register {
             Register::OutPort => Subfield { field: Field::Reg15, start: 0, bits: 32 },
             Register::FromTunnel => Subfield { field: Field::Reg10, start: 0, bits: 1 },
             Register::FromIsolated => Subfield { field: Field::Reg10, start: 1, bits: 1 },
+            Register::TooBig => Subfield { field: Field::Reg10, start: 2, bits: 1 },
         }
     }
 }

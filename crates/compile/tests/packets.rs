@@ -93,6 +93,12 @@ fn describe(actions: &[DpAction], set: &mut Vec<String>, out: &mut Vec<String>) 
             DpAction::PushVlan { tci, .. } => set.push(format!("vlan {} ", tci & 0xfff)),
             DpAction::PopVlan => set.push("untag ".into()),
             DpAction::Controller(to) => out.push(format!("agent {:?}", to.userdata)),
+            DpAction::CheckPktLen { len, greater, not_greater } => {
+                describe(not_greater, &mut set.clone(), out);
+                let mut long = Vec::new();
+                describe(greater, &mut set.clone(), &mut long);
+                out.extend(long.into_iter().map(|sent| format!("longer than {len}: {sent}")));
+            }
             DpAction::Clone(inner) => describe(inner, &mut set.clone(), out),
             other => out.push(format!("{other:?}")),
         }
@@ -207,17 +213,32 @@ fn neighbours_are_found_without_flooding() {
 fn gateways_route_answer_and_lead_out() {
     let rig = Rig::new();
     let gw = format!("dl_dst={}", mac(0xee01));
-    // To the other network: TTL one less, MAC addresses of the hop.
+    // To the other network: TTL one less, MAC addresses of the hop. What does not fit there is not sent.
     let there = from(2, &format!("{gw},tcp,nw_src=10.0.1.2,nw_dst=10.0.2.3,tp_src=1,tp_dst=2,nw_ttl=64"));
-    let (sent, _) = rig.sends(&there);
+    let sends = |packet: &str| {
+        let (mut sent, _) = rig.sends(packet);
+        let too_big = format!("longer than 1314: agent {:?}", [Purpose::TooBig as u8, 5, 20]);
+        assert_eq!(sent.pop(), Some(too_big), "{sent:?}");
+        sent
+    };
+    let sent = sends(&there);
     assert_eq!(sent.len(), 1, "{sent:?}");
     assert!(sent[0].ends_with(" 3") && sent[0].contains("63"), "{sent:?}");
     assert!(sent[0].contains(&mac(3).to_string()) && sent[0].contains(&mac(0xee02).to_string()), "{sent:?}");
     // Nobody here has that address: the host may know.
-    let (sent, _) = rig.sends(&there.replace("10.0.2.3", "10.0.2.77"));
+    let sent = sends(&there.replace("10.0.2.3", "10.0.2.77"));
     assert!(sent.len() == 1 && sent[0].ends_with(" 102"), "{sent:?}");
+    // A machine of the other network routes on.
+    let sent = sends(&there.replace("10.0.2.3", "10.99.7.7"));
+    assert!(sent.len() == 1 && sent[0].ends_with(" 4"), "{sent:?}");
+    assert!(sent[0].contains("63") && sent[0].contains(&mac(4).to_string()), "{sent:?}");
+    // Back into the larger network everything fits.
+    let back =
+        format!("dl_dst={},tcp,nw_src=10.0.2.3,nw_dst=10.0.1.2,tp_src=2,tp_dst=1,nw_ttl=64", mac(0xee02));
+    let (sent, _) = rig.sends(&from(3, &back));
+    assert!(sent.len() == 1 && sent[0].ends_with(" 2"), "{sent:?}");
     // The TTL runs out.
-    let (sent, _) = rig.sends(&there.replace("nw_ttl=64", "nw_ttl=1"));
+    let sent = sends(&there.replace("nw_ttl=64", "nw_ttl=1"));
     assert!(sent.len() == 1 && sent[0].starts_with("agent"), "{sent:?}");
     // Elsewhere.
     rig.check(&from(2, &format!("{gw},icmp,nw_src=10.0.1.2,nw_dst=192.0.2.99,nw_ttl=64")), &["101"]);

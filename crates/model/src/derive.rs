@@ -2,7 +2,7 @@
 
 use weft_wire::Mac;
 
-use crate::network::{Network, NetworkMode, OverlayKind};
+use crate::network::{Network, NetworkMode, Overlay};
 use crate::port::Port;
 use crate::scalar::MacAddr;
 
@@ -10,16 +10,26 @@ use crate::scalar::MacAddr;
 pub const DEFAULT_UNDERLAY_MTU: u16 = 1500;
 
 impl Network {
-    /// Largest IP packet of the network, in bytes: what was written, else what the underlay carries less the overlay's
-    /// headers.
+    /// Largest IP packet of the network, in bytes: what was written, else what the device or bridge takes that it is joined
+    /// to, and what the underlay carries less the overlay's headers.
     #[must_use]
     pub fn mtu(&self, underlay: u16) -> u16 {
         self.spec.mtu.unwrap_or_else(|| {
-            let overlay = self.spec.overlay.as_ref();
-            let outer_v6 = overlay.is_some_and(|o| o.peers.iter().any(std::net::IpAddr::is_ipv6));
-            let kind = overlay.map_or(OverlayKind::None, |o| o.kind);
-            underlay.saturating_sub(kind.overhead(outer_v6))
+            let inside = |overlay: &Overlay| {
+                let outer_v6 = overlay.peers.iter().any(std::net::IpAddr::is_ipv6);
+                underlay.saturating_sub(overlay.kind.overhead(outer_v6))
+            };
+            let device = self.joined_to().and(self.status.device_mtu);
+            let least = device.into_iter().chain(self.spec.overlay.as_ref().map(inside)).min();
+            least.unwrap_or(underlay)
         })
+    }
+
+    /// The device or bridge of the node whose MTU is the network's, when none is written.
+    #[must_use]
+    pub fn joined_to(&self) -> Option<&str> {
+        let bridged = self.spec.bridged.as_ref().filter(|_| self.spec.mtu.is_none())?;
+        bridged.bridge.as_deref().or(bridged.uplink.as_deref())
     }
 
     /// The network's number on the wire: what was written, else what was allocated.
@@ -64,7 +74,7 @@ pub fn stable_mac(text: &str) -> MacAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{NetworkSpec, Overlay};
+    use crate::network::{Bridged, NetworkSpec, OverlayKind};
     use crate::port::PortSpec;
 
     #[test]
@@ -82,6 +92,16 @@ mod tests {
             let network = Network::new("n", NetworkSpec { mtu, overlay, ..NetworkSpec::default() });
             assert_eq!(network.mtu(DEFAULT_UNDERLAY_MTU), want);
         }
+        // Joined to a device or a bridge, it is theirs.
+        let bridged = Bridged { uplink: Some("eth1".into()), ..Bridged::default() };
+        let mut network = Network::new("n", NetworkSpec { bridged: Some(bridged), ..NetworkSpec::default() });
+        assert_eq!((network.mtu(1500), network.joined_to()), (1500, Some("eth1")));
+        network.status.device_mtu = Some(9000);
+        assert_eq!(network.mtu(1500), 9000);
+        network.spec.overlay = Some(overlay(OverlayKind::Vxlan, "192.0.2.1"));
+        assert_eq!(network.mtu(1500), 1450, "the least of both");
+        network.spec.mtu = Some(1280);
+        assert_eq!((network.mtu(1500), network.joined_to()), (1280, None));
     }
 
     #[test]

@@ -304,6 +304,9 @@ pub struct NetworkStatus {
     /// Largest IP packet in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// What the device or bridge that it is joined to takes, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mtu: Option<u16>,
     /// How many ports are plugged in.
     pub ports: u32,
     /// In detail.

@@ -23,10 +23,12 @@ pub struct RouterSpec {
     /// Names of networks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
-    /// Routes beside the subnets' own.
+    /// Routes beside the subnets' own. The next hop is the address of a Port in one of the router's subnets; of equal
+    /// prefixes the first counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
-    /// Hide what leaves towards the node's own networks behind the node's addresses.
+    /// Hide what leaves the node from subnets of `routed` and `open` networks behind the node's addresses, IPv4 and IPv6.
+    /// Others may still begin connections, if they know the way.
     pub nat: bool,
 }
 

@@ -212,6 +212,10 @@ const CLASHES: &[(&str, &[&str])] = &[
         "kind: Router\nmetadata: {name: core}\nspec: {networks: [blue], routes: [{to: 10.0.0.0/8, via: 10.99.0.1}]}",
         &["spec.routes[0].via"],
     ),
+    (
+        "kind: Router\nmetadata: {name: core}\nspec: {networks: [green], routes: [{to: 10.21.0.0/24, via: 10.21.0.9}]}",
+        &["spec.routes[0].to", "Subnet/green-v4 itself"],
+    ),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! What happened: what does a change of a resource, of the database or of the bridge touch?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_model::{Kind, Network, Port, Resource};
@@ -39,7 +40,9 @@ impl<S: Store> Node<S> {
                 let network = |r: Option<&Arc<Resource>>| r.and_then(|r| r.as_network().cloned());
                 let (old, new) = (network(old.as_ref()), network(new));
                 let both = old.as_ref().zip(new.as_ref());
-                if both.is_some_and(|(old, new)| old.spec == new.spec && old.key() == new.key()) {
+                if both.is_some_and(|(old, new)| {
+                    old.spec == new.spec && old.key() == new.key() && old.mtu(0) == new.mtu(0)
+                }) {
                     // What was said of it changed, mostly by us.
                     self.counted.insert(reference.name);
                     return;
@@ -82,6 +85,10 @@ impl<S: Store> Node<S> {
                 }
                 if let Some(new) = new {
                     self.anchor(&new.clone(), true);
+                }
+                for port in old.iter().chain(&new) {
+                    let held: Vec<IpAddr> = ipam::held(port).collect();
+                    self.nets.extend(resolve::led_by(&self.catalog, &port.spec.network, &held));
                 }
                 let kept = |ip| new.is_some_and(|p| ipam::held(p).any(|other| other == ip));
                 if old.is_some_and(|p| ipam::held(p).any(|ip| !kept(ip))) {

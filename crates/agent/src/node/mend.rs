@@ -91,7 +91,8 @@ impl<S: Store> Node<S> {
     pub(super) async fn miscounted(&mut self) -> bool {
         let mends = &mut self.mends;
         if !self.connected || self.whole.is_some() || self.view.bridge.is_none() {
-            mends.disturbed.doubt = false;
+            // What is there is not known, or told whole in any case.
+            (mends.counted, mends.disturbed.doubt) = (Instant::now(), false);
             return false;
         }
         let since = mends.counted.elapsed();

@@ -184,7 +184,11 @@ impl<S: Store> Node<S> {
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;
         let mut node = Node {
-            resolver: Resolver { node: config.node.clone(), ..Resolver::default() },
+            resolver: Resolver {
+                node: config.node.clone(),
+                underlay_mtu: config.underlay_mtu,
+                ..Resolver::default()
+            },
             ipam: Ipam::default(),
             compiler: Compiler::new().0,
             view: View::default(),
@@ -282,6 +286,7 @@ impl<S: Store> Node<S> {
                 () = sleep_until(wake) => {
                     if self.again.take().is_none() {
                         self.host(Look::Tick).await;
+                        self.follow_mtus();
                         if self.is_quiet() {
                             continue;
                         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 use weft_compile::{Change as PlanChange, NetKey, PortKey};
+use weft_host::netlink::Netlink;
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
@@ -23,6 +24,7 @@ impl<S: Store> Node<S> {
         let mut written = BTreeMap::new();
         self.addresses(&mut written).await?;
         self.numbers(&mut written);
+        self.joined_mtus(&mut written);
         let mut nets = std::mem::take(&mut self.nets);
         let mut ports = std::mem::take(&mut self.ports);
         self.want(&nets, &ports);
@@ -113,6 +115,45 @@ impl<S: Store> Node<S> {
             self.catalog.insert(resource.clone());
             written.insert(resource.reference(), resource);
         }
+    }
+
+    /// Networks that are joined to a device or a bridge take its MTU; one that is not there leaves what was seen last.
+    fn joined_mtus(&mut self, written: &mut BTreeMap<ObjectRef, Resource>) {
+        for (name, mtu) in self.mtus_of(self.nets.iter()) {
+            let Some(network) = self.catalog.network(&name) else { continue };
+            let mut new = network.clone();
+            new.status.device_mtu = Some(mtu);
+            self.ports.extend(self.catalog.ports_of(&name).map(|p| p.name().to_owned()));
+            let resource = Resource::from(new);
+            self.catalog.insert(resource.clone());
+            written.insert(resource.reference(), resource);
+        }
+    }
+
+    /// The networks whose device or bridge has another MTU than was seen last, and which.
+    fn mtus_of<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<(String, u16)> {
+        let joined = names.filter_map(|name| self.catalog.network(name)).filter(|n| n.joined_to().is_some());
+        let joined: Vec<&Network> = joined.collect();
+        let netlink = (!joined.is_empty()).then(Netlink::open);
+        let Some(Ok(mut netlink)) = netlink else { return Vec::new() };
+        let mut other = |network: &&Network| {
+            let link = netlink.link(network.joined_to()?).ok()?;
+            let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+            (network.status.device_mtu != Some(mtu)).then(|| (network.name().to_owned(), mtu))
+        };
+        joined.iter().filter_map(&mut other).collect()
+    }
+
+    /// Networks whose device or bridge got another MTU are to be looked at.
+    pub(super) fn follow_mtus(&mut self) {
+        let joined: Vec<String> = self
+            .catalog
+            .networks()
+            .filter(|n| n.joined_to().is_some())
+            .map(|n| n.name().to_owned())
+            .collect();
+        let changed = self.mtus_of(joined.iter());
+        self.nets.extend(changed.into_iter().map(|(name, _)| name));
     }
 
     /// Takes in what is wanted of the database for networks and ports that changed.

@@ -3,11 +3,12 @@
 //! What is ours says so in its alias ([`ALIAS`]); nothing else is changed or removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use weft_host::ethtool::{self, Feature};
-use weft_host::netlink::{Link, Netlink, VethEnd};
+use weft_host::netlink::{Link, Netlink, NextHop, Route, VethEnd};
 use weft_host::netns::{NetNs, NsId};
 use weft_host::tun::{Tap, TapOptions};
 use weft_host::{Error, user_id};
@@ -18,6 +19,8 @@ use crate::resolve::CABLE;
 
 /// Begins the alias of a device that the agent made.
 pub const ALIAS: &str = "weft-agent ";
+/// An administrator's routes are so marked (`RTPROT_STATIC`).
+const STATIC: u8 = 4;
 /// Begins the alias of the other end, in a namespace.
 const ALIAS_INSIDE: &str = "weft: ";
 /// What a lost device is counted under.
@@ -360,6 +363,9 @@ fn adopt(
                     for (ip, prefix) in gone {
                         let _ = netlink.delete_address(end.index, *ip, *prefix);
                     }
+                    for route in old.routes.iter().filter(|r| !inside.routes.contains(r)) {
+                        let _ = netlink.delete_this_route(&way(route, end.index));
+                    }
                     address(&mut netlink, end.index, inside)?;
                 }
                 Ok(true)
@@ -453,7 +459,29 @@ fn address(netlink: &mut Netlink, index: u32, inside: &Inside) -> Result<(), Err
             netlink.add_route(all, 0, Some(*gateway), Some(index))?;
         }
     }
+    for route in &inside.routes {
+        match netlink.new_route(&way(route, index)) {
+            // What its owner decided counts.
+            Err(why) if why.exists() => {}
+            done => done?,
+        }
+    }
     Ok(())
+}
+
+/// A route that is told to machines, by the device that leads to them.
+fn way((dst, prefix, via): &(IpAddr, u8, IpAddr), index: u32) -> Route {
+    Route {
+        dst: *dst,
+        prefix: *prefix,
+        hops: vec![NextHop { gateway: Some(*via), ifindex: index }],
+        source: None,
+        table: 254,
+        priority: 0,
+        protocol: STATIC,
+        local: false,
+        mtu: None,
+    }
 }
 
 fn make_tap(

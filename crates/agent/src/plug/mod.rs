@@ -68,6 +68,8 @@ pub struct Inside {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Routers, one for each family at most.
     pub gateways: Vec<IpAddr>,
+    /// What lies behind other machines of its networks: prefix, its length, the machine.
+    pub routes: Vec<(IpAddr, u8, IpAddr)>,
     /// Checksums are computed before frames leave it: the switch takes whole frames only.
     pub whole: bool,
 }
@@ -199,7 +201,13 @@ impl Wiring {
             }
         }
         let device = netns.device.clone().unwrap_or_else(|| "eth0".to_owned());
-        Some(Inside { path, device, mac: port.mac().0, addresses, gateways, whole: self.whole })
+        let own = |ip: IpAddr| addresses.iter().any(|(own, _)| *own == ip);
+        let here = catalog
+            .subnets_of(network.name())
+            .filter(|s| addresses.iter().any(|(ip, _)| s.spec.cidr.contains(ip)));
+        let routes = here.flat_map(|s| &s.spec.routes).filter(|r| !own(r.via) && !own(r.to.addr()));
+        let routes = routes.map(|r| (r.to.network(), r.to.prefix_len(), r.via)).collect();
+        Some(Inside { path, device, mac: port.mac().0, addresses, gateways, routes, whole: self.whole })
     }
 
     /// The cable to a bridge of the kernel that a network is joined to.
@@ -242,6 +250,21 @@ mod tests {
         assert_eq!((inside.path.to_str(), inside.device.as_str()), (Some("/run/netns/box"), "eth0"));
         assert_eq!(inside.addresses, [("10.0.0.9".parse().unwrap(), 24)]);
         assert_eq!(inside.gateways, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+
+        // What lies behind another machine of its subnet is told to it, and not to that machine.
+        let mut routed = catalog("netns: {name: box}");
+        let mut subnet = routed.subnet("s").cloned().unwrap();
+        let route = |to: &str, via: &str| weft_model::Route {
+            to: to.parse().unwrap(),
+            via: via.parse().unwrap(),
+            metric: None,
+        };
+        subnet.spec.routes = vec![route("10.9.0.0/16", "10.0.0.7"), route("10.8.0.0/16", "10.0.0.9")];
+        routed.insert(weft_model::Resource::from(subnet));
+        assert_eq!(wiring.port_changed(&routed, "web"), ["wp-web"]);
+        let PlugKind::Netns(inside) = &wiring.plugs["wp-web"].kind else { panic!("a namespace") };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(inside.routes, [(ip("10.9.0.0"), 16, ip("10.0.0.7"))]);
 
         let changed = wiring.port_changed(&catalog("tap: {name: tap7, queues: 4}"), "web");
         assert_eq!(changed, ["wp-web", "tap7"]);

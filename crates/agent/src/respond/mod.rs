@@ -42,6 +42,13 @@ use crate::south::{Flows, Outgoing, Punt, Punts};
 /// Packets handled before their leases are on the way to the disk.
 const BATCH: usize = 256;
 
+/// How often ended leases are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+/// So long a lease is remembered after its end, for who comes back, in seconds: a week.
+const REMEMBERED: u64 = 7 * 24 * 3600;
+/// Leases of a network and family that are forgotten at once.
+const FORGOTTEN: usize = 4096;
+
 /// What the responders are told.
 #[derive(Debug)]
 pub enum Tell {
@@ -63,6 +70,7 @@ struct Responders<S> {
     flows: Flows,
     started: Instant,
     icmp: icmp::Limit,
+    sweep: Instant,
 }
 
 /// Starts the tasks. They end when the sender is dropped, or when leases cannot be read or kept, which the receiver is
@@ -85,6 +93,7 @@ pub fn start<S: Store>(
         flows,
         started: Instant::now(),
         icmp: icmp::Limit::default(),
+        sweep: Instant::now() + SWEEP,
     };
     tokio::spawn(async move {
         let answered = responders.run(told, punts).await;
@@ -109,6 +118,7 @@ impl<S: Store> Responders<S> {
             let next =
                 self.networks.values().filter_map(|n| n.router.as_ref()).map(ra::Router::next_at).min();
             let next = self.started + Duration::from_millis(next.unwrap_or(u64::MAX >> 20));
+            let wake = next.min(self.sweep);
             let mut work = Work::default();
             tokio::select! {
                 // What a port is comes before what it asks.
@@ -123,10 +133,13 @@ impl<S: Store> Responders<S> {
                     }
                     batch.drain(..).for_each(|punt| self.punt(&punt, &mut work));
                 }
-                () = sleep_until(next.into()) => {}
+                () = sleep_until(wake.into()) => {}
             }
             if Instant::now() >= next {
                 self.advertise(&mut work);
+            }
+            if Instant::now() >= self.sweep {
+                self.sweep(&mut work);
             }
             self.flows.send(std::mem::take(&mut work.free)).await;
             if !work.is_empty() && self.keeper.send(work).await.is_err() {
@@ -198,6 +211,14 @@ impl<S: Store> Responders<S> {
             let frames = if rests == Rests::OnLeases { &mut work.frames } else { &mut work.free };
             frames.push(Outgoing { ports: vec![punt.in_port], frame });
         }
+    }
+
+    /// Forgets leases that ended long ago. Where there are more than are forgotten at once, the rest soon.
+    fn sweep(&mut self, work: &mut Work) {
+        let ended = wall().saturating_sub(REMEMBERED);
+        let most = self.networks.values_mut().map(|n| n.sweep(ended, FORGOTTEN, work)).max();
+        let more = most.is_some_and(|n| n >= FORGOTTEN);
+        self.sweep = Instant::now() + if more { Duration::from_secs(1) } else { SWEEP };
     }
 
     /// Router advertisements that are due.

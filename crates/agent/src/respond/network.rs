@@ -100,6 +100,22 @@ impl Network {
         new
     }
 
+    /// Forgets leases that ended by then, at most so many of each family; how many.
+    pub(super) fn sweep(&mut self, ended: u64, limit: usize, work: &mut Work) -> usize {
+        let mut swept = 0;
+        if let Some(server) = &mut self.dhcp4 {
+            let gone = server.book_mut().sweep(ended, limit);
+            swept += gone.len();
+            work.note(self.key, &self.services.subnets, &gone);
+        }
+        if let Some(server) = &mut self.dhcp6 {
+            let gone = server.book_mut().sweep(ended, limit);
+            swept += gone.len();
+            work.note(self.key, &self.services.subnets, &gone);
+        }
+        swept
+    }
+
     /// Tells the servers all ports.
     pub(super) fn resettle(&mut self, work: &mut Work) {
         for (port, station) in std::mem::take(&mut self.stations) {
@@ -179,6 +195,7 @@ impl Network {
             Purpose::Dhcp => return self.dhcp(&punt.frame, work),
             Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame).map(nothing),
             Purpose::NoRoute => Problem::HostUnreachable,
+            Purpose::TooBig => Problem::TooBig { mtu: next_mtu(&punt.userdata)? },
             Purpose::Route if punt.reason == 2 => Problem::TimeExceeded,
             _ => return None,
         };
@@ -209,6 +226,12 @@ impl Network {
         work.note(self.key, &self.services.subnets, &outcome.changes);
         outcome.reply.map(|frame| (Rests::OnLeases, frame))
     }
+}
+
+/// What the next network takes, as the flow says behind its purpose.
+fn next_mtu(userdata: &[u8]) -> Option<usize> {
+    let mtu = userdata.get(1..3)?.try_into().ok()?;
+    Some(u16::from_be_bytes(mtu).into())
 }
 
 #[cfg(test)]
@@ -248,6 +271,57 @@ mod tests {
             expires: u64::MAX,
         };
         assert!(network.dhcp4.as_mut().unwrap().book_mut().load(lease));
+    }
+
+    #[test]
+    fn leases_that_ended_long_ago_are_forgotten() {
+        let mut network = Network::new(1, Box::new(services(&catalog(), "blue", 1500).unwrap()), 0);
+        let lease = |last: u8, state, expires| weft_services::Lease {
+            address: Ipv4Addr::new(10, 0, 0, last),
+            client: Client::mac(weft_wire::Mac([2, 0, 0, 0, 0, last])),
+            mac: None,
+            hostname: None,
+            state,
+            since: 1,
+            expires,
+        };
+        let book = network.dhcp4.as_mut().unwrap().book_mut();
+        for (last, expires) in [(5, 100), (6, 200), (7, 300), (8, u64::MAX)] {
+            assert!(book.load(lease(last, LeaseState::Bound, expires)));
+        }
+        assert!(book.load(lease(9, LeaseState::Released, 150)));
+        let mut work = Work::default();
+        assert_eq!(network.sweep(250, 2, &mut work), 2, "some at a time");
+        assert_eq!(network.sweep(250, 9, &mut work), 1);
+        let left = |last| network.dhcp4.as_ref().unwrap().book().get(Ipv4Addr::new(10, 0, 0, last)).is_some();
+        assert_eq!([5, 6, 7, 8, 9].map(left), [false, false, true, true, false]);
+        assert_eq!(work.writes.len(), 3, "the store forgets them too");
+    }
+
+    #[test]
+    fn what_is_too_big_is_told_with_the_mtu_of_the_next_network() {
+        let mut catalog = catalog();
+        let mut network = Network::new(1, Box::new(services(&catalog, "blue", 1500).unwrap()), 0);
+        let station = at(&mut catalog, "a", "10.0.0.5");
+        network.settle(1, station, &mut Work::default());
+        let mut punt = asks(weft_wire::Mac([2, 0, 0, 0, 0, 5]), 1, None);
+        // To one machine, not to all.
+        punt.frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        punt.frame[26..34].copy_from_slice(&[10, 0, 0, 5, 10, 9, 0, 7]);
+        punt.frame[24..26].copy_from_slice(&[0, 0]);
+        let sum =
+            punt.frame[14..34].chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum::<u32>();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        punt.frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        punt.cookie = Cookie { kind: weft_compile::Kind::Network, purpose: Purpose::TooBig, key: 1 }.to_u64();
+        let mut ask = |userdata: &[u8]| {
+            punt.userdata = userdata.to_vec();
+            network.answer(&punt, &mut Limit::default(), Instant::now(), &mut Work::default())
+        };
+        let (_, answer) = ask(&[12, 5, 20]).unwrap();
+        assert_eq!(answer[26..34], [10, 0, 0, 1, 10, 0, 0, 5], "from the gateway to the sender");
+        assert_eq!((&answer[34..36], &answer[40..42]), (&[3, 4][..], &1300u16.to_be_bytes()[..]));
+        assert_eq!(ask(&[12]), None);
     }
 
     fn holder(network: &Network, address: &str) -> Option<weft_wire::Mac> {

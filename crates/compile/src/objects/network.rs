@@ -18,6 +18,8 @@ const LEARNED_IDLE: u16 = 300;
 const LEARNED_MOST: u32 = 65_536;
 /// Bit of the Ethernet destination that several stations share.
 const GROUP_BIT: u128 = 1 << 40;
+/// Length of an Ethernet header.
+const HEADER: u16 = 14;
 /// Numbers of buckets that are no ports'.
 const HOST_BUCKET: u32 = 0xf000_0000;
 const UPLINK_BUCKET: u32 = 0xf000_0001;
@@ -219,40 +221,73 @@ fn echo(flow: Flow, net: &Net, address: IpAddr) -> Flow {
     ])
 }
 
-/// From the gateway's MAC address to networks of the same router, to the host, or to an ICMP error.
+/// From the gateway's MAC address to networks of the same router, to machines that route on, to the host, or to an ICMP
+/// error.
 fn routes(out: &mut Vec<Flow>, key: NetKey, net: &Net, plan: &Plan) {
-    let at = |priority, purpose| {
-        flow(key, Stage::Route, priority, purpose).of(key).on(Field::EthDst, mac(net.gateway_mac))
-    };
-    let known = net.routed.iter().filter_map(|k| Some((*k, plan.nets.get(k)?)));
-    for (to, there) in [(key, net)].into_iter().chain(known) {
+    let there = |to: NetKey| if to == key { Some(net) } else { plan.nets.get(&to) };
+    for hop in net.hops.iter().rev() {
+        let Some(there) = there(hop.net) else { continue };
+        lead(out, key, net, (hop.net, there), (hop.address, hop.prefix), |way| {
+            way.act([set(Field::EthDst, mac(hop.mac))]).goto(Stage::Bridge)
+        });
+    }
+    for to in [&key].into_iter().chain(&net.routed) {
+        let Some(there) = there(*to) else { continue };
         for subnet in &there.subnets {
             if let Some(address) = subnet.gateway {
                 out.push(echo(flow(key, Stage::Service, 100, Purpose::Echo).of(key), net, address));
             }
-            let way = on_address(
-                at(100 + u16::from(subnet.prefix), Purpose::Route),
-                false,
-                subnet.address,
-                subnet.prefix,
-            );
-            let mut way = way
-                .act([set(Field::EthSrc, mac(there.gateway_mac)), Action::DecTtl(Vec::new())])
-                .goto(Stage::NextHop);
-            way.instructions.metadata = Some((to.0.into(), u64::MAX));
-            out.push(way);
+            let prefix = (subnet.address, subnet.prefix);
+            lead(out, key, net, (*to, there), prefix, |way| way.goto(Stage::NextHop));
         }
     }
+    let last = |purpose| flow(key, Stage::Route, 1, purpose).of(key).on(Field::EthDst, mac(net.gateway_mac));
     let beyond = net.host.as_ref().filter(|h| h.default_route);
     out.push(match beyond {
-        Some(host) => leave_by(at(1, Purpose::Route), host.port),
-        None => ask(at(1, Purpose::NoRoute)),
+        Some(host) => leave_by(last(Purpose::Route), host.port),
+        None => ask(last(Purpose::NoRoute)),
     });
     // An address of the subnet that no port here has: the host looks for it.
     if let Some(host) = &net.host {
         let seek = flow(key, Stage::NextHop, 1, Purpose::Route).of(key);
         out.push(leave_by(seek.act([set(Field::EthDst, mac(net.gateway_mac))]), host.port));
     }
+}
+
+/// From the gateway's MAC address into a network, for a prefix. Where that network takes less than this one, the length
+/// is looked at before.
+fn lead(
+    out: &mut Vec<Flow>,
+    key: NetKey,
+    net: &Net,
+    (to, there): (NetKey, &Net),
+    (address, prefix): (IpAddr, u8),
+    on: impl Fn(Flow) -> Flow,
+) {
+    let way = |stage, purpose| {
+        let way = flow(key, stage, 100 + u16::from(prefix), purpose).of(key);
+        on_address(way.on(Field::EthDst, mac(net.gateway_mac)), false, address, prefix)
+    };
+    let enter = |way: Flow| {
+        let way = way.act([set(Field::EthSrc, mac(there.gateway_mac)), Action::DecTtl(Vec::new())]);
+        let mut way = on(way);
+        way.instructions.metadata = Some((to.0.into(), u64::MAX));
+        way
+    };
+    if there.mtu == 0 || net.mtu != 0 && net.mtu <= there.mtu {
+        return out.push(enter(way(Stage::Route, Purpose::Route)));
+    }
+    let look =
+        Action::CheckPktLarger { len: there.mtu.saturating_add(HEADER), dst: Register::TooBig.subfield() };
+    out.push(way(Stage::Route, Purpose::Route).act([look]).goto(Stage::Fit));
+    out.push(enter(way(Stage::Fit, Purpose::Route).on_register(Register::TooBig, 0)));
+    let too_big = way(Stage::Fit, Purpose::TooBig).on_register(Register::TooBig, 1);
+    // The agent has to say how much it takes.
+    let mut tell = to_agent(too_big.cookie);
+    if let Action::Controller(to) = &mut tell {
+        to.userdata.extend(there.mtu.to_be_bytes());
+    }
+    out.push(too_big.act([tell]));
 }
 
 /// To the host, to all, or to where the destination was last heard from.

@@ -40,6 +40,9 @@ pub fn nets() -> BTreeMap<NetKey, Net> {
     let mut two = net(2);
     two.routed = vec![NetKey(1)];
     two.isolated = true;
+    // It takes less than network 1, and a machine of it routes on.
+    (one.mtu, two.mtu) = (1500, 1300);
+    one.hops = vec![Hop { address: "10.99.0.0".parse().unwrap(), prefix: 16, net: NetKey(2), mac: mac(4) }];
     two.host = Some(HostLink { port: OfPort(102), default_route: true });
     let mut three = net(3);
     three.overlay = Some(Overlay { port: OfPort(200), vni: 1003, peers: vec!["192.0.2.7".parse().unwrap()] });

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ACK, DUMP, Message, Netlink, REPLACE, attrs, family, get_u32, ip_bytes, ip_from};
+use super::{ACK, CREATE, DUMP, Message, Netlink, REPLACE, attrs, family, get_u32, ip_bytes, ip_from};
 use crate::{Error, Result};
 
 const RTMSG: usize = 12;
@@ -36,6 +36,8 @@ pub struct Route {
     pub table: u32,
     /// Metric; smaller wins.
     pub priority: u32,
+    /// Who made it, as `rtnetlink(7)` numbers them: 2 the kernel, 4 an administrator.
+    pub protocol: u8,
     /// The destination is one of this host's own addresses.
     pub local: bool,
     /// Path MTU set on the route or learned for it.
@@ -53,6 +55,7 @@ impl Route {
             source: None,
             table: u32::from(*body.get(4)?),
             priority: 0,
+            protocol: *body.get(5)?,
             local: *body.get(7)? == RTN_LOCAL,
             mtu: None,
         };
@@ -96,6 +99,24 @@ fn multipath(mut list: &[u8]) -> Vec<NextHop> {
 
 fn fixed(dst: IpAddr, prefix: u8, scope: u8, kind: u8) -> [u8; RTMSG] {
     [family(dst), prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, kind, 0, 0, 0, 0]
+}
+
+/// A message about one route of the main table with one next hop.
+fn one(kind: u16, flags: u16, route: &Route, unicast: u8) -> Message {
+    let mut head = fixed(route.dst, route.prefix, 0, unicast);
+    head[5] = route.protocol;
+    let mut message = Message::new(kind, flags, &head);
+    message.attr(libc::RTA_DST, &ip_bytes(route.dst));
+    if let Some(hop) = route.hops.first() {
+        if let Some(gateway) = hop.gateway {
+            message.attr(libc::RTA_GATEWAY, &ip_bytes(gateway));
+        }
+        message.u32(libc::RTA_OIF, hop.ifindex);
+    }
+    if route.priority != 0 {
+        message.u32(libc::RTA_PRIORITY, route.priority);
+    }
+    message
 }
 
 impl Netlink {
@@ -143,6 +164,19 @@ impl Netlink {
             message.u32(libc::RTA_OIF, ifindex);
         }
         self.tell(message, || format!("add route to {dst}/{prefix}"))
+    }
+
+    /// Adds a route to the main table by one next hop, marked with its protocol; [`Error::exists`] if there is one to this
+    /// prefix with this metric. A metric of 0 is the family's default.
+    pub fn new_route(&mut self, route: &Route) -> Result<()> {
+        let message = one(libc::RTM_NEWROUTE, CREATE, route, RTN_UNICAST);
+        self.tell(message, || format!("add route to {}/{}", route.dst, route.prefix))
+    }
+
+    /// Deletes a route of the main table by its next hop, metric and protocol; others to the prefix stay.
+    pub fn delete_this_route(&mut self, route: &Route) -> Result<()> {
+        let message = one(libc::RTM_DELROUTE, ACK, route, 0);
+        self.tell(message, || format!("delete route to {}/{}", route.dst, route.prefix))
     }
 
     /// Deletes a route of the main table.

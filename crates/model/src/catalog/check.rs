@@ -202,7 +202,15 @@ fn check_router(catalog: &Catalog, c: &mut Checker, router: &Router) {
             _ => widest = Some(subnet),
         }
     }
+    let mode = |s: &&Subnet| catalog.network(&s.spec.network).map(|n| n.spec.mode);
+    if spec.nat && !joined.is_empty() && !joined.iter().filter_map(mode).any(leaves) {
+        let what = "hides what leaves the node, and none of its networks does";
+        c.add("nat", what, "give a network the mode routed, open or nat, or remove it");
+    }
     c.each("routes", 1_024, &spec.routes, |c, _, route| {
+        if let Some(same) = joined.iter().find(|s| s.spec.cidr.trunc() == route.to.trunc()) {
+            c.add("to", format!("{} is {} itself", route.to, same.reference()), "remove the route");
+        }
         if !joined.iter().any(|s| s.spec.cidr.contains(&route.via)) {
             let mend = "use the address of a machine in a subnet that the router joins";
             c.add("via", format!("{} is in none of the router's subnets", route.via), mend);
