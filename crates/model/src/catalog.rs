@@ -10,14 +10,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::kind::Kind;
-use crate::network::Network;
+use crate::network::{Network, NetworkMode};
 use crate::object::{ObjectRef, Resource};
 use crate::pool::AddressPool;
 use crate::port::{AttachmentRef, Port};
 use crate::problem::Problem;
 use crate::router::Router;
 use crate::scalar::MacAddr;
-use crate::subnet::Subnet;
+use crate::subnet::{Gateway, Subnet};
 
 /// A set of resources, by kind and name.
 #[derive(Debug, Clone, Default)]
@@ -209,6 +209,27 @@ impl Catalog {
         let keys = [subnet.reference(), ObjectRef::new(Kind::Network, &subnet.spec.network)];
         let names: BTreeSet<&String> = keys.iter().filter_map(|key| self.joined.get(key)).flatten().collect();
         names.into_iter().filter_map(|name| self.router(name)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The gateway's address of a subnet: see [`SubnetSpec::gateway_address`](crate::SubnetSpec::gateway_address). An
+    /// isolated network that a router joins has one where nothing else is written: by that the router leads.
+    #[must_use]
+    pub fn gateway_of(&self, subnet: &Subnet) -> Option<IpAddr> {
+        let mode = self.network(&subnet.spec.network)?.spec.mode;
+        let joined = || {
+            let silent = mode == NetworkMode::Isolated && subnet.spec.gateway == Gateway::Auto;
+            silent && !subnet.spec.dhcp.relayed && self.routers_of(subnet).next().is_some()
+        };
+        let auto = || if joined() { subnet.spec.first_address() } else { None };
+        subnet.spec.gateway_address(mode).or_else(auto)
+    }
+
+    /// Whether a router leads into a subnet that it joins and out of it: not without a gateway, nor where somebody else has
+    /// it.
+    #[must_use]
+    pub fn is_routed(&self, subnet: &Subnet) -> bool {
+        let ours = self.network(&subnet.spec.network).is_some_and(|network| !network.is_foreign());
+        ours && !subnet.spec.dhcp.relayed && self.gateway_of(subnet).is_some()
     }
 
     /// Everything that refers to a resource, so that it cannot be removed before.

@@ -114,7 +114,7 @@ pub struct DhcpOptions {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub ntp: Vec<IpAddr>,
-    /// MTU (26); absent: the network's.
+    /// MTU (26); absent: the network's. IPv4 only, as all below but `bootFile` and `raw`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// Classless routes (121).
@@ -332,6 +332,19 @@ impl DhcpHost {
         if self.mac.is_none() && self.client_id.is_none() && self.duid.is_none() && self.name.is_none() {
             c.add("", "does not say which client it is", "add `mac`, `clientId`, `duid` or `name`");
         }
+        // Each family has one of the two to know clients by.
+        let (field, other) = if cidr.addr().is_ipv4() { ("duid", "clientId") } else { ("clientId", "duid") };
+        let (foreign, own) = match cidr {
+            IpNet::V4(_) => (self.duid.is_some(), self.client_id.is_some()),
+            IpNet::V6(_) => (self.client_id.is_some(), self.duid.is_some()),
+        };
+        if foreign && !own && self.mac.is_none() && self.name.is_none() {
+            c.add(
+                field,
+                format!("identifies no client in {cidr}"),
+                format!("add `mac`, `{other}` or `name`"),
+            );
+        }
         if self.mac.is_some_and(|mac| !mac.0.is_unicast()) {
             c.add("mac", "is not the address of one machine", "use a unicast address");
         }
@@ -382,6 +395,9 @@ impl DhcpOptions {
         c.each("search", 32, &self.search, |c, _, domain| {
             c.text("", domain, check_domain(domain), "write a domain such as lab.example");
         });
+        if v4 == Some(false) {
+            self.check_v6(c);
+        }
         if let Some(mtu) = self.mtu {
             c.within("mtu", mtu, 68, u16::MAX);
         }
@@ -412,6 +428,24 @@ impl DhcpOptions {
                 Some(_) => {}
             }
         });
+    }
+}
+
+impl DhcpOptions {
+    /// Notes what DHCPv6 has no words for.
+    fn check_v6(&self, c: &mut Checker) {
+        let by_url = "write the URL as `bootFile`";
+        let fields = [
+            ("mtu", self.mtu.is_some(), "write `mtu` in the Network or in `ra`: routers announce it"),
+            ("routes", !self.routes.is_empty(), "leave them to the gateway, which has the Subnet's `routes`"),
+            ("tftpServer", self.tftp_server.is_some(), by_url),
+            ("nextServer", self.next_server.is_some(), by_url),
+            ("pxe", !self.pxe.is_empty(), by_url),
+            ("ipxe", self.ipxe.is_some(), by_url),
+        ];
+        for (field, _, mend) in fields.into_iter().filter(|(_, there, _)| *there) {
+            c.add(field, "has no place in DHCPv6, and the subnet is IPv6", mend);
+        }
     }
 }
 

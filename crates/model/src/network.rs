@@ -31,7 +31,7 @@ pub enum NetworkMode {
     Open,
     /// It is a part of a network outside: an uplink device or a bridge of the kernel.
     Bridged,
-    /// Ports reach what is outside only, not each other.
+    /// As `bridged`, but ports reach what is outside only, not each other, whatever `portIsolation` says.
     Private,
 }
 
@@ -63,7 +63,7 @@ pub struct NetworkSpec {
     pub dns: Dns,
     /// Drop what a port sends with addresses that are not its own.
     pub spoof_guard: bool,
-    /// Ports do not reach each other.
+    /// Ports do not reach each other, on one node or on several; those of a `private` network never do.
     pub port_isolation: bool,
     /// Limits of every port that has none of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +94,14 @@ impl Default for NetworkSpec {
             gateway_mac: None,
             libvirt: BTreeMap::new(),
         }
+    }
+}
+
+impl NetworkSpec {
+    /// Whether ports are kept from each other: they reach the gateway, or what is outside, only.
+    #[must_use]
+    pub fn isolates_ports(&self) -> bool {
+        self.port_isolation || self.mode == NetworkMode::Private
     }
 }
 
@@ -342,6 +350,10 @@ impl Spec for NetworkSpec {
             }
             Some(bridged) => c.field("bridged", |c| bridged.check(c)),
             None => {}
+        }
+        if joined && self.overlay.as_ref().is_some_and(|o| o.kind != OverlayKind::None) {
+            let what = "beside what is joined outside would be a loop, as soon as two nodes are joined to it";
+            c.add("overlay", what, "remove `overlay`: the network outside spans the nodes");
         }
         if let Some(overlay) = &self.overlay {
             c.field("overlay", |c| overlay.check(c));

@@ -45,7 +45,7 @@ pub struct PortSpec {
     /// Whether it is kept to its own addresses; absent: as the network says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spoof_guard: Option<bool>,
-    /// DHCP options that differ from the subnet's.
+    /// DHCP options that differ from the subnet's; those of `raw` for IPv4 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp_options: Option<DhcpOptions>,
     /// Limits; absent: the network's.

@@ -109,6 +109,13 @@ impl AddressRange {
         self.start.is_ipv4() == other.start.is_ipv4() && self.start <= other.end && other.start <= self.end
     }
 
+    /// The addresses that both have.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        let both = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        self.overlaps(other).then_some(both)
+    }
+
     /// How many addresses there are, at most `u128::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {

@@ -43,6 +43,26 @@ fn yaml_and_json_round_trip() {
     assert_eq!(all, again);
 }
 
+#[test]
+fn ipv6_wants_room() {
+    let text = "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: a}\nspec: {mtu: 1200}\n---\n\
+                apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: s}\nspec: {network: a, cidr: 'fd00::/64'}\n";
+    let said = |text: &str| {
+        let catalog: Catalog = parse(text).unwrap().into_iter().map(|p| p.resource).collect();
+        catalog.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let problems = said(text);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("spec.mtu") && problems[0].contains("write 1280"), "{problems:?}");
+    assert!(
+        problems[1].contains("Subnet/s") && problems[1].contains("raise the network's `mtu`"),
+        "{problems:?}"
+    );
+    for fine in [text.replace("1200", "1280"), text.replace("'fd00::/64'", "10.0.0.0/24")] {
+        assert_eq!(said(&fine), Vec::<String>::new());
+    }
+}
+
 /// Text, then what the message must say.
 const BAD: &[(&str, &[&str])] = &[
     (
@@ -104,6 +124,36 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: Bad_Name}\nspec: {network: a}",
         &["metadata.name", "a-z"],
+    ),
+    (
+        "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {name: a}\nspec: {mode: bridged, bridged: {uplink: eth1}, \
+         overlay: {kind: vxlan, peers: [192.0.2.1]}}",
+        &["spec.overlay", "would be a loop", "remove `overlay`"],
+    ),
+    (
+        "apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: s}\nspec: {network: a, cidr: 10.0.0.0/24, dhcp: \
+         {hosts: [{duid: '00:03:00:01:52', ip: 10.0.0.9}]}}",
+        &[
+            "spec.dhcp.hosts[0].duid",
+            "identifies no client in 10.0.0.0/24",
+            "add `mac`, `clientId` or `name`",
+        ],
+    ),
+    (
+        "apiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {name: s}\nspec: {network: a, cidr: 'fd00::/64', dhcp: \
+         {hosts: [{clientId: '01:02', ip: 'fd00::9'}], options: {mtu: 1400, tftpServer: a, nextServer: 10.0.0.1, \
+         pxe: [{arch: 7, bootFile: a}], ipxe: {bootFile: b}, routes: [{to: 'fd01::/64', via: 'fd00::2'}]}}}",
+        &[
+            "spec.dhcp.hosts[0].clientId",
+            "add `mac`, `duid` or `name`",
+            "spec.dhcp.options.mtu",
+            "spec.dhcp.options.routes",
+            "spec.dhcp.options.tftpServer",
+            "spec.dhcp.options.nextServer",
+            "spec.dhcp.options.pxe",
+            "spec.dhcp.options.ipxe",
+            "write the URL as `bootFile`",
+        ],
     ),
     ("a: [1, 2", &["line 1"]),
     ("just words", &["line 1", "not a resource"]),

@@ -157,6 +157,9 @@ fn simple(cx: &mut Cx, at: &mut At, spec: &mut NetworkSpec, kept: &mut Kept) {
         cx.rest(port, kept);
     }
     if let Some(vlan) = cx.one(at, "vlan") {
+        if spec.bridged.is_none() {
+            cx.differs(&vlan, "nothing is tagged: the network is joined to no device or bridge outside");
+        }
         spec.vlan = read_vlan(cx, vlan, kept);
     }
     if let Some(mut bandwidth) = cx.one(at, "bandwidth") {
@@ -219,6 +222,9 @@ fn read_vlan(cx: &mut Cx, mut at: At, kept: &mut Kept) -> Option<Vlan> {
     }
     if tags.is_empty() {
         cx.wrong_at(&at, "has no <tag>", "add <tag id='…'/>");
+    }
+    if trunk == Some(true) || tags.len() > 1 || native.is_some() {
+        cx.differs(&at, "nothing of a trunk passes: a network is one VLAN here, write one for each");
     }
     if trunk == Some(false) && (tags.len() > 1 || native.is_some()) {
         cx.wrong_at(&at, "has more than one plain tag and is no trunk", "write trunk='yes'");

@@ -59,7 +59,15 @@ fn known(catalog: &Catalog, c: &mut Checker, field: &str, kind: Kind, name: &str
     there
 }
 
+/// IPv6 wants links that carry this much (RFC 8200 §5); the kernel takes IPv6 off one that does not.
+const IPV6_MTU: u16 = 1_280;
+
 fn check_network(catalog: &Catalog, c: &mut Checker, network: &Network) {
+    let six = catalog.subnets_of(network.name()).find(|s| s.spec.is_ipv6());
+    if let Some((mtu, six)) = network.spec.mtu.filter(|mtu| *mtu < IPV6_MTU).zip(six) {
+        let what = format!("{mtu} is too little for IPv6, and {} has {}", six.reference(), six.spec.cidr);
+        c.add("mtu", what, format!("write {IPV6_MTU} or more"));
+    }
     let Some(nat) = &network.spec.nat else { return };
     let others: Vec<&Network> = catalog.networks().filter(|n| n.name() != network.name()).collect();
     c.each("nat.forwards", 4_096, &nat.forwards, |c, _, forward| {
@@ -98,6 +106,11 @@ fn check_subnet(catalog: &Catalog, c: &mut Checker, subnet: &Subnet) {
         for other in catalog.subnets_of(&spec.network).filter(|s| clashes(s)) {
             let what = format!("{} overlaps {} of {}", spec.cidr, other.spec.cidr, other.reference());
             c.add("cidr", what, "use another prefix");
+        }
+        let mtu = catalog.network(&spec.network).and_then(|n| n.spec.mtu);
+        if let Some(mtu) = mtu.filter(|mtu| *mtu < IPV6_MTU && spec.is_ipv6()) {
+            let what = format!("{} has mtu {mtu}, too little for IPv6", spec.network);
+            c.add("network", what, format!("raise the network's `mtu` to {IPV6_MTU} or more"));
         }
     }
     let mut told = BTreeSet::new();
