@@ -64,6 +64,8 @@ struct HostSpec {
     address: Option<Ipv6Addr>,
     name: Option<String>,
     lease: Option<u32>,
+    #[serde(default)]
+    dns: Vec<Ipv6Addr>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +133,7 @@ fn server(spec: &ServerSpec) -> Server {
         address: h.address,
         name: h.name.clone(),
         lease_seconds: h.lease,
+        options: Options { dns: h.dns.clone(), ..Options::default() },
     };
     let subnet = |s: &SubnetSpec| {
         let (network, len) = s.cidr.split_once('/').expect("cidr");

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_model::{Catalog, DhcpOptions, IpNet, Network, Route, Subnet, parse_hex};
 use weft_services::{dhcp4, dhcp6, ra};
-use weft_wire::Mac;
 
 use super::Routers;
 use crate::resolve::gateway_mac;
@@ -46,7 +45,9 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
                 let Some(server) = server_of(subnet, &subnets, network) else { continue };
                 let mut base = dhcp4::Subnet::new(cidr.network(), cidr.prefix_len(), server);
                 base.relayed = subnet.spec.dhcp.relayed;
-                four.subnets.push(subnet4(network, subnet, base, underlay_mtu));
+                let mut told = subnet4(network, subnet, base, underlay_mtu);
+                told.options.routers = v4(&catalog.gateway_of(subnet).into_iter().collect::<Vec<_>>());
+                four.subnets.push(told);
             }
             IpNet::V6(cidr) => {
                 let mut base = dhcp6::Subnet::new(cidr.network(), cidr.prefix_len());
@@ -58,7 +59,7 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
     Some(Services {
         dhcp4: (!four.subnets.is_empty()).then_some(four),
         dhcp6: (!six.subnets.is_empty()).then_some(six),
-        router: router(network, &subnets, mac, underlay_mtu),
+        router: router(catalog, network, &subnets, underlay_mtu),
         routers: Routers { mac, addresses },
         subnets: subnets.iter().map(|s| (s.name().to_owned(), s.spec.cidr)).collect(),
     })
@@ -127,8 +128,9 @@ pub(super) fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
         server_name: server_name.clone(),
         ..dhcp4::Boot::default()
     });
-    let plain = o.boot_file.iter().map(|file| dhcp4::Boot {
-        file: file.clone(),
+    let plain = o.boot_file.clone().or_else(|| o.next_server.map(|_| String::new()));
+    let plain = plain.into_iter().map(|file| dhcp4::Boot {
+        file,
         next_server: o.next_server,
         server_name: server_name.clone(),
         ..dhcp4::Boot::default()
@@ -136,10 +138,22 @@ pub(super) fn boot4(o: &DhcpOptions) -> Vec<dhcp4::Boot> {
     ipxe.chain(by_architecture).chain(plain).collect()
 }
 
+/// What DHCPv6 says of these options, which may be of a port of both families: numbers there are other options here, and
+/// a boot file is a URL (RFC 5970 §3.1).
+pub(super) fn options6(o: &DhcpOptions) -> dhcp6::Options {
+    dhcp6::Options {
+        dns: v6(&o.dns),
+        search: o.search.clone(),
+        ntp: v6(&o.ntp),
+        boot_url: o.boot_file.clone().filter(|file| file.contains("://")),
+        domain: o.domain.clone(),
+        raw: Vec::new(),
+    }
+}
+
 fn subnet4(network: &Network, subnet: &Subnet, base: dhcp4::Subnet, underlay_mtu: u16) -> dhcp4::Subnet {
-    let (dhcp, mode) = (&subnet.spec.dhcp, network.spec.mode);
+    let dhcp = &subnet.spec.dhcp;
     let mut options = options4(&dhcp.options);
-    options.routers = v4(&subnet.spec.gateway_address(mode).into_iter().collect::<Vec<_>>());
     options.routes.extend(routes4(&subnet.spec.routes));
     options.domain = options.domain.or_else(|| domain(network));
     if options.dns.is_empty() {
@@ -190,12 +204,10 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
     let o = &dhcp.options;
     let raw = o.raw.iter().filter_map(|r| Some((r.code, r.bytes()?)));
     let mut options = dhcp6::Options {
-        dns: v6(&o.dns),
-        search: o.search.clone(),
-        ntp: v6(&o.ntp),
         boot_url: o.boot_file.clone(),
         domain: o.domain.clone().or_else(|| domain(network)),
         raw: raw.collect(),
+        ..options6(o)
     };
     if options.dns.is_empty() {
         options.dns = v6(&name_server(network, subnet));
@@ -210,7 +222,8 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
             (None, None) => dhcp6::HostId::Name(dhcp4::option::label(h.name.as_ref()?.as_bytes())?),
         };
         let address = v6(&h.ip.into_iter().collect::<Vec<_>>()).first().copied();
-        Some(dhcp6::Host { id, address, name: h.name.clone(), lease_seconds: h.lease_seconds })
+        let (lease_seconds, options) = (h.lease_seconds, dhcp6::Options::default());
+        Some(dhcp6::Host { id, address, name: h.name.clone(), lease_seconds, options })
     });
     dhcp6::Subnet {
         ranges: dhcp
@@ -235,13 +248,17 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
 }
 
 /// The advertisement of a network's IPv6 subnets.
-fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -> Option<ra::Config> {
+fn router(
+    catalog: &Catalog,
+    network: &Network,
+    subnets: &[&Subnet],
+    underlay_mtu: u16,
+) -> Option<ra::Config> {
     let said: Vec<_> = subnets.iter().filter(|s| s.spec.advertises(&network.spec)).collect();
     let first = said.first()?;
     let base = first.spec.ra.clone().unwrap_or_default();
     let serves = said.iter().any(|s| s.spec.serves_dhcp(&network.spec));
-    let mode = network.spec.mode;
-    let is_router = said.iter().any(|s| s.spec.gateway_address(mode).is_some());
+    let is_router = said.iter().any(|s| catalog.gateway_of(s).is_some());
     let managed = base.managed.unwrap_or(serves);
     let prefixes = said.iter().filter_map(|s| match s.spec.cidr {
         IpNet::V6(cidr) => {
@@ -271,6 +288,6 @@ fn router(network: &Network, subnets: &[&Subnet], mac: Mac, underlay_mtu: u16) -
         },
         dnssl: if base.dnssl.is_empty() { domain(network).into_iter().collect() } else { base.dnssl },
         interval: (interval / 3, interval),
-        ..ra::Config::new(mac)
+        ..ra::Config::new(gateway_mac(network))
     })
 }

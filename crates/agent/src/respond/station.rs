@@ -6,7 +6,7 @@ use weft_flow::OfPort;
 use weft_model::{Catalog, IpNet, Port};
 use weft_services::{dhcp4, dhcp6};
 
-use super::config::{boot4, options4};
+use super::config::{boot4, options4, options6};
 
 /// A port as a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub fn station(catalog: &Catalog, port: &Port, plugged: Option<OfPort>) -> Stati
             (IpNet::V6(net), Some(IpAddr::V6(address))) => {
                 let (id, name) = (dhcp6::HostId::Mac(mac), Some(port.hostname().to_owned()));
                 let (address, lease_seconds) = (Some(*address), None);
-                out.hosts6.push((net.network(), dhcp6::Host { id, address, name, lease_seconds }));
+                let options = port.spec.dhcp_options.as_ref().map(options6).unwrap_or_default();
+                out.hosts6.push((net.network(), dhcp6::Host { id, address, name, lease_seconds, options }));
             }
             _ => {}
         }

@@ -165,9 +165,13 @@ fn full_name(value: &[u8], scope: &Scope, known: &Known<'_>, message: &Message<'
 /// Boot file, next server and what PXE and iPXE want beside them.
 fn boot<'a>(reply: &mut Reply<'a>, scope: &'a Scope, known: &Known<'a>, message: &Message<'_>) {
     let own = known.host.map_or(&[][..], |fixed| &fixed.host.boot);
-    let Some(rule) = own.iter().chain(&scope.subnet.boot).find(|rule| rule.fits(message)) else { return };
-    let Boot { file, next_server, server_name, .. } = rule;
+    let mut fitting = own.iter().chain(&scope.subnet.boot).filter(|rule| rule.fits(message));
+    let Some(first) = fitting.next() else { return };
+    // One without a file says where the next one's is.
+    let named = if first.file.is_empty() { fitting.find(|rule| !rule.file.is_empty()) } else { Some(first) };
+    let next_server = first.next_server.or(named.and_then(|rule| rule.next_server));
     reply.siaddr = next_server.unwrap_or(scope.subnet.server);
+    let Some(Boot { file, server_name, .. }) = named else { return };
     reply.file = file.as_bytes();
     reply.sname = server_name.as_deref().unwrap_or_default().as_bytes();
     let wanted = message.option(code::PARAMETERS).unwrap_or_default();

@@ -255,7 +255,7 @@ pub struct Boot {
     pub ipxe: Option<bool>,
     /// Only for vendor classes (option 60) that begin so.
     pub vendor_class: Option<String>,
-    /// File name or URL.
+    /// File name or URL; empty: that of the next one that fits, if any, and only `next_server` is of this one.
     pub file: String,
     /// Where it is (`siaddr`); the server itself when absent.
     pub next_server: Option<Ipv4Addr>,

@@ -133,6 +133,8 @@ pub struct Host {
     pub name: Option<String>,
     /// Seconds its address is valid, and preferred.
     pub lease_seconds: Option<u32>,
+    /// Options that go before the subnet's.
+    pub options: Options,
 }
 
 /// Options that are sent to clients that ask for them. Empty and absent ones are not sent.
@@ -155,6 +157,9 @@ pub struct Options {
 impl Options {
     /// The options as bytes.
     pub(super) fn encode(&self) -> Vec<(u16, Vec<u8>)> {
+        if *self == Options::default() {
+            return Vec::new();
+        }
         let addresses = |list: &[Ipv6Addr]| list.iter().flat_map(|a| a.octets()).collect::<Vec<u8>>();
         // RFC 5908 §4.1: each server is a sub-option of its own.
         let ntp = self.ntp.iter().flat_map(|a| [&[0, 1, 0, 16][..], &a.octets()].concat()).collect();

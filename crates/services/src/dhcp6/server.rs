@@ -405,12 +405,16 @@ impl Server {
         self.candidates(message).into_iter().find_map(held).map(|name| name.to_string())
     }
 
-    /// Options the client asked for: the subnet's, then the server's.
+    /// Options the client asked for: its own, the subnet's, then the server's.
     fn push_options(&self, message: &Message<'_>, who: Who<'_>, found: &Found, writer: &mut Writer) {
         let scope = found.first().and_then(|at| self.scopes.get(*at));
-        let own = scope.map_or(&[][..], |scope| &scope.options);
-        let general = self.options.iter().filter(|(code, _)| own.iter().all(|(c, _)| c != code));
-        for (code, value) in own.iter().chain(general) {
+        let fixed = found.iter().filter_map(|at| self.scopes.get(*at)?.host(&who));
+        let fixed = fixed.map(|host| host.options.encode()).find(|own| !own.is_empty()).unwrap_or_default();
+        let shared = scope.map_or(&[][..], |scope| &scope.options);
+        let without = |set: &[(u16, Vec<u8>)], code: u16| set.iter().all(|(c, _)| *c != code);
+        let own = shared.iter().filter(|(code, _)| without(&fixed, *code));
+        let general = self.options.iter().filter(|(c, _)| without(shared, *c) && without(&fixed, *c));
+        for (code, value) in fixed.iter().chain(own).chain(general) {
             if message.wants(*code) {
                 writer.optional(*code, value);
             }
