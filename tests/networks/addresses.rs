@@ -73,6 +73,49 @@ fn check(kind: Kind) {
     });
 }
 
+/// Subnets that take their addresses from a pool that is wider than they are, and from one that has none for them.
+fn pools(kind: Kind) {
+    let mut field = Field::start(kind, 0);
+    let mut text = String::from(
+        "apiVersion: weft.dev/v1\nkind: AddressPool\nmetadata: {name: site}\nspec: {cidrs: [10.20.0.0/16]}\n---\n",
+    );
+    let from = |text: String, name: &str| text.replace("/24'}", &format!("/24', addressPool: {name}}}"));
+    text += &from(network("blue", "mode: isolated", &["10.20.5.0/24"]), "site");
+    field.apply(&text);
+    for (name, want) in [("a", "10.20.5.2"), ("b", "10.20.5.3")] {
+        let ns = field.space(name);
+        assert_eq!(field.ok(&format!("port add {name} --network blue --netns {ns}")), want);
+    }
+    field.wait_ping("a", "10.20.5.3");
+    // A pool that loses its last address of the subnet: who comes then is told, and gets one when there are more.
+    let pool = |cidr: &str| {
+        format!(
+            "apiVersion: weft.dev/v1\nkind: AddressPool\nmetadata: {{name: site}}\nspec: {{cidrs: [{cidr}]}}\n"
+        )
+    };
+    field.apply(&pool("10.20.6.0/24"));
+    let ns = field.space("c");
+    field.ok(&format!("port add c --network blue --netns {ns} --no-wait"));
+    field.wait("it is told", |f| {
+        f.ok("describe port c").contains("AddressPool/site has no address of subnet blue-0, 10.20.5.0/24")
+    });
+    assert_ne!(field.json("port", "c")["status"]["phase"], "Ready");
+    field.apply(&pool("10.20.5.128/25"));
+    field.ready("c");
+    field.wait_ping("c", "10.20.5.2");
+    assert_eq!(field.json("port", "c")["status"]["addresses"][0], "10.20.5.128");
+}
+
+#[test]
+fn pools_on_weft() {
+    pools(Kind::Weft);
+}
+
+#[test]
+fn pools_on_open_vswitch() {
+    pools(Kind::Ovs);
+}
+
 #[test]
 fn on_weft() {
     check(Kind::Weft);

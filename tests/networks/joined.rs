@@ -21,10 +21,13 @@ fn check(kind: Kind) {
     for (name, n) in [("left", 1), ("right", 2), ("far", 3)] {
         let spec = format!("mode: isolated, domain: {{name: {name}.example, localOnly: true}}");
         let (four, six) = (format!("10.{n}.0.0/24"), format!("fd00:{n}::/64"));
-        // Machines of networks that reach nothing else have a gateway only if it is written.
-        let text = network(name, &spec, &[&four, &six]);
-        let text = text.replace("/24'}", &format!("/24', gateway: 10.{n}.0.1}}"));
-        field.apply(&text.replace("/64'}", &format!("/64', gateway: 'fd00:{n}::1'}}")));
+        // Machines of networks that reach nothing else have a gateway only if it is written, or if a router joins them.
+        let mut text = network(name, &spec, &[&four, &six]);
+        if name == "left" {
+            text = text.replace("/24'}", &format!("/24', gateway: 10.{n}.0.1}}"));
+            text = text.replace("/64'}", &format!("/64', gateway: 'fd00:{n}::1'}}"));
+        }
+        field.apply(&text);
         let ns = field.space(name);
         field.ok(&format!(
             "port add vm-{name} --network {name} --netns {ns} --ip 10.{n}.0.9 --ip fd00:{n}::9"
@@ -45,15 +48,29 @@ fn check(kind: Kind) {
     for question in ["vm-far.far.example", "-x 10.3.0.9"] {
         assert!(!left(&field, question).starts_with("NOERROR"), "{question}");
     }
-    // What is named is reached.
-    let isolated = field.pings("left", "10.2.0.9");
-    assert!(isolated, "{}", field.weft("get all").out);
+    // What is named is reached, both ways.
+    for (from, to) in
+        [("left", "10.2.0.9"), ("left", "fd00:2::9"), ("right", "10.1.0.9"), ("right", "fd00:1::9")]
+    {
+        field.wait_ping(from, to);
+    }
+    assert_eq!(field.json("subnet", "right-0")["status"]["gateway"], "10.2.0.1");
+    assert_eq!(field.json("router", "r")["status"]["phase"], "Ready");
+    assert!(!field.pings("right", "10.3.0.9") && !field.pings("far", "10.2.0.9"), "no router joins it");
     // A machine that comes later is known at once, and one that goes is not.
     let ns = field.space("late");
     field.ok(&format!("port add late --network right --netns {ns}"));
     field.wait("the newcomer's name", |f| left(f, "late.right.example").starts_with("NOERROR 10.2.0."));
     field.ok("port del late");
     field.wait("the name is gone", |f| left(f, "late.right.example") == "NXDOMAIN");
+    // A subnet without a gateway is not routed, and that is said.
+    let mute =
+        network("right", "mode: isolated, domain: {name: right.example, localOnly: true}", &["10.2.0.0/24"]);
+    field.apply(&mute.replace("/24'}", "/24', gateway: none}"));
+    field.wait("it is told", |f| {
+        let said = f.json("router", "r")["status"].to_string();
+        said.contains("NoGateway") && said.contains("right-0") && said.contains("Error")
+    });
     field.ok("delete router r");
     field.wait("apart again", |f| !left(f, "vm-right.right.example").starts_with("NOERROR"));
 }

@@ -87,7 +87,7 @@ fn uplink(kind: Kind) {
     assert!(!field.pings("a", "10.30.0.1"));
 
     // Private: the router is reached, neighbours are not.
-    let private = "mode: private, portIsolation: true, vlan: {id: 40}, bridged: {uplink: up0}";
+    let private = "mode: private, vlan: {id: 40}, bridged: {uplink: up0}";
     field.apply(&network("shy", private, &["10.7.0.0/24"]));
     field.site.switch.ok("ovs-vsctl set port p2 tag=40");
     field.site.on(2, "ip addr add 10.7.0.1/24 dev eth0");
@@ -140,6 +140,10 @@ fn through_the_host(kind: Kind) {
                     {listen: {port: 8081}, to: {address: 'fd00:4::9', port: 80}}";
     let nat = format!("mode: nat, nat: {{ipv6: true, forwards: [{forwards}]}}");
     field.apply(&network("hidden", &nat, &["10.4.0.0/24", "fd00:4::/64"]));
+    // What leads nowhere yet is told, until it does.
+    let idle =
+        |f: &Field| f.ok("describe network hidden").contains("nat.forwards[0].to.name: there is no Port web");
+    field.wait("the forward is told", idle);
     let of = [
         ("r", "routed", "10.2.0.9", "fd00:2::9"),
         ("o", "open", "10.2.1.9", "fd00:3::9"),
@@ -162,10 +166,11 @@ fn through_the_host(kind: Kind) {
         field.site.on(1, &format!("ip route add {route}"));
         assert!(!field.site.pings(1, there), "{there} is hidden");
     }
+    field.wait("the forward leads somewhere", |f| !idle(f));
     let _server = field.serve("web", "busybox httpd -f -p 80 -h /usr/share/common-licenses");
     let gets = |said: crate::support::Said| said.out.contains("END OF TERMS");
     let get = |url: &str| format!("curl -g -s -m 3 http://{url}/GPL-3");
-    for url in ["192.0.2.1:8080", "[2001:db8::1]:8081"] {
+    for url in ["192.0.2.1:8080", "[2001:db8::1]:8080", "[2001:db8::1]:8081"] {
         field.wait(&format!("the world gets {url}"), |f| gets(f.site.try_on(1, &get(url))));
         // A neighbour, by the host's address (hairpin); and the host itself.
         field.wait(&format!("the host gets {url}"), |f| gets(f.site.switch.run(&get(url))));

@@ -48,4 +48,38 @@ fn neighbours_of_two_nodes() {
         let other = if net == 1 { 2 } else { 1 };
         assert!(!a.pings(kind, &format!("10.{other}.0.12")), "{kind} reaches another network");
     }
+    apart(&mut a, &mut b);
+}
+
+/// `portIsolation` holds between ports of two nodes, each by what its own node knows, and leaves the gateway.
+fn apart(a: &mut Field, b: &mut Field) {
+    let shy = |field: &Field, peer: &str, isolated: bool| {
+        let overlay = format!("overlay: {{kind: geneve, key: 900, peers: [{peer}]}}");
+        let spec = format!("mode: isolated, portIsolation: {isolated}, {overlay}");
+        field.apply(&network("shy", &spec, &["10.9.0.0/24", "fd00:9::/64"]));
+    };
+    for (field, peer, n) in [(&mut *a, "192.0.2.2", 11), (&mut *b, "192.0.2.1", 12)] {
+        shy(field, peer, false);
+        let ns = field.space("shy");
+        let ip = format!("--ip 10.9.0.{n} --ip fd00:9::{n}");
+        field.ok(&format!("port add shy --network shy --netns {ns} {ip}"));
+    }
+    let far = ["10.9.0.12", "fd00:9::12"];
+    far.iter().for_each(|there| a.wait_ping("shy", there));
+    // Either node alone keeps them apart.
+    for (one, two) in [(true, false), (false, true), (true, true)] {
+        shy(a, "192.0.2.2", one);
+        shy(b, "192.0.2.1", two);
+        a.wait("they are apart", |f| far.iter().all(|there| !f.pings("shy", there)));
+        b.wait("both ways", |f| !f.pings("shy", "10.9.0.11") && !f.pings("shy", "fd00:9::11"));
+        for field in [&*a, &*b] {
+            for gateway in ["10.9.0.1", "fd00:9::1"] {
+                field.wait_ping("shy", gateway);
+            }
+        }
+        a.wait("the host reaches its port", |f| f.site.switch.run("ping -c1 -W1 10.9.0.11").code == 0);
+    }
+    shy(a, "192.0.2.2", false);
+    shy(b, "192.0.2.1", false);
+    far.iter().for_each(|there| a.wait_ping("shy", there));
 }

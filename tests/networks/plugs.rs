@@ -37,6 +37,24 @@ fn namespaces(kind: Kind) {
         f.try_inside("db", "curl -s -m 5 http://10.1.0.9/GPL-3").out.contains("END OF TERMS")
     });
 
+    // A prefix beside its own address, in either family; what is beside that is dropped.
+    field.apply(&format!(
+        "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {{name: web}}\nspec: {{network: blue, addresses: [10.1.0.9], \
+         attachment: {{netns: {{name: {web}}}}}, allowedPairs: [{{ip: 10.99.0.0/24}}, {{ip: 'fd00:99::/64'}}]}}\n"
+    ));
+    for (prefix, allowed, spoofed) in [("24", "10.99.0.7", "10.98.0.7"), ("64", "fd00:99::7", "fd00:98::7")] {
+        for address in [allowed, spoofed] {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            field.inside("web", &format!("ip addr add {address}/{prefix} dev eth0 {nodad}"));
+            field.inside("db", &format!("ip route add {address} dev net1"));
+        }
+        field.wait_ping("db", allowed);
+        assert!(!field.pings("db", spoofed), "{spoofed} is not the port's");
+        for address in [allowed, spoofed] {
+            field.inside("web", &format!("ip addr del {address}/{prefix} dev eth0"));
+        }
+    }
+
     // What is lost comes back: the device, and a namespace that is made anew.
     let before = field.healed("device");
     field.site.switch.ok("ip link del wp-web");
@@ -140,6 +158,63 @@ fn taps_and_devices(kind: Kind) {
     assert!(field.ok("port add late --network blue --iface-id later").contains("10.1.0."));
     field.ok("port del late");
     assert!(field.site.switch.ok("ovs-vsctl list-ports br-int").contains("p1"), "who plugged it in keeps it");
+}
+
+/// A machine that libvirt plugs in has the MAC address that libvirt gave it, and the port takes that.
+fn machines_of_libvirt(kind: Kind) {
+    let field = Field::start(kind, 1);
+    field.apply(&network("blue", "mode: isolated", &["10.1.0.0/24"]));
+    let id = "3f2504e0-4f89-11d3-9a0c-0305e82c3301";
+    // The words are libvirt's.
+    let plug = |mac: &str| {
+        field.site.switch.ok(&format!(
+            "ovs-vsctl --timeout=5 -- --may-exist add-port br-int p1 -- set Interface p1 external-ids:attached-mac=\"{mac}\" \
+             -- set Interface p1 external-ids:iface-id=\"{id}\" -- set Interface p1 external-ids:vm-id=\"{id}\" \
+             -- set Interface p1 external-ids:iface-status=active"
+        ));
+    };
+    let mac = |f: &Field| f.json("port", "vm2")["status"]["mac"].as_str().map(str::to_owned);
+    plug(&Site::mac(1));
+    assert_eq!(field.ok(&format!("port add vm2 --network blue --iface-id {id}")), "10.1.0.2");
+    field.site.on(1, "ip addr add 10.1.0.2/24 dev eth0");
+    field.site.wait_ping(1, "10.1.0.1");
+    assert_eq!(mac(&field), Some(Site::mac(1)));
+    // It is the port's own by now, whoever plugs the machine in again.
+    field.site.switch.ok("ovs-vsctl --timeout=5 -- --if-exists del-port p1");
+    field.wait("it is unplugged", |f| f.json("port", "vm2")["status"]["phase"] == "Pending");
+    field
+        .site
+        .switch
+        .ok(&format!("ovs-vsctl add-port br-int p1 -- set Interface p1 external-ids:iface-id={id}"));
+    field.ready("vm2");
+    field.site.wait_ping(1, "10.1.0.1");
+    assert_eq!(mac(&field), Some(Site::mac(1)));
+    // A machine in its place with another.
+    let other = "52:54:00:00:00:99";
+    field.site.on(1, &format!("ip link set eth0 address {other}"));
+    plug(other);
+    field.wait("the port takes it", |f| mac(f).as_deref() == Some(other));
+    field.site.wait_ping(1, "10.1.0.1");
+    // Who writes another address is told both.
+    let written = "02:00:00:00:00:77";
+    field.apply(&format!(
+        "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {{name: vm2}}\n\
+         spec: {{network: blue, mac: '{written}', attachment: {{ifaceId: {id}}}}}\n"
+    ));
+    field.wait("it is told", |f| {
+        let said = f.ok("describe port vm2");
+        said.contains("WrongMac") && said.contains(other) && said.contains(written)
+    });
+}
+
+#[test]
+fn machines_of_libvirt_on_weft() {
+    machines_of_libvirt(Kind::Weft);
+}
+
+#[test]
+fn machines_of_libvirt_on_open_vswitch() {
+    machines_of_libvirt(Kind::Ovs);
 }
 
 #[test]

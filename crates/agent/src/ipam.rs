@@ -36,26 +36,36 @@ fn single(ip: IpAddr) -> AddressRange {
     AddressRange { start: ip, end: ip }
 }
 
-/// The addresses of a subnet that ports may get.
-fn free(catalog: &Catalog, subnet: &Subnet) -> Option<Free> {
+/// The addresses of a subnet that ports may get; `None`: others give its addresses.
+fn free(catalog: &Catalog, subnet: &Subnet) -> Result<Option<Free>, NoAddress> {
     let spec = &subnet.spec;
-    let network = catalog.network(&spec.network)?;
+    let Some((network, usable)) = catalog.network(&spec.network).zip(spec.usable()) else { return Ok(None) };
     let pooled = spec.address_pool.as_ref().and_then(|name| catalog.pool(name));
-    let ranges: Vec<AddressRange> = match (spec.pool.as_slice(), pooled) {
-        ([], Some(pool)) => pool.spec.all().filter(|r| spec.cidr.contains(&r.start)).collect(),
+    // Where it is written what ports may get, that is all they get.
+    let written = !spec.pool.is_empty() || spec.address_pool.is_some();
+    let ranges: Vec<AddressRange> = match pooled {
+        Some(pool) => pool.spec.all().collect(),
+        None if written => spec.pool.clone(),
         // Whoever owns a foreign network gives its addresses, unless some are set aside for us.
-        ([], None) if network.is_foreign() => Vec::new(),
-        ([], None) => spec.usable().into_iter().collect(),
-        (own, _) => own.to_vec(),
+        None if network.is_foreign() => return Ok(None),
+        None => vec![usable],
     };
+    // The prefix's own address and the broadcast address are nobody's, whatever range they are in.
+    let inside = |range: AddressRange| range.meet(&usable);
+    let ranges: Vec<AddressRange> = ranges.into_iter().filter_map(inside).collect();
     if ranges.is_empty() {
-        return None;
+        let (name, cidr) = (subnet.name(), spec.cidr);
+        let pool = spec
+            .address_pool
+            .as_ref()
+            .map_or_else(|| "its `pool`".to_owned(), |p| format!("AddressPool/{p}"));
+        return Err(NoAddress::Because(format!(
+            "{pool} has no address of subnet {name}, {cidr}: add a range of it"
+        )));
     }
     let given = || spec.dhcp.ranges.iter().map(|r| AddressRange { start: r.start, end: r.end });
     let own = Allocator::new(ranges);
-    // Where it is written what ports may get, that is all they get.
-    let written = !spec.pool.is_empty() || pooled.is_some() || network.is_foreign();
-    let dynamic = Allocator::new(given().filter(|_| !written));
+    let dynamic = Allocator::new(given().filter(|_| !written).filter_map(inside));
     let mut out = Free { own, dynamic };
     given().for_each(|range| out.own.withdraw(range));
     let mode = network.spec.mode;
@@ -66,14 +76,10 @@ fn free(catalog: &Catalog, subnet: &Subnet) -> Option<Free> {
         out.own.withdraw(range);
         out.dynamic.withdraw(range);
     }
-    // A range may hold the prefix's own address and the broadcast address, which are nobody's.
-    let ends = [spec.cidr.network(), spec.cidr.broadcast()];
-    let nobodys = |ip: &IpAddr| !spec.usable().is_some_and(|all| all.contains(*ip));
-    ends.into_iter().filter(nobodys).for_each(|ip| out.dynamic.withdraw(single(ip)));
     for port in catalog.ports_of(&spec.network) {
         held(port).for_each(|ip| out.reserve(ip));
     }
-    Some(out)
+    Ok(Some(out))
 }
 
 impl Free {
@@ -136,6 +142,17 @@ impl Ipam {
         }
     }
 
+    /// What is free in a subnet, counted now if it is not known.
+    fn free(&mut self, catalog: &Catalog, subnet: &Subnet) -> Result<Option<&mut Free>, NoAddress> {
+        let name = subnet.name();
+        if !self.subnets.contains_key(name)
+            && let Some(new) = free(catalog, subnet)?
+        {
+            self.subnets.insert(name.to_owned(), new);
+        }
+        Ok(self.subnets.get_mut(name))
+    }
+
     /// The addresses that a port is to have: those it asks for, those it has, and one of each subnet that it has none of.
     ///
     /// # Errors
@@ -158,12 +175,12 @@ impl Ipam {
                 continue;
             }
             let name = subnet.name();
-            if !self.subnets.contains_key(name) {
-                let Some(new) = free(catalog, subnet) else { continue };
-                self.subnets.insert(name.to_owned(), new);
-            }
-            let Some(free) = self.subnets.get_mut(name) else { continue };
-            match free.take(name, leased) {
+            let taken = match self.free(catalog, subnet) {
+                Ok(None) => continue,
+                Ok(Some(free)) => free.take(name, leased),
+                Err(why) => Err(why),
+            };
+            match taken {
                 Ok(ip) => {
                     given.push((name.to_owned(), ip));
                     out.push(ip);
@@ -184,7 +201,10 @@ impl Ipam {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_model::{Network, NetworkSpec, PortSpec, Resource, SubnetSpec};
+    use proptest::prelude::*;
+    use weft_model::{
+        AddressPool, AddressPoolSpec, IpNet, Network, NetworkSpec, PortSpec, Resource, SubnetSpec,
+    };
 
     fn catalog() -> Catalog {
         let mut catalog = Catalog::new();
@@ -293,5 +313,69 @@ mod tests {
             "10.0.0.3".parse::<IpAddr>().unwrap()
         );
         assert_eq!(assign(&mut ipam, &catalog, &wish).unwrap()[0], wish.spec.addresses[0]);
+    }
+
+    fn range(base: u32, (start, length): (u16, u16)) -> AddressRange {
+        let ip = |n: u32| IpAddr::V4((base + n).into());
+        AddressRange { start: ip(start.into()), end: ip((u32::from(start) + u32::from(length)).min(0xffff)) }
+    }
+
+    proptest! {
+        /// Whatever the pool is, a port gets an address of it in the subnet that is nobody else's, or is told why not.
+        #[test]
+        fn addresses_are_of_pool_and_subnet(
+            (bits, at) in (20u8..=31, 0u32..0x1_0000),
+            (pool_bits, pool_at) in (16u8..=30, 0u32..0x1_0000),
+            own in any::<bool>(),
+            more in proptest::option::of((any::<u16>(), 0u16..300)),
+            reserved in proptest::collection::vec((0u16..64, 0u16..4), 0..3),
+            dhcp in proptest::option::of((0u16..64, 0u16..8)),
+        ) {
+            let base = u32::from_be_bytes([10, 20, 0, 0]);
+            let net = |at: u32, bits| IpNet::new(IpAddr::V4((base + at).into()), bits).unwrap().trunc();
+            let cidr = net(at, bits);
+            let IpAddr::V4(first) = cidr.network() else { unreachable!() };
+            let whole = AddressRange::of(cidr);
+            let near = |pair| range(first.into(), pair).meet(&whole);
+            let mut spec = SubnetSpec::new("blue", cidr);
+            spec.reserved = reserved.into_iter().filter_map(near).collect();
+            spec.dhcp.ranges = dhcp.into_iter().filter_map(near)
+                .map(|r| weft_model::DhcpRange { start: r.start, end: r.end, lease_seconds: None }).collect();
+            let mut pool = AddressPoolSpec { cidrs: vec![net(pool_at, pool_bits)], ..AddressPoolSpec::default() };
+            pool.ranges = more.map(|pair| range(base, pair)).into_iter().collect();
+            let allowed: Vec<AddressRange> = if own { vec![whole] } else { pool.all().collect() };
+            if own { spec.pool = allowed.clone() } else { spec.address_pool = Some("pool".into()) }
+            let subnet = Subnet::new("v4", spec.clone());
+            let mut catalog = Catalog::new();
+            catalog.insert(Resource::from(AddressPool::new("pool", pool)));
+            catalog.insert(Resource::from(Network::new("blue", NetworkSpec::default())));
+            catalog.insert(Resource::from(subnet));
+            let (mut ipam, mut seen) = (Ipam::default(), BTreeSet::new());
+            let free = |ip: &IpAddr| spec.usable().unwrap().contains(*ip)
+                && allowed.iter().any(|r| r.contains(*ip))
+                && !spec.reserved.iter().any(|r| r.contains(*ip))
+                && !spec.dhcp.ranges.iter().any(|r| r.start <= *ip && *ip <= r.end)
+                && spec.service_address(weft_model::NetworkMode::Nat) != Some(*ip);
+            let all: Vec<IpAddr> = cidr.hosts().chain([cidr.network(), cidr.broadcast()]).collect();
+            let most = all.iter().collect::<BTreeSet<_>>().into_iter().filter(|ip| free(ip)).count();
+            for n in 0..12 {
+                let mut port = port(&format!("p{n}"));
+                match assign(&mut ipam, &catalog, &port) {
+                    Ok(addresses) => {
+                        prop_assert_eq!(addresses.len(), 1);
+                        prop_assert!(free(&addresses[0]), "{} is not to be given", addresses[0]);
+                        prop_assert!(seen.insert(addresses[0]), "{} twice", addresses[0]);
+                        port.status.addresses = addresses;
+                        catalog.insert(Resource::from(port.clone()));
+                        ipam.port_changed(&catalog, None, Some(&port));
+                    }
+                    Err(NoAddress::Because(why)) => {
+                        prop_assert_eq!(seen.len(), most, "{}", why);
+                        prop_assert!(why.contains("v4"), "it names the subnet: {}", why);
+                    }
+                    Err(other) => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
     }
 }

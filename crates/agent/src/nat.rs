@@ -98,6 +98,44 @@ fn masquerade(out: &mut String, catalog: &Catalog, network: &Network) {
     }
 }
 
+/// Where a forward leads: to an address of a machine for each family that it listens in.
+///
+/// # Errors
+/// The field that leads nowhere, what is wrong with it, and the mend.
+fn targets(
+    catalog: &Catalog,
+    network: &Network,
+    wanted: &Forward,
+) -> Result<Vec<IpAddr>, (&'static str, String)> {
+    if let Some(address) = wanted.to.address {
+        let mut subnets = catalog.subnets_of(network.name());
+        let inside = subnets.any(|s| s.spec.cidr.contains(&address));
+        let what = || format!("{address} is in no subnet of the network: use an address of one");
+        return if inside { Ok(vec![address]) } else { Err(("to.address", what())) };
+    }
+    let name = wanted.to.name.as_deref().unwrap_or_default();
+    let Some(port) = catalog.port(name).filter(|p| p.spec.network == network.name()) else {
+        return Err((
+            "to.name",
+            format!("there is no Port {name} in the network: create it, or name another"),
+        ));
+    };
+    let all = || port.spec.addresses.iter().chain(&port.status.addresses).copied();
+    let listens = |v6| wanted.listen.address.is_none_or(|a| a.is_ipv6() == v6);
+    let of = |v6| all().find(|a| a.is_ipv6() == v6);
+    let found: Vec<IpAddr> = [false, true].into_iter().filter(|v6| listens(*v6)).filter_map(of).collect();
+    let what =
+        || format!("Port/{name} has no address of the family of `listen`: give it one, or name another");
+    if found.is_empty() { Err(("to.name", what())) } else { Ok(found) }
+}
+
+/// The forwards of a network that have no effect: which, why, and the mend.
+pub fn idle(catalog: &Catalog, network: &Network) -> Vec<String> {
+    let forwards = network.spec.nat.iter().flat_map(|nat| &nat.forwards).enumerate();
+    let why = forwards.filter_map(|(i, f)| Some((i, targets(catalog, network, f).err()?)));
+    why.map(|(i, (field, what))| format!("nat.forwards[{i}].{field}: {what}")).collect()
+}
+
 /// Connections to the host go to a machine; also those of the host itself and of the machine's neighbours, whose packets
 /// must come back by the host (hairpin).
 fn redirect(
@@ -107,41 +145,31 @@ fn redirect(
     network: &Network,
     wanted: &Forward,
 ) {
-    let named = || {
-        let port = catalog.port(wanted.to.name.as_deref()?)?;
-        port.spec.addresses.iter().chain(&port.status.addresses).copied().find(|a| {
-            match wanted.listen.address {
-                Some(listen) => listen.is_ipv6() == a.is_ipv6(),
-                None => a.is_ipv4(),
-            }
-        })
-    };
-    let Some(to) = wanted.to.address.or_else(named) else {
-        return;
-    };
     let proto = match wanted.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
     };
-    let ip = family(to.is_ipv6());
-    let listen = wanted
-        .listen
-        .address
-        .map_or_else(|| "fib daddr type local".to_owned(), |address| format!("{ip} daddr {address}"));
-    let port = wanted.to.port.unwrap_or(wanted.listen.port);
-    let there = match to {
-        IpAddr::V4(a) => format!("{a}:{port}"),
-        IpAddr::V6(a) => format!("[{a}]:{port}"),
-    };
-    let _ = writeln!(target, "    {listen} {proto} dport {} dnat {ip} to {there}", wanted.listen.port);
-    for subnet in catalog.subnets_of(network.name()) {
-        let cidr: IpNet = subnet.spec.cidr.trunc();
-        if cidr.contains(&to) {
-            let _ = writeln!(
-                source,
-                "    {ip} saddr {cidr} {ip} daddr {to} {proto} dport {port} ct status dnat masquerade"
-            );
+    for to in targets(catalog, network, wanted).unwrap_or_default() {
+        let (ip, kind) = (family(to.is_ipv6()), if to.is_ipv6() { "ipv6" } else { "ipv4" });
+        let listen = wanted.listen.address.map_or_else(
+            || format!("meta nfproto {kind} fib daddr type local"),
+            |address| format!("{ip} daddr {address}"),
+        );
+        let port = wanted.to.port.unwrap_or(wanted.listen.port);
+        let there = match to {
+            IpAddr::V4(a) => format!("{a}:{port}"),
+            IpAddr::V6(a) => format!("[{a}]:{port}"),
+        };
+        let _ = writeln!(target, "    {listen} {proto} dport {} dnat {ip} to {there}", wanted.listen.port);
+        for subnet in catalog.subnets_of(network.name()) {
+            let cidr: IpNet = subnet.spec.cidr.trunc();
+            if cidr.contains(&to) {
+                let _ = writeln!(
+                    source,
+                    "    {ip} saddr {cidr} {ip} daddr {to} {proto} dport {port} ct status dnat masquerade"
+                );
+            }
         }
     }
 }
@@ -232,6 +260,59 @@ mod tests {
             catalog.insert(parsed.resource);
         }
         catalog
+    }
+
+    #[test]
+    fn forwards_lead_to_every_family_or_are_told() {
+        let text = |forwards: &str, more: &str| {
+            format!(
+                "apiVersion: weft.dev/v1\nkind: Network\nmetadata: {{name: n}}\nspec: {{mode: nat, nat: {{forwards: \
+                 [{forwards}]}}}}\n---\napiVersion: weft.dev/v1\nkind: Subnet\nmetadata: {{name: s}}\n\
+                 spec: {{network: n, cidr: 10.0.0.0/24}}\n---\napiVersion: weft.dev/v1\nkind: Subnet\n\
+                 metadata: {{name: t}}\nspec: {{network: n, cidr: 'fd00::/64'}}\n{more}"
+            )
+        };
+        let port = |name: &str, addresses: &str| {
+            format!(
+                "---\napiVersion: weft.dev/v1\nkind: Port\nmetadata: {{name: {name}}}\n\
+                 spec: {{network: n, addresses: [{addresses}]}}\n"
+            )
+        };
+        let said = |text: &str| {
+            let catalog = catalog(text);
+            (rules(&catalog).unwrap(), idle(&catalog, catalog.network("n").unwrap()))
+        };
+        let both = port("web", "10.0.0.9, 'fd00::9'");
+        let (rules, idle) = said(&text("{listen: {port: 80}, to: {name: web, port: 8080}}", &both));
+        assert!(
+            rules.contains("meta nfproto ipv4 fib daddr type local tcp dport 80 dnat ip to 10.0.0.9:8080"),
+            "{rules}"
+        );
+        assert!(
+            rules.contains("meta nfproto ipv6 fib daddr type local tcp dport 80 dnat ip6 to [fd00::9]:8080"),
+            "{rules}"
+        );
+        assert_eq!(idle, Vec::<String>::new());
+        let (rules, _) = said(&text("{listen: {address: 192.0.2.1, port: 80}, to: {name: web}}", &both));
+        assert!(rules.contains("ip daddr 192.0.2.1 tcp dport 80 dnat ip to 10.0.0.9:80"), "{rules}");
+        assert!(!rules.contains("fd00::9"), "{rules}");
+        for (forward, more, told) in [
+            ("{listen: {port: 80}, to: {name: none}}", "", "nat.forwards[0].to.name: there is no Port none"),
+            (
+                "{listen: {port: 80}, to: {address: 10.99.0.1}}",
+                "",
+                "nat.forwards[0].to.address: 10.99.0.1 is in no subnet",
+            ),
+            (
+                "{listen: {address: '2001:db8::1', port: 80}, to: {name: four}}",
+                &port("four", "10.0.0.4"),
+                "nat.forwards[0].to.name: Port/four has no address of the family",
+            ),
+        ] {
+            let (rules, idle) = said(&text(forward, more));
+            assert!(idle.len() == 1 && idle[0].contains(told), "{idle:?}");
+            assert!(!rules.contains("dnat ip"), "{rules}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use weft_compile::{Guard, Hop, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Uplink};
 use weft_flow::OfPort;
 use weft_model::{
-    AttachmentRef, Bandwidth, Catalog, NetworkMode, NetworkSpec, OverlayKind, Rate, Route, Router, Subnet,
-    VhostMode, VhostUser, stable_mac,
+    AttachmentRef, Bandwidth, Catalog, MacAddr, NetworkMode, NetworkSpec, OverlayKind, Rate, Route, Router,
+    Subnet, VhostMode, VhostUser, stable_mac,
 };
 
 use crate::south::{BRIDGE, Device, View};
@@ -148,6 +148,33 @@ pub fn interface_of(port: &weft_model::Port, view: &View) -> Option<String> {
     }
 }
 
+/// The MAC address of a port: what is written, else what whoever plugged the machine in says that it has (libvirt's
+/// `external-ids:attached-mac`), else what the port had. And what is wrong with it.
+pub fn mac(catalog: &Catalog, view: &View, port: &weft_model::Port) -> (MacAddr, Option<String>) {
+    let interface = match port.spec.attachment.as_ref().and_then(|a| a.get()) {
+        None | Some(AttachmentRef::IfaceId(_)) => interface_of(port, view),
+        Some(_) => None,
+    };
+    let ids = interface.and_then(|name| view.interfaces.get(&name)).map(|i| &i.ids);
+    let attached = ids.and_then(|ids| ids.get("attached-mac")?.parse::<MacAddr>().ok());
+    let Some(attached) = attached.filter(|mac| mac.0.is_unicast() && *mac != port.mac()) else {
+        return (port.mac(), None);
+    };
+    let why = match (port.spec.mac, catalog.port_by_mac(&port.spec.network, attached)) {
+        (Some(written), _) => format!(
+            "the machine has MAC address {attached} (external_ids:attached-mac), and `mac` says {written}: write \
+             {attached}, or take `mac` out"
+        ),
+        (None, Some(other)) => format!(
+            "the machine has MAC address {attached} (external_ids:attached-mac), which is of {}: give one of them \
+             another",
+            other.reference()
+        ),
+        (None, None) => return (attached, None),
+    };
+    (port.mac(), Some(why))
+}
+
 /// What a port resource may be plugged in by: `iface-id`s and names of interfaces.
 pub fn anchors(port: &weft_model::Port) -> Vec<String> {
     match port.spec.attachment.as_ref().and_then(|a| a.get()) {
@@ -246,7 +273,7 @@ impl Resolver {
             routed: self.routed(catalog, name),
             hops: self.hops(catalog, name),
             mtu: network.mtu(self.underlay_mtu),
-            isolated: spec.port_isolation,
+            isolated: spec.isolates_ports(),
             dns: spec.dns.enabled,
         };
         Some((key, net))
@@ -277,8 +304,8 @@ impl Resolver {
         let number = ofport(view, &interface_of(port, view)?)?;
         let guarded = port.spec.spoof_guard.unwrap_or(network.spec.spoof_guard);
         let mac = port.mac();
-        let pairs = port.spec.allowed_pairs.iter().filter(|p| p.ip.prefix_len() == p.ip.max_prefix_len());
-        let pairs = pairs.map(|p| (p.mac.unwrap_or(mac).0, p.ip.addr())).collect();
+        let pairs = port.spec.allowed_pairs.iter();
+        let pairs = pairs.map(|p| (p.mac.unwrap_or(mac).0, p.ip.network(), p.ip.prefix_len())).collect();
         let addresses: BTreeSet<IpAddr> =
             port.spec.addresses.iter().chain(&port.status.addresses).copied().collect();
         let limits = port.spec.bandwidth.as_ref().or(network.spec.bandwidth.as_ref());

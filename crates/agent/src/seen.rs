@@ -39,10 +39,9 @@ fn taken<'a>(subnet: &'a Subnet, catalog: &'a Catalog) -> impl Iterator<Item = I
 }
 
 fn see_subnet(subnet: &mut Subnet, catalog: &Catalog, leases: &Leases) {
-    let mode = catalog.network(&subnet.spec.network).map(|network| network.spec.mode);
     subnet.status.phase = phase_of(subnet, catalog);
     subnet.status.observed_generation = subnet.metadata.generation;
-    subnet.status.gateway = mode.and_then(|mode| subnet.spec.gateway_address(mode));
+    subnet.status.gateway = catalog.gateway_of(subnet);
     subnet.status.allocated = taken(subnet, catalog).count() as u64;
     subnet.status.leases = leases.get(subnet.name()).copied().unwrap_or(0);
 }
@@ -62,6 +61,18 @@ fn see_router(router: &mut Router, catalog: &Catalog) {
         router.spec.routes.iter().filter_map(|route| unknown(route, &joined, catalog)).collect();
     if !router.status.conditions.is_empty() && router.status.phase == Phase::Ready {
         router.status.phase = Phase::Pending;
+    }
+    let apart: Vec<&str> = joined.iter().filter(|s| !catalog.is_routed(s)).map(|s| s.name()).collect();
+    if !apart.is_empty() {
+        let message = format!(
+            "no packet is routed to or from {}: a router needs a gateway of ours there; take out `gateway: none` and \
+             `dhcp.relayed`, and join no network that is bridged or private",
+            apart.join(", ")
+        );
+        let (kind, reason) = ("Ready".into(), "NoGateway".into());
+        let condition = Condition { kind, status: false, reason, message, last_transition: 0 };
+        router.status.conditions.push(condition);
+        router.status.phase = Phase::Error;
     }
 }
 

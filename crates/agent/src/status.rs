@@ -1,6 +1,8 @@
 //! How do resources fare on this node? What the agent writes back.
 
-use weft_model::{Bandwidth, Catalog, Condition, Network, Phase, Port};
+use weft_model::{Bandwidth, Catalog, Condition, Network, NetworkMode, Phase, Port};
+
+use crate::nat;
 
 /// Why a port is not ready, in a word and in words; `None`: it is.
 pub(crate) type Fault = Option<(&'static str, String)>;
@@ -36,6 +38,36 @@ fn limits(conditions: &mut Vec<Condition>, bandwidth: Option<&Bandwidth>, now: u
     Condition::set(conditions, Condition { kind, status: false, reason, message, last_transition: now });
 }
 
+/// Whether all that is written has its effect; what has none is named, with the mend.
+fn effects(conditions: &mut Vec<Condition>, idle: &[String], now: u64) {
+    const KIND: &str = "AsWritten";
+    if idle.is_empty() {
+        conditions.retain(|c| c.kind != KIND);
+        return;
+    }
+    let (kind, reason, message) = (KIND.into(), "NoEffect".into(), idle.join("; "));
+    Condition::set(conditions, Condition { kind, status: false, reason, message, last_transition: now });
+}
+
+/// What of a network has no effect.
+fn idle(network: &Network, catalog: &Catalog) -> Vec<String> {
+    let spec = &network.spec;
+    let mut out = nat::idle(catalog, network);
+    if spec.mode == NetworkMode::Private && spec.bridged.is_none() {
+        out.push("mode: private reaches nothing without `bridged`: add `bridged: {uplink: DEVICE}`".into());
+    }
+    match &spec.vlan {
+        Some(_) if spec.bridged.is_none() => {
+            out.push("vlan: nothing is tagged without `bridged`: add it, or take `vlan` out".into());
+        }
+        Some(vlan) if !vlan.trunk.is_empty() => {
+            out.push("vlan.trunk: a network is one VLAN: write `vlan: {id}`, and a Network for each".into());
+        }
+        _ => {}
+    }
+    out
+}
+
 /// A port with what is known of it.
 pub(crate) fn port(port: &Port, fault: &Fault, at: Option<(String, u32)>, node: &str, now: u64) -> Port {
     let mut out = port.clone();
@@ -44,6 +76,9 @@ pub(crate) fn port(port: &Port, fault: &Fault, at: Option<(String, u32)>, node: 
     status.observed_generation = port.metadata.generation;
     status.phase = ready(&mut status.conditions, fault, now);
     limits(&mut status.conditions, port.spec.bandwidth.as_ref(), now);
+    let tagged =
+        port.spec.vlan.as_ref().map(|_| "vlan: frames of a port are its network's: take `vlan` out".into());
+    effects(&mut status.conditions, tagged.as_slice(), now);
     status.node = at.as_ref().map(|_| node.to_owned());
     (status.interface, status.ofport) = at.map_or((None, None), |(name, number)| (Some(name), Some(number)));
     out
@@ -58,5 +93,42 @@ pub(crate) fn network(network: &Network, catalog: &Catalog, fault: &Fault, mtu: 
     status.ports = catalog.port_count(network.name()) as u32;
     status.phase = ready(&mut status.conditions, fault, now);
     limits(&mut status.conditions, network.spec.bandwidth.as_ref(), now);
+    effects(&mut status.conditions, &idle(network, catalog), now);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_effect_is_named_until_it_is_gone() {
+        let read = |spec: &str| {
+            let text =
+                format!("apiVersion: weft.dev/v1\nkind: Network\nmetadata: {{name: n}}\nspec: {{{spec}}}\n");
+            let resource = weft_model::parse_one(&text).unwrap();
+            resource.as_network().cloned().unwrap()
+        };
+        let told = |network: &Network| {
+            let out = super::network(network, &Catalog::new(), &None, 1500, 7);
+            out.status.conditions.into_iter().find(|c| c.kind == "AsWritten").map(|c| c.message)
+        };
+        for (spec, word) in [
+            ("mode: private", "mode: private reaches nothing without `bridged`"),
+            ("mode: nat, vlan: {id: 7}", "vlan: nothing is tagged"),
+            (
+                "mode: bridged, bridged: {uplink: up0}, vlan: {trunk: [7, 8]}",
+                "vlan.trunk: a network is one VLAN",
+            ),
+            ("mode: nat, nat: {forwards: [{listen: {port: 80}, to: {name: web}}]}", "there is no Port web"),
+        ] {
+            let mut network = read(spec);
+            let message = told(&network).unwrap_or_default();
+            assert!(message.contains(word), "{spec}: {message:?}");
+            network.status = super::network(&network, &Catalog::new(), &None, 1500, 7).status;
+            network.spec = read("mode: isolated").spec;
+            assert_eq!(told(&network), None);
+        }
+        assert_eq!(told(&read("mode: private, bridged: {uplink: up0}, vlan: {id: 7}")), None);
+    }
 }

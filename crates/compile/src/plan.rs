@@ -132,8 +132,8 @@ pub struct Uplink {
 /// What a port may send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
-    /// Only from its own addresses, and from these besides.
-    On(Vec<(Mac, IpAddr)>),
+    /// Only from its own addresses, and from these prefixes besides, each with its length in bits.
+    On(Vec<(Mac, IpAddr, u8)>),
     /// Anything.
     #[default]
     Off,

@@ -28,8 +28,14 @@ impl Rig {
         }
         let (mut compiler, _) = Compiler::new();
         compiler.apply(nets().into_iter().map(|(k, n)| Change::Net(k, Some(n))));
-        let ports = [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5)];
-        compiler.apply(ports.map(|(net, n)| Change::Port(PortKey(n), Some(port(net, n)))));
+        let ports = [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5)].map(|(net, n)| (n, port(net, n)));
+        compiler.apply(ports.map(|(n, mut port)| {
+            if n == 2 {
+                let pair = |prefix: &str, bits| (mac(2), prefix.parse().unwrap(), bits);
+                port.guard = Guard::On(vec![pair("10.99.0.0", 24), pair("fd00:99::", 64)]);
+            }
+            Change::Port(PortKey(n), Some(port))
+        }));
         let delta = compiler.whole();
         let pipeline = Pipeline::new();
         let mut snapshot = Snapshot::new();
@@ -292,6 +298,63 @@ fn isolated_ports_reach_their_gateway_only() {
         &from(3, &format!("dl_dst={},icmp,nw_src=10.0.2.3,nw_dst=192.0.2.1,nw_ttl=64", mac(0xee02))),
         &["102"],
     );
+}
+
+/// Ports of one network are apart also when they are on two nodes; the gateway is on each of them.
+#[test]
+fn isolated_ports_are_apart_through_tunnels() {
+    let rig = Rig::new();
+    let came = |from: &str, to: &str| {
+        format!(
+            "in_port=200,tun_id=1002,tun_src=192.0.2.7,tun_dst=192.0.2.1,dl_src={from},dl_dst={to},{}",
+            "icmp,nw_src=10.0.2.99,nw_dst=10.0.2.3,nw_ttl=64"
+        )
+    };
+    let (far, gateway) = ("02:00:00:00:99:99", mac(0xee02).to_string());
+    rig.dropped(&came(far, &mac(3).to_string()), Purpose::Isolated);
+    rig.check(&came(far, "ff:ff:ff:ff:ff:ff"), &["102"]);
+    rig.check(&came(far, &gateway), &["102"]);
+    rig.check(&came(&gateway, &mac(3).to_string()), &["3"]);
+    // Where it comes from was learned, and still nothing of a port goes there.
+    let back = format!("dl_dst={far},icmp,nw_src=10.0.2.3,nw_dst=10.0.2.99,nw_ttl=64");
+    rig.dropped(&from(3, &back), Purpose::Isolated);
+    // The host may ask the other node's ports.
+    let host =
+        format!("in_port=102,dl_src={gateway},dl_dst={far},icmp,nw_src=10.0.2.1,nw_dst=10.0.2.99,nw_ttl=64");
+    rig.check(&host, &["tunnel 1002 to 192.0.2.7 200"]);
+}
+
+#[test]
+fn a_port_may_send_from_the_prefixes_that_it_is_allowed() {
+    let rig = Rig::new();
+    let to1 = format!("dl_dst={}", mac(1));
+    let told = |target: &str| {
+        let from_own = "icmp6,ipv6_src=fd00:1::2,ipv6_dst=fd00:1::9,icmp_type=136,icmp_code=0";
+        from(2, &format!("{to1},{from_own},nd_target={target}"))
+    };
+    let arp =
+        |spa: &str| from(2, &format!("{to1},arp,arp_op=2,arp_sha={},arp_spa={spa},arp_tpa=10.0.1.1", mac(2)));
+    let ip = |src: &str| from(2, &format!("{to1},icmp,nw_src={src},nw_dst=10.0.1.9,nw_ttl=64"));
+    let six = |src: &str| from(2, &format!("{to1},tcp6,ipv6_src={src},ipv6_dst=fd00:1::9,nw_ttl=64"));
+    for packet in [
+        ip("10.99.0.0"),
+        ip("10.99.0.255"),
+        ip("10.0.1.2"),
+        six("fd00:99::1"),
+        six("fd00:99::ffff:ffff:ffff:ffff"),
+        arp("10.99.0.7"),
+        arp("10.0.1.2"),
+        told("fd00:99::7"),
+        told("fd00:1::2"),
+    ] {
+        rig.check(&packet, &["1"]);
+    }
+    for packet in [ip("10.99.1.0"), ip("10.98.255.255"), six("fd00:99:0:1::")] {
+        rig.dropped(&packet, Purpose::SpoofedIp);
+    }
+    for packet in [arp("10.99.1.0"), told("fd00:99:0:1::")] {
+        rig.dropped(&packet, Purpose::SpoofedNeighbour);
+    }
 }
 
 #[test]

@@ -181,6 +181,11 @@ impl Host {
         host
     }
 
+    /// Whether a forward names this port.
+    pub(super) fn is_forwarded(&self, port: &str) -> bool {
+        self.forwarded.contains(port)
+    }
+
     /// Why a device is not there.
     pub(super) fn fault(&self, device: &str) -> Option<Fault> {
         self.kernel.plugged.faults.get(device).cloned()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weft_model::{Kind, Network, Port, Resource};
 use weft_store::{Change, Event as StoreEvent, Store};
 
-use super::{NO_ADDRESS, Node};
+use super::Node;
 use crate::south::{Disturbed, Event};
 use crate::{ipam, resolve};
 
@@ -97,15 +97,23 @@ impl<S: Store> Node<S> {
                 }
                 let network = |p: Option<&Port>| p.map(|p| p.spec.network.clone());
                 let (left, joined) = (network(old), network(new));
-                if left != joined {
+                // A forward that names it may lead somewhere now, or nowhere any more.
+                if left != joined || self.host.is_forwarded(&reference.name) {
                     self.counted.extend(left.into_iter().chain(joined));
                 }
                 self.ports.insert(reference.name);
             }
             Kind::Router => {
+                let parts =
+                    |r: &&Resource| r.as_router().map(|r| (r.spec.subnets.clone(), r.spec.networks.clone()));
+                let same = both.len() == 2 && both.first().and_then(parts) == both.last().and_then(parts);
                 for router in both.iter().filter_map(|r| r.as_router()) {
                     let subnets = self.catalog.subnets_of_router(router).into_iter();
-                    let joined: Vec<String> = subnets.map(|s| s.spec.network.clone()).collect();
+                    let joined: BTreeSet<String> = subnets.map(|s| s.spec.network.clone()).collect();
+                    // It brings gateways, which machines in namespaces have routes to.
+                    for network in joined.iter().filter(|_| !same) {
+                        self.ports.extend(self.catalog.ports_of(network).map(|p| p.name().to_owned()));
+                    }
                     self.nets.extend(joined);
                 }
             }
@@ -114,14 +122,14 @@ impl<S: Store> Node<S> {
                 for user in users.iter().filter(|u| u.kind == Kind::Subnet) {
                     self.ipam.subnet_changed(&user.name);
                 }
+                self.ask_again();
             }
         }
     }
 
-    /// Ports that got no address are to be looked at again.
+    /// Ports that got no address, of either kind, are to be looked at again.
     pub(super) fn ask_again(&mut self) {
-        let without = self.faults.iter().filter(|(_, (fault, _))| *fault == NO_ADDRESS);
-        self.ports.extend(without.map(|(name, _)| name.clone()));
+        self.ports.extend(self.faults.keys().cloned());
     }
 
     /// Remembers what a port is plugged in by, or forgets it.

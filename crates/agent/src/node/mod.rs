@@ -44,6 +44,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// The fault of a port that gets no address.
 const NO_ADDRESS: &str = "NoAddress";
+/// The fault of a port whose machine has another MAC address than the port.
+const WRONG_MAC: &str = "WrongMac";
 /// Changes taken in before the node is brought in line.
 const BATCH: usize = 4096;
 

@@ -8,7 +8,7 @@ use weft_host::netlink::Netlink;
 use weft_model::{Network, ObjectRef, Resource};
 use weft_store::Store;
 
-use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, mend, now};
+use super::{AGAIN, Look, NO_ADDRESS, Node, NodeError, Progress, WRONG_MAC, mend, now};
 use crate::ipam::{Leased, NoAddress};
 use crate::resolve;
 use crate::respond::{self, Tell};
@@ -76,8 +76,12 @@ impl<S: Store> Node<S> {
             }
             match assigned {
                 Ok(addresses) => {
-                    self.faults.remove(&name);
-                    let mac = Some(port.mac());
+                    let (mac, fault) = resolve::mac(&self.catalog, &self.view, &port);
+                    match fault {
+                        Some(why) => drop(self.faults.insert(name.clone(), (WRONG_MAC, why))),
+                        None => drop(self.faults.remove(&name)),
+                    }
+                    let mac = Some(mac);
                     if port.status.addresses == addresses && port.status.mac == mac {
                         continue;
                     }

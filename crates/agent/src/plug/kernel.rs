@@ -366,6 +366,10 @@ fn adopt(
                     for route in old.routes.iter().filter(|r| !inside.routes.contains(r)) {
                         let _ = netlink.delete_this_route(&way(route, end.index));
                     }
+                    for gateway in old.gateways.iter().filter(|g| !inside.gateways.contains(g)) {
+                        let way = way(&(anywhere(*gateway), 0, *gateway), end.index);
+                        let _ = netlink.delete_this_route(&way);
+                    }
                     address(&mut netlink, end.index, inside)?;
                 }
                 Ok(true)
@@ -441,6 +445,11 @@ fn configure(inside: &Inside, owner: &str) -> Result<(), Error> {
     address(&mut netlink, index, inside)
 }
 
+/// Where default routes of this family lead.
+fn anywhere(family: std::net::IpAddr) -> std::net::IpAddr {
+    if family.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() }
+}
+
 /// Addresses, and default routes where the namespace has none by another device.
 fn address(netlink: &mut Netlink, index: u32, inside: &Inside) -> Result<(), Error> {
     for (ip, prefix) in &inside.addresses {
@@ -455,8 +464,7 @@ fn address(netlink: &mut Netlink, index: u32, inside: &Inside) -> Result<(), Err
                 && r.hops.iter().any(|hop| hop.ifindex != index)
         });
         if !others {
-            let all = if gateway.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
-            netlink.add_route(all, 0, Some(*gateway), Some(index))?;
+            netlink.add_route(anywhere(*gateway), 0, Some(*gateway), Some(index))?;
         }
     }
     for route in &inside.routes {

@@ -193,7 +193,7 @@ impl Wiring {
             let subnet = catalog.subnets_of(network.name()).find(|s| s.spec.cidr.contains(ip));
             let alone = IpNet::from(*ip).prefix_len();
             addresses.push((*ip, subnet.map_or(alone, |s| s.spec.cidr.prefix_len())));
-            let gateway = subnet.and_then(|s| s.spec.gateway_address(network.spec.mode));
+            let gateway = subnet.and_then(|s| catalog.gateway_of(s));
             if let Some(gateway) = gateway
                 && !gateways.iter().any(|other| other.is_ipv4() == gateway.is_ipv4())
             {

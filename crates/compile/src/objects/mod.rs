@@ -15,16 +15,23 @@ use crate::stage::{Register, Stage};
 
 /// Matches a destination or source address, or a prefix of it.
 pub(crate) fn on_address(flow: Flow, source: bool, address: IpAddr, prefix: u8) -> Flow {
-    let (field, bits, value) = match address {
-        IpAddr::V4(a) if source => (Field::IpSrc, 32, u128::from(u32::from(a))),
-        IpAddr::V4(a) => (Field::IpDst, 32, u128::from(u32::from(a))),
-        IpAddr::V6(a) if source => (Field::Ipv6Src, 128, u128::from(a)),
-        IpAddr::V6(a) => (Field::Ipv6Dst, 128, u128::from(a)),
+    let (field, ty) = match address {
+        IpAddr::V4(_) if source => (Field::IpSrc, EtherType::IPV4),
+        IpAddr::V4(_) => (Field::IpDst, EtherType::IPV4),
+        IpAddr::V6(_) if source => (Field::Ipv6Src, EtherType::IPV6),
+        IpAddr::V6(_) => (Field::Ipv6Dst, EtherType::IPV6),
     };
-    let shift = u32::from(bits) - u32::from(prefix.min(bits));
+    on_prefix(flow.ethertype(ty), field, address, prefix)
+}
+
+/// Matches a prefix in a field of addresses, whose Ethernet type is matched already.
+pub(crate) fn on_prefix(flow: Flow, field: Field, address: IpAddr, prefix: u8) -> Flow {
+    let (bits, value) = match address {
+        IpAddr::V4(a) => (32, u128::from(u32::from(a))),
+        IpAddr::V6(a) => (128, u128::from(a)),
+    };
+    let shift = bits - u32::from(prefix).min(bits);
     let mask = field.value_mask().checked_shr(shift).unwrap_or(0).checked_shl(shift).unwrap_or(0);
-    let ty = if bits == 32 { EtherType::IPV4 } else { EtherType::IPV6 };
-    let flow = flow.ethertype(ty);
     if mask == 0 { flow } else { flow.on_bits(field, value, mask) }
 }
 

@@ -77,8 +77,18 @@ fn entries(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
     }
     if let Some(Overlay { port, vni, .. }) = net.overlay {
         let learn = learn(key, port, &tunnel_fields(net));
-        let tunnel = entry(port, Stage::Bridge).on(Field::TunId, vni);
-        out.push(tunnel.act([put(Register::FromTunnel, 1), learn]));
+        let came = |more| {
+            let tunnel = entry(port, Stage::Bridge).on(Field::TunId, vni);
+            tunnel.act([Some(put(Register::FromTunnel, 1)), more, Some(learn.clone())].into_iter().flatten())
+        };
+        // Ports of other nodes are ports; their gateways are the gateway.
+        let isolated = net.isolated.then(|| put(Register::FromIsolated, 1));
+        if isolated.is_some() {
+            let mut gateway = came(None).on(Field::EthSrc, mac(net.gateway_mac));
+            gateway.priority += 10;
+            out.push(gateway);
+        }
+        out.push(came(isolated));
     }
     if let Some(Uplink { port, vlan }) = net.uplink {
         let tag = if vlan == 0 { 0 } else { 0x1000 | u128::from(vlan) };
@@ -313,6 +323,9 @@ fn exits(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
     let send = |port| Action::Output { port, max_len: 0 };
     if let Some(Overlay { port, vni, .. }) = net.overlay {
         out.push(leave(200, Purpose::TunnelLoop, port).on_register(Register::FromTunnel, 1));
+        if net.isolated {
+            out.push(leave(190, Purpose::Isolated, port).on_register(Register::FromIsolated, 1));
+        }
         out.push(leave(50, Purpose::Forward, port).act([set(Field::TunId, vni), send(port)]));
     }
     if let Some(Uplink { port, vlan }) = net.uplink

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use weft_flow::{Action, Field};
 use weft_wire::{EtherType, IpProto, Mac};
 
-use super::{arp_reply, leave_by, on_address};
+use super::{arp_reply, leave_by, on_address, on_prefix};
 use crate::cookie::{Cookie, Kind, Purpose};
 use crate::flow::{Bucket, Flow, mac, put, set};
 use crate::plan::{Guard, Limit, Net, Port, PortKey};
@@ -99,7 +99,7 @@ fn neighbour(out: &mut Vec<Flow>, key: PortKey, port: &Port, address: IpAddr) {
 }
 
 /// What the port may send goes on; what it may not is dropped by a flow that says why.
-fn guard(out: &mut Vec<Flow>, key: PortKey, port: &Port, more: &[(Mac, IpAddr)]) {
+fn guard(out: &mut Vec<Flow>, key: PortKey, port: &Port, more: &[(Mac, IpAddr, u8)]) {
     let flow = |priority, purpose| {
         Flow::new(Stage::Guard, priority, cookie(key, purpose)).on(Field::InPort, port.port.0)
     };
@@ -112,22 +112,20 @@ fn guard(out: &mut Vec<Flow>, key: PortKey, port: &Port, more: &[(Mac, IpAddr)])
     out.push(icmp6(flow(ROLE, Purpose::RouterGuard), 134));
     out.push(flow(100, Purpose::SpoofedMac));
 
-    let own = port.addresses.iter().map(|a| (port.mac, *a));
-    let pairs: BTreeSet<(Mac, IpAddr)> = own.chain(more.iter().copied()).collect();
-    let macs: BTreeSet<Mac> = pairs.iter().map(|(m, _)| *m).chain([port.mac]).collect();
-    for (from, address) in pairs {
+    let own = port.addresses.iter().map(|a| (port.mac, *a, 128));
+    let pairs: BTreeSet<(Mac, IpAddr, u8)> = own.chain(more.iter().copied()).collect();
+    let macs: BTreeSet<Mac> = pairs.iter().map(|(m, ..)| *m).chain([port.mac]).collect();
+    for (from, address, prefix) in pairs {
         let flow =
             |priority| flow(priority, Purpose::Forward).on(Field::EthSrc, mac(from)).goto(Stage::Neighbour);
-        out.push(on_address(flow(ADDRESS), true, address, 128));
-        match address {
-            IpAddr::V4(v4) => {
-                let arp = flow(ADDRESS).ethertype(EtherType::ARP).on(Field::ArpSha, mac(from));
-                out.push(arp.on(Field::ArpSpa, u32::from(v4)));
-            }
-            IpAddr::V6(v6) => {
-                out.push(icmp6(flow(ADDRESS + 10), 136).on(Field::Icmpv6Code, 0u8).on(Field::NdTarget, v6));
-            }
-        }
+        out.push(on_address(flow(ADDRESS), true, address, prefix));
+        out.push(if address.is_ipv4() {
+            let arp = flow(ADDRESS).ethertype(EtherType::ARP).on(Field::ArpSha, mac(from));
+            on_prefix(arp, Field::ArpSpa, address, prefix)
+        } else {
+            let told = icmp6(flow(ADDRESS + 10), 136).on(Field::Icmpv6Code, 0u8);
+            on_prefix(told, Field::NdTarget, address, prefix)
+        });
     }
     for from in macs {
         let flow = |priority, purpose| flow(priority, purpose).on(Field::EthSrc, mac(from));

@@ -21,7 +21,7 @@ pub fn subnet(address: &str, prefix: u8, gateway: &str) -> Subnet {
     }
 }
 
-/// Networks 1 and 2 are routed to each other; 1 and 3 have an overlay; 2 lets its ports talk to the gateway only;
+/// Networks 1 and 2 are routed to each other; all have an overlay; 2 lets its ports talk to the gateway only;
 /// 3 has neither host nor routes.
 pub fn nets() -> BTreeMap<NetKey, Net> {
     let net = |n: u8| Net {
@@ -43,6 +43,7 @@ pub fn nets() -> BTreeMap<NetKey, Net> {
     // It takes less than network 1, and a machine of it routes on.
     (one.mtu, two.mtu) = (1500, 1300);
     one.hops = vec![Hop { address: "10.99.0.0".parse().unwrap(), prefix: 16, net: NetKey(2), mac: mac(4) }];
+    two.overlay = Some(Overlay { port: OfPort(200), vni: 1002, peers: vec!["192.0.2.7".parse().unwrap()] });
     two.host = Some(HostLink { port: OfPort(102), default_route: true });
     let mut three = net(3);
     three.overlay = Some(Overlay { port: OfPort(200), vni: 1003, peers: vec!["192.0.2.7".parse().unwrap()] });
