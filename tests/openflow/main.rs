@@ -6,6 +6,7 @@
 mod cases;
 mod compose;
 mod control;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod wires;
@@ -366,40 +367,6 @@ meta mark 0 meta priority none counter
     // What marks the drain's own frames are is not said; they have none.
     assert_eq!(counts[..2], ["3", "3"], "{counters}");
     assert!(counts[2].parse::<u64>().expect("a number") >= 3, "{counters}");
-}
-
-#[test]
-fn fragments_follow_the_mode_at_once() {
-    for kind in [Kind::Weft, Kind::Ovs] {
-        let mut bench = Bench::new(kind);
-        bench.clear().expect("empty tables");
-        for flow in ["priority=9,udp,tp_dst=80,actions=output:3", "priority=8,udp,actions=output:2"] {
-            bench.must("OpenFlow15", &["add-flow", "br0", flow]).expect("a rule");
-        }
-        let first = compose::frame("udp,udp_dst=80,ip_frag=first").expect("a frame");
-        let later = compose::frame("udp,ip_frag=later").expect("a frame");
-        // What was cached under one mode is not used under the next.
-        let modes: [(&str, [&[usize]; 2]); 4] = [
-            ("normal", [&[2], &[2]]),
-            ("nx-match", [&[3], &[2]]),
-            ("drop", [&[], &[]]),
-            ("normal", [&[2], &[2]]),
-        ];
-        for (mode, ports) in modes {
-            bench.must("OpenFlow15", &["set-frags", "br0", mode]).expect("a mode");
-            bench.settle().expect("no old flows");
-            let shown = bench.ofctl("OpenFlow15", &["get-frags", "br0"]).out;
-            assert_eq!(shown.trim(), mode, "{kind:?}");
-            for (frame, ports) in [&first, &later].into_iter().zip(ports) {
-                for time in 1..=2 {
-                    bench.wires.send(1, frame);
-                    let out = bench.wires.drain(1, &[]).expect("what leaves");
-                    let left: Vec<usize> = out.iter().map(|(port, _)| *port).collect();
-                    assert_eq!(left, ports, "{kind:?}: {mode}, time {time}");
-                }
-            }
-        }
-    }
 }
 
 #[test]

@@ -26,13 +26,10 @@ fn bridge(kind: Kind) -> Switch {
     let switch = Switch::start(kind);
     let (bridge, port) = match kind {
         Kind::Weft => ("", "internal"),
-        // Weft reads two VLAN tags, Open vSwitch one unless told otherwise.
-        Kind::OvsDummy | Kind::Ovs => {
-            ("-- set open_vswitch . other_config:vlan-limit=2 -- set bridge br0 datapath_type=dummy", "dummy")
-        }
+        Kind::OvsDummy | Kind::Ovs => ("-- set bridge br0 datapath_type=dummy", "dummy"),
     };
     let mut line = format!(
-        "ovs-vsctl add-br br0 {bridge} -- set bridge br0 fail_mode=secure other_config:hwaddr=02:00:00:00:aa:01"
+        "ovs-vsctl set open_vswitch . other_config:vlan-limit=2 -- add-br br0 {bridge} -- set bridge br0 fail_mode=secure other_config:hwaddr=02:00:00:00:aa:01"
     );
     for n in 1..=PORTS {
         line.push_str(&format!(" -- add-port br0 p{n} -- set interface p{n} type={port} ofport_request={n}"));

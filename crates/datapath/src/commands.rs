@@ -73,7 +73,11 @@ impl Lane {
                 let _ = answer.send(found.is_some());
             }
             Command::Tune(tuning, limit, done) => {
-                self.sweeps = tuning.sweep;
+                (self.sweeps, self.max_idle_ms) = (tuning.sweep, tuning.max_idle_ms);
+                if std::mem::replace(&mut self.vlan_limit, tuning.vlan_limit) != tuning.vlan_limit {
+                    self.flows.clear(self.now_ms);
+                    self.sweep_at = None;
+                }
                 self.flows.tune(limit, tuning.megaflows, self.now_ms);
                 self.handle().counters.flows.set(self.flows.len() as u64);
                 let _ = done.send(());

@@ -374,6 +374,11 @@ pub struct Tuning {
     /// Whether cached flows are looked after while no packet hits them. Without it they neither expire nor are credited
     /// by themselves; those that a change made wrong are still walked again before they forward anything.
     pub sweep: bool,
+    /// Milliseconds without a hit after which a cached flow goes.
+    pub max_idle_ms: u64,
+    /// VLAN tags that headers are read behind, at most [`weft_flow::MAX_VLANS`]: further ones are payload. Cached flows
+    /// go when it changes.
+    pub vlan_limit: usize,
     /// First and last UDP source port of tunnels; `None`: the host's choice, or from 49152 to 65535 where outer headers
     /// are built here (RFC 7348 §5).
     pub egress_ports: Option<(u16, u16)>,

@@ -34,6 +34,8 @@ use crate::tunnel::Demux;
 
 /// Milliseconds between sweeps over the cached flows: crediting, ageing, sorting masks.
 pub(crate) const SWEEP_MS: u64 = 500;
+/// Milliseconds without a hit after which a flow goes, unless told.
+pub(crate) const MAX_IDLE_MS: u64 = 10_000;
 /// Rounds over the ready sources before epoll is asked for others.
 const ROUNDS: u32 = 8;
 /// Epoll's word for the bell.
@@ -62,6 +64,10 @@ pub(crate) struct Lane {
     pub(crate) sweep_at: Option<usize>,
     /// Whether there are sweeps.
     pub(crate) sweeps: bool,
+    /// Milliseconds without a hit after which a flow goes.
+    pub(crate) max_idle_ms: u64,
+    /// VLAN tags that headers are read behind.
+    pub(crate) vlan_limit: usize,
     pub(crate) fair: Fairness,
     pub(crate) stopped: bool,
 }
@@ -88,6 +94,8 @@ impl Lane {
             next_sweep_ms: 0,
             sweep_at: None,
             sweeps: true,
+            max_idle_ms: MAX_IDLE_MS,
+            vlan_limit: weft_flow::MAX_VLANS,
             fair: Fairness::default(),
             stopped: false,
             shared: shared.clone(),

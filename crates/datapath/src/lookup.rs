@@ -4,8 +4,8 @@
 //! the processor fetches it meanwhile.
 
 use weft_flow::{
-    CT_WORDS, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, MAX_VLANS, PACKET_WORDS,
-    PacketKey, TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_bare, extract_into,
+    CT_WORDS, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, PACKET_WORDS, PacketKey,
+    TUN_METADATA_WORDS, TUNNEL_WORDS, Verdict, extract_bare, extract_into,
 };
 
 use crate::arch::ticks;
@@ -20,7 +20,7 @@ impl Lane {
     /// Fills in the keys and hashes of the batch.
     #[inline]
     pub(crate) fn parse(&mut self) {
-        let batch = &mut self.batch;
+        let (batch, limit) = (&mut self.batch, self.vlan_limit);
         let len = batch.len.min(BATCH);
         // Packets of which more is known than their headers.
         let known = batch.tunnelled | batch.resumed;
@@ -38,7 +38,7 @@ impl Lane {
             let bare = if known & (1 << i) != 0 { packet.meta.bare } else { 0 };
             let (frame, layout) = packet.parse();
             let parsed = match bare {
-                0 => extract_into(frame, in_port.0, MAX_VLANS, key, layout),
+                0 => extract_into(frame, in_port.0, limit, key, layout),
                 bare => {
                     extract_bare(frame, bare, in_port.0, key, layout);
                     Ok(())

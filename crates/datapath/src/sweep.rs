@@ -7,8 +7,6 @@ use weft_flow::Match;
 use crate::contract::FlowEntry;
 use crate::lane::{Lane, SWEEP_MS};
 
-/// Milliseconds without a hit after which a flow goes.
-const IDLE_MS: u64 = 10_000;
 /// Flows looked at between two rounds over the ports.
 const SLICE: usize = 1024;
 /// Flows walked again between two rounds over the ports.
@@ -57,7 +55,7 @@ impl Lane {
         }
         self.flows.hot(flow).epoch = self.epochs.now();
         self.credit(flow);
-        let idle = self.now_ms.saturating_sub(used_ms) > IDLE_MS;
+        let idle = self.now_ms.saturating_sub(used_ms) > self.max_idle_ms;
         if idle && self.sweeps && !self.flows.is_pinned(flow) {
             self.flows.remove(flow, self.now_ms);
             self.handle().counters.flow_expire.add(1);

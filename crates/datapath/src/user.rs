@@ -16,7 +16,7 @@ use crate::contract::{
     Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry,
     PortChanged, PortInfo, PortKind, PortSpec, PortStats, Result, RuleDrop, Tuning,
 };
-use crate::lane::Lane;
+use crate::lane::{Lane, MAX_IDLE_MS};
 use crate::packet::FRAME_ROOM;
 use crate::ports::{Io, MAX_PORTS, Port, Source, VhostDevice};
 use crate::shared::{Command, LaneHandle, Shared, lock};
@@ -123,7 +123,14 @@ impl UserDatapath {
             tunnel_pools: Mutex::default(),
         });
         let flow_limit = options.flow_limit.saturating_mul(count);
-        let tuning = Mutex::new(Tuning { flow_limit, megaflows: true, sweep: true, egress_ports: None });
+        let tuning = Mutex::new(Tuning {
+            flow_limit,
+            megaflows: true,
+            sweep: true,
+            max_idle_ms: MAX_IDLE_MS,
+            vlan_limit: weft_flow::MAX_VLANS,
+            egress_ports: None,
+        });
         let mut this = UserDatapath {
             shared,
             ports: Mutex::default(),

@@ -156,8 +156,10 @@ impl PortConfig {
 pub struct PortFlags {
     /// Administratively down.
     pub down: bool,
-    /// Drop what is received.
+    /// Drop what is received, but for spanning-tree frames.
     pub no_receive: bool,
+    /// Drop spanning-tree frames that are received.
+    pub no_receive_stp: bool,
     /// Not in FLOOD, nor flooded by NORMAL.
     pub no_flood: bool,
     /// Drop what is to be sent.

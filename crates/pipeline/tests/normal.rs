@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bridge, device, frame, mac, outcome, pipeline, tag, vlan_port};
+use common::{bridge, device, flows, frame, mac, outcome, packet, pipeline, tag, vlan_port};
 use weft_flow::{DpPort, OfPort, VLAN_PRESENT, Vlan};
 use weft_pipeline::{
     FailMode, FdbEntry, Pipeline, PortConfig, PortFlags, PriorityTags, VlanConfig, VlanMode, VlanSet,
@@ -153,6 +153,28 @@ fn port_flags() {
             (101, 1, 7, "107"),
         ],
     );
+}
+
+#[test]
+fn spanning_tree_frames_have_a_flag_of_their_own() {
+    for (no_receive, no_receive_stp) in [(false, false), (true, false), (false, true), (true, true)] {
+        let flags = PortFlags { no_receive, no_receive_stp, ..PortFlags::default() };
+        let pipeline = pipeline(vec![bridge(1, vec![PortConfig { flags, ..device(1, 1) }, device(1, 2)])]);
+        flows(&pipeline, 1, "actions=2");
+        for (text, refused) in [
+            ("dl_dst=01:80:c2:00:00:00,dl_type=0x05ff", no_receive_stp),
+            // Another address, and another header.
+            ("dl_dst=01:80:c2:00:00:01,dl_type=0x05ff", no_receive),
+            ("dl_dst=01:80:c2:00:00:00,dl_type=0x88b6", no_receive),
+        ] {
+            let verdict = pipeline.walk(&packet(1, &format!("in_port=1,{text}")), 0);
+            let expected = if refused { "drop:port-no-receive" } else { "102" };
+            assert_eq!(outcome(&verdict), expected, "{text} {flags:?}");
+            // Where it makes no difference, frames of both kinds share a flow.
+            let looked = verdict.mask.0.packet.eth_dst != Mac::ZERO;
+            assert_eq!(looked, no_receive != no_receive_stp && text.contains("05ff"), "{text} {flags:?}");
+        }
+    }
 }
 
 #[test]

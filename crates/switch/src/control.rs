@@ -20,7 +20,7 @@ use crate::process::vlog::Vlog;
 use crate::remotes::Remotes;
 use crate::stream::{Conn, ConnId, EndpointId, StreamEvent, Streams, Tls};
 use crate::unixctl::{Call, Unixctl};
-use crate::wanted::Wanted;
+use crate::wanted::{Limits, Wanted};
 use crate::watched::asks_for_something;
 
 /// Time between retries of what could not be opened.
@@ -88,6 +88,8 @@ pub(crate) struct Control {
     /// Calls that are answered when the database is compacted.
     compactions: Vec<(ConnId, Call)>,
     facts: Static,
+    /// Cached flows there may be unless the database says.
+    flow_limit: usize,
     services: HashMap<EndpointId, Service>,
     talking: HashMap<ConnId, (Service, EndpointId)>,
     todo: Todo,
@@ -164,6 +166,7 @@ impl Control {
             links: parts.links,
             native: Native::default(),
             pipeline: parts.pipeline,
+            flow_limit: parts.datapath.tuning().flow_limit,
             datapath: parts.datapath,
             exit: None,
             unixctl: Unixctl::default(),
@@ -458,6 +461,7 @@ impl Control {
         }
         self.set_zone_timeouts(&before.datapath.zones);
         self.openflow.set_bundle_idle_timeout(self.wanted.bundle_idle_timeout);
+        self.set_limits(before.datapath.limits);
         if self.world.restoring && !self.wanted.flow_restore_wait {
             self.world.restoring = false;
             self.world.touch_all();
@@ -484,6 +488,20 @@ impl Control {
                 limits.policies.insert(*zone, policy);
             }
         });
+    }
+
+    /// Has the datapath cache flows, and read tags, as the database asks.
+    fn set_limits(&mut self, before: Limits) {
+        let limits = self.wanted.datapath.limits;
+        if limits == before || limits == Limits::default() {
+            return;
+        }
+        let mut tuning = self.datapath.tuning();
+        if limits.flows != before.flows {
+            tuning.flow_limit = limits.flows.unwrap_or(self.flow_limit);
+        }
+        (tuning.max_idle_ms, tuning.vlan_limit) = (limits.max_idle_ms, limits.vlans);
+        self.datapath.tune(tuning);
     }
 
     /// Ends connections that came by endpoints that are no more.

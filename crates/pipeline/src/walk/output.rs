@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use weft_flow::{
-    ControllerAction, DpAction, DropReason, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, OfPort,
-    Opaque, PipelineKey, ToController,
+    ControllerAction, DpAction, DropReason, ETH_TYPE_NONE, EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, Field,
+    FlowKey, OfPort, Opaque, PipelineKey, ToController,
 };
+use weft_wire::Mac;
 
 use super::{MAX_DEPTH, Origin, Walk, reason};
 use crate::config::{PacketTypes, PortConfig, PortKind};
 use crate::trace::StepKind;
+
+/// Where frames of the spanning tree protocol go (IEEE 802.1D).
+const STP: Mac = Mac([0x01, 0x80, 0xc2, 0, 0, 0]);
 
 impl<'a> Walk<'a> {
     /// Whether the bridge takes packets from a port.
@@ -22,11 +26,20 @@ impl<'a> Walk<'a> {
             self.blame(DropReason::PortDown);
             return false;
         }
-        if config.flags.no_receive {
+        // What kind of frame it is counts where they are treated differently.
+        let (others, stp) = (config.flags.no_receive, config.flags.no_receive_stp);
+        let refused = if others != stp && self.is_stp() { stp } else { others };
+        if refused {
             self.blame(DropReason::PortNoReceive);
             return false;
         }
         config.tunnel().is_none() || self.decapsulated()
+    }
+
+    /// Whether the packet is a frame of the spanning tree protocol: to its address, behind an LLC header.
+    fn is_stp(&mut self) -> bool {
+        self.packet.key.packet.eth_type == ETH_TYPE_NONE
+            && self.get(Field::EthDst) == u128::from(STP.to_u64())
     }
 
     pub(super) fn output(&mut self, port: OfPort, max_len: u16, origin: Origin) {

@@ -87,7 +87,8 @@ impl OpenFlow {
                 let snapshot = draft.open(target.pipeline);
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
                 let tables = snapshot.bridge(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
-                if let Some(outgoing) = packets::prepare(m, version, live, tables)? {
+                let vlans = target.datapath.tuning().vlan_limit;
+                if let Some(outgoing) = packets::prepare(m, version, live, tables, vlans)? {
                     later.push(Later::Packet(Box::new(outgoing), snapshot.clone()));
                 }
                 Ok(())

@@ -190,9 +190,10 @@ impl OpenFlow {
                 self.publish(draft, target);
                 let version = self.version_of(conn)?;
                 let live = target.world.by_id(bridge).ok_or(ErrorCode::OFPBRC_EPERM)?;
+                let vlans = target.datapath.tuning().vlan_limit;
                 let outgoing = target
                     .pipeline
-                    .with_bridge(bridge, |tables| packets::prepare(m, version, live, tables))
+                    .with_bridge(bridge, |tables| packets::prepare(m, version, live, tables, vlans))
                     .ok_or(ErrorCode::OFPBRC_EPERM)??;
                 if let Some(outgoing) = outgoing {
                     let done = outgoing.send(bridge, None, target.pipeline, target.datapath, target.now);

@@ -1,7 +1,7 @@
 //! How do packets go to controllers, and come from them?
 
 use weft_datapath::{Datapath, Execute, PacketIn};
-use weft_flow::{DpPort, DropReason, FlowKey, Layout, OfPort, Verdict, extract_bare, extract_packet};
+use weft_flow::{DpPort, DropReason, FlowKey, Layout, OfPort, Verdict, extract_bare, extract_packet_vlans};
 use weft_openflow::msg;
 use weft_openflow::msg::packet_in::reason;
 use weft_openflow::{ErrorCode, Version};
@@ -74,11 +74,14 @@ pub(super) struct Outgoing {
 ///
 /// # Errors
 /// It is not held here, no frame, from no port, or its actions do not fit it or use what there is not.
+///
+/// `vlans`: how many tags are looked behind.
 pub(super) fn prepare(
     message: Box<msg::packet_out::PacketOut>,
     version: Version,
     bridge: &Bridge,
     tables: &weft_pipeline::Bridge,
+    vlans: usize,
 ) -> Result<Option<Outgoing>, ErrorCode> {
     if message.buffer_id.is_some() {
         return Err(ErrorCode::OFPBRC_BUFFER_UNKNOWN);
@@ -87,7 +90,7 @@ pub(super) fn prepare(
     let given = &message.matching.key;
     let mut key = Box::new(FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ..FlowKey::default() });
     let frame = message.data.len() >= MIN_FRAME;
-    if frame && read_headers(&message.data, port, &mut key).is_err() {
+    if frame && read_headers(&message.data, port, vlans, &mut key).is_err() {
         return Err(ErrorCode::OFPBRC_BAD_PACKET);
     }
     message.check(version, &key.packet)?;
@@ -95,15 +98,21 @@ pub(super) fn prepare(
     Ok(frame.then_some(Outgoing { message, key, port }))
 }
 
-/// Reads the headers of a packet that begins with what the pipeline section of its key says.
-pub(super) fn read_headers(data: &[u8], port: DpPort, key: &mut FlowKey) -> Result<(), DropReason> {
+/// Reads the headers of a packet that begins with what the pipeline section of its key says, behind at
+/// most `vlans` tags.
+pub(super) fn read_headers(
+    data: &[u8],
+    port: DpPort,
+    vlans: usize,
+    key: &mut FlowKey,
+) -> Result<(), DropReason> {
     match key.pipeline.packet_type >> 16 {
         1 => {
             let eth_type = key.pipeline.packet_type as u16;
             extract_bare(data, eth_type, port.0, &mut key.packet, &mut Layout::default());
             Ok(())
         }
-        _ => extract_packet(data, port.0, &mut key.packet).map(|_| ()),
+        _ => extract_packet_vlans(data, port.0, vlans, &mut key.packet).map(|_| ()),
     }
 }
 

@@ -87,6 +87,7 @@ fn config_bits(flags: &PortFlags) -> u32 {
     let bit = |on: bool, bit: u32| if on { bit } else { 0 };
     bit(flags.down, port_config::PORT_DOWN)
         | bit(flags.no_receive, port_config::NO_RECV)
+        | bit(flags.no_receive_stp, port_config::NO_RECV_STP)
         | bit(flags.no_flood, port_config::NO_FLOOD)
         | bit(flags.no_forward, port_config::NO_FWD)
         | bit(flags.no_packet_in, port_config::NO_PACKET_IN)
@@ -112,6 +113,7 @@ pub(super) fn modify(bridge: &mut Bridge, change: &PortMod) -> Result<bool, Erro
     };
     set(&mut flags.down, port_config::PORT_DOWN);
     set(&mut flags.no_receive, port_config::NO_RECV);
+    set(&mut flags.no_receive_stp, port_config::NO_RECV_STP);
     set(&mut flags.no_flood, port_config::NO_FLOOD);
     set(&mut flags.no_forward, port_config::NO_FWD);
     set(&mut flags.no_packet_in, port_config::NO_PACKET_IN);

@@ -77,7 +77,7 @@ pub(super) fn resume(
     let mut key =
         FlowKey { tunnel: given.tunnel, pipeline: given.pipeline, ct: given.ct, ..FlowKey::default() };
     let in_port = DpPort(rest.odp_port.unwrap_or(u32::MAX));
-    super::packets::read_headers(&packet.data, in_port, &mut key)
+    super::packets::read_headers(&packet.data, in_port, datapath.tuning().vlan_limit, &mut key)
         .map_err(|_| ErrorCode::OFPBRC_BAD_PACKET)?;
     if given.tun_metadata.present != 0 {
         key.tun_metadata = given.tun_metadata;

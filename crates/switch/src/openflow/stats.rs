@@ -184,7 +184,7 @@ impl Sources<'_> {
             manufacturer: "Weft".into(),
             hardware: "Open vSwitch".into(),
             software: format!("{COMPATIBLE_WITH} ({weft})"),
-            serial: "None".into(),
+            serial: self.bridge.wanted.serial.clone().unwrap_or_else(|| "None".into()),
             datapath: self.bridge.wanted.description.clone().unwrap_or_else(|| "None".into()),
         }
     }

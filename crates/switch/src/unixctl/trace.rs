@@ -130,7 +130,8 @@ fn trace_packet_out(control: &mut Control, args: &[String]) -> Answer {
     let in_port = OfPort(key.pipeline.in_port);
     let dp_port = found.by_ofport(in_port).and_then(|i| i.dp_port).map_or(u32::MAX, |p| p.0);
     if let Some(hex) = rest.first() {
-        weft_flow::extract_packet(&bytes(hex)?, dp_port, &mut key.packet)
+        let vlans = control.datapath.tuning().vlan_limit;
+        weft_flow::extract_packet_vlans(&bytes(hex)?, dp_port, vlans, &mut key.packet)
             .map_err(|reason| reason.describe().to_owned())?;
     }
     let lenient = !options.consistent && !actions.iter().any(is_strict);
@@ -219,7 +220,8 @@ fn record(
     key.pipeline.in_port = 0;
     key.packet.in_port = port.0;
     if let Some(frame) = packet {
-        weft_flow::extract_packet(frame, port.0, &mut key.packet)
+        let vlans = control.datapath.tuning().vlan_limit;
+        weft_flow::extract_packet_vlans(frame, port.0, vlans, &mut key.packet)
             .map_err(|reason| reason.describe().to_owned())?;
     }
     let learns = options.generate || packet.is_some();

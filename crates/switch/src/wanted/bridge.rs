@@ -37,6 +37,8 @@ pub(crate) struct Bridge {
     pub datapath_id: Option<u64>,
     /// `other_config:dp-desc`.
     pub description: Option<String>,
+    /// `other_config:dp-sn`.
+    pub serial: Option<String>,
     /// Milliseconds an entry of the MAC table lives.
     pub mac_aging_ms: u64,
     /// Entries of the MAC table.
@@ -98,6 +100,7 @@ impl Bridge {
             hwaddr: row.get("other_config", "hwaddr").and_then(|t| t.parse().ok()).filter(usable_mac),
             datapath_id: row.get("other_config", "datapath-id").and_then(datapath_id),
             description: row.get("other_config", "dp-desc").map(str::to_owned),
+            serial: row.get("other_config", "dp-sn").map(str::to_owned),
             mac_aging_ms: aging.min(u64::from(u32::MAX)) * 1000,
             mac_table_size: size,
             forward_bpdu: flag(row, "forward-bpdu"),

@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use weft_flow::MAX_VLANS;
 use weft_ovsdb::db::{Database, RowView};
 use weft_ovsdb::{Atom, Datum, Uuid};
+
+use super::number;
+
+/// Milliseconds without a hit after which a cached flow goes, unless configured.
+const MAX_IDLE_MS: u64 = 10_000;
+/// Least that may be configured.
+const LEAST_IDLE_MS: u64 = 500;
 
 /// Timeouts of a zone by name, in seconds.
 pub(crate) type Timeouts = BTreeMap<String, u32>;
@@ -15,11 +23,38 @@ pub(crate) struct Datapath {
     pub rows: Vec<Uuid>,
     /// Timeouts of connections by zone.
     pub zones: BTreeMap<u16, Timeouts>,
+    /// Cached flows and tags.
+    pub limits: Limits,
+}
+
+/// What `other_config` of the Open_vSwitch table asks of the datapath. The default stands for a database without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// `flow-limit`: cached flows there may be; `None`: as many as without it.
+    pub flows: Option<usize>,
+    /// `max-idle`: milliseconds without a hit after which a cached flow goes.
+    pub max_idle_ms: u64,
+    /// `vlan-limit`: VLAN tags that headers are read behind.
+    pub vlans: usize,
+}
+
+impl Limits {
+    fn read(root: &RowView<'_>) -> Limits {
+        Limits {
+            flows: number(root, "flow-limit").map(|n| n as usize),
+            max_idle_ms: number(root, "max-idle").unwrap_or(MAX_IDLE_MS).max(LEAST_IDLE_MS),
+            vlans: match number(root, "vlan-limit") {
+                None => 1,
+                Some(0) => MAX_VLANS,
+                Some(n) => usize::try_from(n).unwrap_or(MAX_VLANS).min(MAX_VLANS),
+            },
+        }
+    }
 }
 
 impl Datapath {
     pub(super) fn read(db: &Database, root: &RowView<'_>) -> Datapath {
-        let mut datapath = Datapath::default();
+        let mut datapath = Datapath { limits: Limits::read(root), ..Datapath::default() };
         let pairs = root.datum("datapaths").map_or(&[][..], Datum::pairs);
         for row in pairs.iter().filter_map(|(_, v)| match v {
             Atom::Uuid(uuid) => db.row("Datapath", *uuid),

@@ -20,7 +20,7 @@ use weft_ovsdb::db::{Database, RowView};
 use crate::stream::TlsFiles;
 
 pub(crate) use bridge::{Bridge, Controller};
-pub(crate) use datapath::{Datapath, Timeouts};
+pub(crate) use datapath::{Datapath, Limits, Timeouts};
 pub(crate) use flow_table::FlowTable;
 pub(crate) use follow::Changes;
 pub(crate) use iface::TYPES;
