@@ -160,7 +160,7 @@ fn lead(
         let (dst, prefix) = (route.to.network(), route.to.prefix_len());
         let same = |r: &netlink::Route| {
             let hop = r.hops.first();
-            let metric = route.metric.is_none_or(|m| m == r.priority);
+            let metric = route.metric.is_none_or(|m| m == 0 || m == r.priority);
             let by = hop.is_some_and(|h| h.gateway == Some(route.via) && h.ifindex == link.index);
             (r.dst, r.prefix) == (dst, prefix) && metric && by
         };
