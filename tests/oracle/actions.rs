@@ -16,6 +16,12 @@ pub(crate) enum DpAction {
         eth_type: u16,
     },
     PopMpls(u16),
+    /// Source and destination.
+    PushEth([u128; 2]),
+    PopEth,
+    /// The header as printed.
+    PushNsh(String),
+    PopNsh,
     Clone(Vec<DpAction>),
     CheckPktLen {
         size: i64,
@@ -52,6 +58,7 @@ fn one(text: &str) -> Result<DpAction, String> {
     let Some((name, rest)) = text.split_once('(') else {
         return Ok(match text {
             "pop_vlan" => DpAction::PopVlan,
+            "pop_eth" => DpAction::PopEth,
             "ct_clear" => DpAction::CtClear,
             "ct" => DpAction::Ct(String::new()),
             port => DpAction::Output(port.to_owned()),
@@ -73,6 +80,12 @@ fn one(text: &str) -> Result<DpAction, String> {
             lse: lse(inner)?,
             eth_type: number(member(inner, "eth_type").ok_or_else(unknown)?)? as u16,
         },
+        "push_eth" => {
+            let end = |name| member(inner, name).ok_or_else(unknown).and_then(number);
+            DpAction::PushEth([end("src")?, end("dst")?])
+        }
+        "push_nsh" => DpAction::PushNsh(inner.to_owned()),
+        "pop_nsh" => DpAction::PopNsh,
         "pop_mpls" => DpAction::PopMpls(number(member(inner, "eth_type").ok_or_else(unknown)?)? as u16),
         "clone" => DpAction::Clone(parse(inner)?),
         "check_pkt_len" => match split(inner)[..] {

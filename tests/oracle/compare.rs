@@ -15,8 +15,14 @@ use crate::run::{Event, HASHED, Headers, Machine, Passes};
 pub(crate) enum Rule {
     /// Open vSwitch loses the innermost of three VLAN tags when the third is pushed.
     ThirdTag,
-    /// Open vSwitch loses the tag beneath a priority tag that NORMAL takes off.
+    /// Open vSwitch loses the tag beneath a priority tag that NORMAL takes off, or leaves that on.
     PriorityTag,
+    /// Open vSwitch executes no action set behind `exit`.
+    ExitSet,
+    /// Open vSwitch looks the packet up again, of which it took a header off, and its trace does not go on there.
+    Untraced,
+    /// Open vSwitch says of a packet that a rule pauses that the first rule of the walk did.
+    PauseCookie,
     /// Open vSwitch does only the rest of the rule for packets that are longer, and those that are not, than
     /// `check_pkt_larger` says. With the bit loaded in its place it agrees.
     LengthKnown,
@@ -50,18 +56,50 @@ pub(crate) fn passes(trace: &str) -> Result<Passes, String> {
     Ok(passes)
 }
 
+fn number_meters(list: &mut [DpAction]) {
+    for action in list {
+        match action {
+            DpAction::Meter(id) => {
+                if let Ok(n) = id.parse::<u32>() {
+                    *id = (n + 1).to_string();
+                }
+            }
+            DpAction::Clone(list) | DpAction::Sample(_, list) => number_meters(list),
+            DpAction::CheckPktLen { greater, not_greater, .. } => {
+                number_meters(greater);
+                number_meters(not_greater);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Cookies of the rules that say `controller(pause)`: the last ones before it that are indented less.
+fn pause_cookies(trace: &str) -> BTreeSet<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<&str> = trace.lines().collect();
+    let paused = lines.iter().enumerate().filter(|(_, l)| l.trim() == "controller(pause)");
+    let rule = |(at, pause): (usize, &&str)| {
+        let before = lines[..at].iter().rev().filter(|l| indent(l) < indent(pause));
+        let cookie =
+            before.filter_map(|l| l.trim().rsplit_once(", cookie ")).map(|(_, cookie)| cookie).next();
+        cookie.unwrap_or("0").to_owned()
+    };
+    paused.map(rule).collect()
+}
+
 fn link(list: &mut [DpAction], waiting: &mut BTreeMap<&str, Vec<usize>>) -> Result<(), String> {
-    let mut hashed = false;
+    let mut tracked = false;
     for action in list {
         match action {
             DpAction::Recirc(id) => {
                 let passes = waiting.get_mut(id.as_str()).filter(|p| !p.is_empty());
                 *id = match passes {
+                    // Behind a hash, or a header taken off, Open vSwitch's traces do not go on.
+                    _ if !tracked => HASHED.to_owned(),
                     // The last one may be led to more than once.
                     Some(passes) if passes.len() > 1 => passes.pop().unwrap_or_default().to_string(),
                     Some(passes) => passes[0].to_string(),
-                    // Neither goes on behind a hash that only the datapath knows.
-                    None if hashed => HASHED.to_owned(),
                     None => return Err(format!("recirc({id}) was not traced")),
                 };
             }
@@ -72,7 +110,7 @@ fn link(list: &mut [DpAction], waiting: &mut BTreeMap<&str, Vec<usize>>) -> Resu
             }
             _ => {}
         }
-        hashed = matches!(action, DpAction::Hash(_));
+        tracked = matches!(action, DpAction::Ct(_));
     }
     Ok(())
 }
@@ -129,13 +167,26 @@ struct Pair<'a> {
     tags: usize,
     /// Whether NORMAL saw it.
     normal: bool,
+    /// Whether it met an `exit`, and no action was executed of the set.
+    no_set: bool,
+    /// Whether it was hashed.
+    hashed: bool,
+    /// Cookies of the rules that pause, as either trace shows them.
+    pauses: [BTreeSet<String>; 2],
 }
 
 impl<'a> Pair<'a> {
     fn new(theirs: &str, ours: &str, headers: &'a Headers) -> Result<Pair<'a>, String> {
         let tags = headers.tags() + theirs.matches("push_vlan:").count();
         let normal = theirs.lines().any(|line| line.trim() == "NORMAL");
-        Ok(Pair { passes: [passes(theirs)?, passes(ours)?], headers, tags, normal })
+        let mut passes = [passes(theirs)?, passes(ours)?];
+        // Open vSwitch's datapath counts the meters from 0, Weft's knows them by the controller's numbers.
+        passes[0].lists.iter_mut().for_each(|list| number_meters(list));
+        let pauses = [pause_cookies(theirs), pause_cookies(ours)];
+        let no_set = theirs.lines().any(|line| line.trim() == "exit")
+            && theirs.contains("--. Executing action set:\n\n");
+        let hashed = decisions(theirs).iter().any(|line| line.contains("hash("));
+        Ok(Pair { passes, headers, tags, normal, no_set, hashed, pauses })
     }
 
     /// Compares the outcomes for one length. Returns the limits of lengths that were met, and a rule that explains what
@@ -148,19 +199,45 @@ impl<'a> Pair<'a> {
         let limits = runs.iter().flat_map(|run| run.thresholds.iter().copied()).collect();
         let [a, b] = runs.each_ref().map(|run| by_receiver(&run.events));
         let pairs = || a.values().zip(b.values()).flat_map(|(a, b)| a.iter().zip(b));
-        let alike = a.keys().eq(b.keys())
-            && a.values().zip(b.values()).all(|(a, b)| a.len() == b.len())
-            && pairs().all(|(a, b)| a.agrees_but_for_lost_tags(b));
+        let one_to_one = a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| a.len() == b.len());
+        let alike = one_to_one && pairs().all(|(a, b)| a.agrees_but_for_lost_tags(b));
         if a == b {
             Ok((limits, None))
+        } else if one_to_one && pairs().all(|(a, b)| a == b || self.paused_by_another(a, b)) {
+            Ok((limits, Some(Rule::PauseCookie)))
+        } else if self.no_set && begins(&a, &b) {
+            Ok((limits, Some(Rule::ExitSet)))
+        } else if a.contains_key("looked") && !self.hashed && begins(&a, &b) {
+            Ok((limits, Some(Rule::Untraced)))
         } else if alike && self.tags > 2 {
             Ok((limits, Some(Rule::ThirdTag)))
-        } else if alike && self.tags == 2 && self.normal && pairs().all(|(a, b)| a == b || a.untagged()) {
+        } else if alike && self.tags == 2 && self.normal && pairs().all(|(a, b)| a == b || a.untagged())
+            || one_to_one && self.normal && pairs().all(|(a, b)| a == b || a.has_priority_tag_besides(b))
+        {
             Ok((limits, Some(Rule::PriorityTag)))
         } else {
             Err(format!("length {length}, {}", first_difference(&a, &b)))
         }
     }
+}
+
+impl Pair<'_> {
+    /// Whether two packet-ins differ in the cookie alone, and ours is the one of a rule that pauses.
+    fn paused_by_another(&self, theirs: &Event, ours: &Event) -> bool {
+        let cookie = |event: &Event| {
+            let (_, rest) = event.to.split_once("continuation=1,rule_cookie=")?;
+            rest.split(',').next().map(str::to_owned)
+        };
+        let (Some(of_theirs), Some(of_ours)) = (cookie(theirs), cookie(ours)) else { return false };
+        let to = theirs.to.replace(&format!("rule_cookie={of_theirs},"), &format!("rule_cookie={of_ours},"));
+        self.pauses.iter().all(|rules| rules.contains(&of_ours)) && theirs.sent_to(to) == *ours
+    }
+}
+
+/// Whether each receiver is given the same first, as far as the first list goes. That a packet is looked up again is not
+/// received by anybody.
+fn begins(a: &Received<'_>, b: &Received<'_>) -> bool {
+    a.iter().filter(|(to, _)| **to != "looked").all(|(to, a)| b.get(to).is_some_and(|b| b.starts_with(a)))
 }
 
 type Received<'a> = BTreeMap<&'a str, Vec<&'a Event>>;

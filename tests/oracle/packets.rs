@@ -12,9 +12,15 @@ use crate::support::Dice;
 pub(crate) struct Packet {
     pub(crate) port: u64,
     pub(crate) frame: Vec<u8>,
+    /// What a connection tracker found before, in the syntax of flows, if there was one.
+    tracked: String,
 }
 
 impl Packet {
+    /// What it comes with, in the syntax of flows.
+    pub(crate) fn flow(&self) -> String {
+        format!("in_port={}{}", self.port, self.tracked)
+    }
     /// The frame as `ofproto/trace` takes it.
     pub(crate) fn hex(&self) -> String {
         self.frame.iter().map(|b| format!("{b:02x}")).collect()
@@ -43,7 +49,8 @@ pub(crate) fn generate(dice: &mut Dice) -> Packet {
         }
         frame = frame.vlan(1 + dice.below(3) as u16);
     }
-    frame = match dice.below(12) {
+    let kind = dice.below(12);
+    frame = match kind {
         0 => {
             let (sender, target) = (v4(dice), v4(dice));
             let arp = if dice.once_in(2) {
@@ -72,9 +79,26 @@ pub(crate) fn generate(dice: &mut Dice) -> Packet {
         _ => frame.proto(IpProto(89)),
     };
     let len = *dice.pick(&[10usize, 100, 400]);
-    finish(dice, frame.payload(vec![0x5a; len]))
+    let packet = finish(dice, frame.payload(vec![0x5a; len]));
+    let tracked = if (2..=7).contains(&kind) && dice.once_in(5) { tracked(dice) } else { String::new() };
+    Packet { tracked, ..packet }
 }
 
 fn finish(dice: &mut Dice, frame: Frame) -> Packet {
-    Packet { port: 1 + dice.below(PORTS), frame: frame.build() }
+    Packet { port: 1 + dice.below(PORTS), frame: frame.build(), tracked: String::new() }
+}
+
+/// What a connection tracker may have found of an IPv4 packet: its connection, maybe translated.
+fn tracked(dice: &mut Dice) -> String {
+    let state = dice.pick(&["trk|new", "trk|est", "trk|est|rpl", "trk|est|dnat", "trk|inv"]);
+    let connection = format!(
+        ",ct_nw_src={},ct_nw_dst={},ct_nw_proto={},ct_tp_src={},ct_tp_dst={}",
+        dice.pick(&IPS),
+        dice.pick(&IPS),
+        dice.pick(&[6, 17]),
+        dice.pick(&L4),
+        dice.pick(&L4)
+    );
+    let known = if state.contains("inv") { "" } else { &connection };
+    format!(",ip,ct_state={state},ct_zone={},ct_mark={}{known}", dice.below(3), dice.below(4))
 }

@@ -4,8 +4,17 @@
 
 use crate::support::Dice;
 
-/// Tables rules stand in.
+#[path = "extras.rs"]
+mod extras;
+
+/// Tables rules stand in that go on to each other.
 pub(crate) const TABLES: u64 = 6;
+/// The table that looks at the bit of `check_pkt_larger`.
+const BIT: u64 = TABLES;
+/// The table of learned rules, which is the last.
+const LEARNED: u64 = TABLES + 1;
+/// Meters that are there before any table.
+pub(crate) const METERS: u64 = 2;
 /// Ports of the bridge.
 pub(crate) const PORTS: u64 = 6;
 
@@ -19,7 +28,6 @@ pub(crate) const LABELS: [u32; 3] = [16, 17, 1000];
 /// What one comparison is about.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    pub(crate) meters: Vec<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) flows: Vec<String>,
 }
@@ -93,36 +101,51 @@ struct Maker<'a> {
     class: Class,
     /// Tags that the packet is known to have.
     tags: u8,
+    /// Whether it is known to have been tracked.
+    tracked: bool,
+    /// Whether it is known to have one label only.
+    bottom: bool,
     /// Lists inside lists.
     depth: u32,
     groups: u64,
-    meters: u64,
+    /// Whether rules of this set learn others. If not, they ask for lengths.
+    learns: bool,
 }
 
-/// Tables of about 40 rules.
+/// Tables of about 45 rules.
 pub(crate) fn generate(dice: &mut Dice) -> Tables {
     let mut out = Tables::default();
-    let meters = dice.below(3);
-    for id in 1..=meters {
-        out.meters.push(format!("meter={id},pktps,burst,bands=type=drop,rate=1000,burst_size=100"));
-    }
+    // What is learned stays. So it is not mixed with lengths, about which Open vSwitch is asked again.
+    let learns = dice.once_in(2);
     let groups = dice.below(4);
     for id in 1..=groups {
         let group = group(dice, id);
         out.groups.push(group);
     }
-    for table in 0..TABLES {
+    for table in 0..=LEARNED {
         // Priorities differ: which of two rules of the same priority matches is nobody's promise.
         let base = dice.below(50);
-        for n in 0..3 + dice.below(8) {
+        let rules = if table < TABLES { 3 + dice.below(8) } else { 2 + dice.below(3) };
+        for n in 0..rules {
             let priority = base + 37 * (n + 1) % 101;
             let tags = u8::from(dice.once_in(4));
-            let class = if dice.once_in(12) { Mpls } else { *dice.pick(&CLASSES) };
-            let mut maker = Maker { dice, table, priority, class, tags, depth: 0, groups, meters };
+            let class = if dice.once_in(9) { Mpls } else { *dice.pick(&CLASSES) };
+            let mut maker = Maker {
+                dice,
+                table,
+                priority,
+                class,
+                tags,
+                tracked: false,
+                bottom: false,
+                depth: 0,
+                groups,
+                learns,
+            };
             let flow = maker.rule();
             out.flows.push(flow);
         }
-        if dice.once_in(3) {
+        if table < TABLES && dice.once_in(3) {
             let id = 1 + dice.below(20);
             conjunction(dice, table, id, &mut out.flows);
         }
@@ -134,8 +157,12 @@ pub(crate) fn generate(dice: &mut Dice) -> Tables {
 fn group(dice: &mut Dice, id: u64) -> String {
     let kind = *dice.pick(&["all", "select", "indirect", "ff"]);
     let mut text = format!("group_id={id},type={kind}");
-    if kind == "select" && dice.once_in(2) {
-        text.push_str(",selection_method=hash,fields(ip_dst,tcp_dst)");
+    if kind == "select" {
+        text.push_str(match dice.below(4) {
+            0 | 1 => ",selection_method=hash,fields(ip_dst,tcp_dst)",
+            2 => ",selection_method=dp_hash",
+            _ => "",
+        });
     }
     let buckets = if kind == "indirect" { 1 } else { 1 + dice.below(3) };
     for _ in 0..buckets {
@@ -151,7 +178,12 @@ fn group(dice: &mut Dice, id: u64) -> String {
             1 => "push_vlan:0x8100,set_field:4097->vlan_vid,".to_owned(),
             _ => String::new(),
         };
-        text.push_str(&format!("actions={change}output:{}", 1 + dice.below(PORTS)));
+        // Groups lead to those before them.
+        let to = match dice.below(6) {
+            0 if id > 1 => format!("group:{}", 1 + dice.below(id - 1)),
+            _ => format!("output:{}", 1 + dice.below(PORTS)),
+        };
+        text.push_str(&format!("actions={change}{to}"));
     }
     text
 }
@@ -179,7 +211,18 @@ impl Maker<'_> {
         if !word.is_empty() {
             parts.push(word.to_owned());
         }
-        let fields = self.fields();
+        if self.table == BIT && !self.dice.once_in(4) {
+            parts.push(format!("reg4={:#x}/0x1", self.dice.below(2)));
+        }
+        if self.class.ip() && self.dice.once_in(8) {
+            parts.push("ct_state=+trk-inv".to_owned());
+        }
+        if self.class == Mpls && self.dice.once_in(2) {
+            parts.push("mpls_bos=1".to_owned());
+            self.bottom = true;
+        }
+        let mut fields = self.fields();
+        fields.extend(self.newer_fields());
         for _ in 0..self.dice.below(4) {
             let field = self.dice.pick(&fields).clone();
             let name = field.split('=').next().unwrap_or_default();
@@ -193,6 +236,7 @@ impl Maker<'_> {
             parts.retain(|p| !p.starts_with("dl_vlan") && !p.starts_with("vlan_tci"));
             parts.push(format!("dl_vlan={vid}"));
         }
+        self.tracked = parts.iter().any(|p| p.starts_with("ct_state=+trk-inv"));
         let actions = self.actions(1 + self.dice.0 % 4);
         format!("{},actions={actions}", parts.join(","))
     }
@@ -240,7 +284,10 @@ impl Maker<'_> {
             let frags = ["no", "first", "not_later", "later", "yes"];
             let some = if matches!(self.class, Ip | Ip6) { &frags[..] } else { &frags[..3] };
             f.push(format!("nw_frag={}", d.pick(some)));
-            f.push(format!("ct_state={}", d.pick(&["-trk", "+trk", "+trk+new", "+trk-new"])));
+            f.push(format!(
+                "ct_state={}",
+                d.pick(&["-trk", "+trk", "+trk+new", "+trk-new", "+trk-inv", "+trk-inv"])
+            ));
             f.push("ct_mark=0".to_owned());
         }
         if self.class.l4().is_some() {
@@ -275,6 +322,10 @@ impl Maker<'_> {
     /// A list of actions, the last of them a final one.
     fn actions(&mut self, most: u64) -> String {
         let mut list = Vec::new();
+        // A meter stands first, as it does in versions where it is an instruction.
+        if self.depth == 0 && self.dice.once_in(9) {
+            list.push(format!("meter:{}", 1 + self.dice.below(METERS)));
+        }
         for _ in 0..most {
             let action = self.action();
             list.push(action);
@@ -319,7 +370,7 @@ impl Maker<'_> {
     }
 
     fn action(&mut self) -> String {
-        let choice = self.dice.below(40);
+        let choice = self.dice.below(52);
         match choice {
             0..=5 => format!("output:{}", self.port()),
             6 => "in_port".to_owned(),
@@ -344,26 +395,30 @@ impl Maker<'_> {
             28 => format!("note:{:02x}.{:02x}", self.dice.below(256), self.dice.below(256)),
             29 => "set_tunnel:0x5".to_owned(),
             30 if self.groups > 0 && self.depth == 0 => format!("group:{}", 1 + self.dice.below(self.groups)),
-            31 if self.meters > 0 && self.depth == 0 => String::new(),
             32 => self.choose_link(),
-            33 => self.learn(),
+            33 if self.learns => self.learn(),
             34 => format!("set_queue:{},output:{},pop_queue", self.dice.below(2), self.port()),
             35 if self.class.ip() => self.ct(),
-            36 => format!("check_pkt_larger({})->NXM_NX_REG4[0],resubmit(,{})", 100, TABLES),
+            36 if !self.learns && self.table < BIT => {
+                format!("check_pkt_larger(100)->NXM_NX_REG4[0],resubmit(,{BIT})")
+            }
             37 => self.mpls(),
             38 if self.class.ip() => "dec_ttl(1,2)".to_owned(),
             39 => "controller(max_len=100,id=3)".to_owned(),
+            40.. => self.newer(choice - 40),
             _ => String::new(),
         }
     }
 
+    /// Looks a later table up.
     fn resubmit(&mut self) -> String {
-        if self.table + 1 >= TABLES {
+        if self.table == LEARNED {
             return format!("output:{}", self.port());
         }
-        let to = self.table + 1 + self.dice.below(TABLES - self.table - 1);
-        match self.dice.below(3) {
-            0 => format!("resubmit({},{to})", self.port()),
+        let to = self.table + 1 + self.dice.below(LEARNED - self.table);
+        match self.dice.below(6) {
+            0 | 1 => format!("resubmit({},{to})", self.port()),
+            2..=4 if self.tracked && self.class.ip() => format!("resubmit(,{to},ct)"),
             _ => format!("resubmit(,{to})"),
         }
     }
@@ -443,53 +498,5 @@ impl Maker<'_> {
         self.depth -= 1;
         (self.class, self.tags) = (class, tags);
         if list == "drop" { String::new() } else { format!("clone({list})") }
-    }
-
-    fn choose_link(&mut self) -> String {
-        let fields =
-            *self.dice.pick(&["eth_src", "symmetric_l4", "symmetric_l3l4", "nw_src", "symmetric_l3"]);
-        match self.dice.below(3) {
-            0 => {
-                let algorithm = *self.dice.pick(&["modulo_n", "hash_threshold", "hrw", "iter_hash"]);
-                format!("multipath({fields},50,{algorithm},3,0,NXM_NX_REG2[0..15])")
-            }
-            1 => format!(
-                "bundle({fields},7,{},ofport,members:1,2,3)",
-                self.dice.pick(&["hrw", "active_backup"])
-            ),
-            _ => format!("bundle_load({fields},7,hrw,ofport,NXM_NX_REG2[0..15],members:4,5)"),
-        }
-    }
-
-    fn learn(&mut self) -> String {
-        "learn(table=7,idle_timeout=60,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])".to_owned()
-    }
-
-    fn ct(&mut self) -> String {
-        let zone = self.dice.below(3);
-        let onward = self.table + 1 < TABLES;
-        match self.dice.below(4) {
-            0 => format!("ct(commit,zone={zone})"),
-            1 => format!("ct(commit,zone={zone},exec(set_field:{}->ct_mark))", self.dice.below(4)),
-            2 if self.class.v4() => format!("ct(commit,zone={zone},nat(src=10.0.0.100-10.0.0.110))"),
-            _ if onward && self.depth == 0 => format!("ct(table={},zone={zone})", self.table + 1),
-            _ => "ct_clear".to_owned(),
-        }
-    }
-
-    fn mpls(&mut self) -> String {
-        match self.class {
-            Mpls => match self.dice.below(4) {
-                0 => format!("set_field:{}->mpls_label", self.dice.pick(&LABELS)),
-                1 => "dec_mpls_ttl".to_owned(),
-                2 => "push_mpls:0x8847".to_owned(),
-                _ => "set_field:3->mpls_tc".to_owned(),
-            },
-            Ip | Tcp | Udp if self.depth == 0 => {
-                self.class = Mpls;
-                "push_mpls:0x8847,set_field:17->mpls_label".to_owned()
-            }
-            _ => String::new(),
-        }
     }
 }

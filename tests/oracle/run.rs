@@ -31,6 +31,12 @@ pub(crate) struct Headers {
     tracked: Option<String>,
     /// Meters that let it pass, in order.
     meters: Vec<String>,
+    /// Whether its Ethernet header was taken off.
+    bare: bool,
+    /// The network service header that it begins with, or that follows Ethernet's, as printed.
+    nsh: Vec<String>,
+    /// What is beneath that header.
+    beneath: Option<Box<Headers>>,
 }
 
 /// Something that can be seen from outside.
@@ -42,6 +48,10 @@ pub(crate) struct Event {
     cut: Option<u64>,
     headers: Headers,
 }
+
+/// Bytes of an Ethernet header without tags, and of a network service header with metadata of type 1 (RFC 8300).
+const ETHERNET: i64 = 14;
+const NSH: i64 = 24;
 
 /// What a recirculation leads to that hashes the packet before: nobody knows.
 pub(crate) const HASHED: &str = "unknown";
@@ -56,6 +66,16 @@ impl Event {
         let headers = Headers { vlans: theirs.clone(), ..ours.headers.clone() };
         *self == Event { headers, ..ours.clone() }
     }
+    /// Whether it is another with a tag of VLAN 0 around it.
+    pub(crate) fn has_priority_tag_besides(&self, ours: &Event) -> bool {
+        let mut bare = self.clone();
+        let tag = bare.headers.vlans.pop();
+        tag.is_some_and(|(_, tci)| tci & 0xfff == 0) && bare == *ours
+    }
+    /// The same, but to another.
+    pub(crate) fn sent_to(&self, to: String) -> Event {
+        Event { to, ..self.clone() }
+    }
     /// Whether the packet has no VLAN tag.
     pub(crate) fn untagged(&self) -> bool {
         self.headers.vlans.is_empty()
@@ -67,8 +87,15 @@ impl std::fmt::Display for Event {
         let Event { to, cut, headers: h } = self;
         write!(
             f,
-            "{to} {cut:?} {:#06x} vlan{:x?} mpls{:x?} {:?} {:?}",
-            h.eth_type, h.vlans, h.mpls, h.tracked, h.meters
+            "{to} {cut:?} {}{:#06x} vlan{:x?} mpls{:x?} {:?} {:?} {:?} {:?}",
+            if h.bare { "bare " } else { "" },
+            h.eth_type,
+            h.vlans,
+            h.mpls,
+            h.tracked,
+            h.meters,
+            h.nsh,
+            h.beneath
         )?;
         for (name, bits) in h.fields.iter().filter(|(_, b)| **b != Bits::default()) {
             write!(f, " {name}={:x}{}", bits.value, bits.from)?;
@@ -184,6 +211,10 @@ impl Headers {
             }
             return Ok(());
         }
+        if header == "nsh" {
+            self.nsh.push(format!("{fields:x?}"));
+            return Ok(());
+        }
         for (name, Value { value, mask }) in fields {
             let known = FIELDS.iter().find(|(h, n, ..)| h == &header && n == name);
             let (_, _, to, width) = known.ok_or_else(|| format!("set({header}({name})) of what?"))?;
@@ -195,6 +226,38 @@ impl Headers {
                 bits.from.clear();
             }
         }
+        Ok(())
+    }
+
+    fn set_eth(&mut self, [src, dst]: [u128; 2]) {
+        for (name, value) in [("eth.src", src), ("eth.dst", dst)] {
+            self.fields.insert(name, Bits { value, ..Bits::default() });
+        }
+    }
+
+    /// Puts a network service header around what is there.
+    fn push_nsh(&mut self, header: &str) {
+        let beneath = std::mem::take(self);
+        *self = Headers {
+            fields: beneath.fields.clone(),
+            tracked: beneath.tracked.clone(),
+            meters: beneath.meters.clone(),
+            eth_type: 0x894f,
+            bare: true,
+            nsh: vec![header.to_owned()],
+            ..Headers::default()
+        };
+        // Nothing of the packet is left but what the datapath remembers with it.
+        self.fields.retain(|name, _| name.starts_with("skb."));
+        self.beneath = Some(Box::new(beneath));
+    }
+
+    /// Takes it off again; what was remembered meanwhile stays.
+    fn pop_nsh(&mut self) -> Result<(), String> {
+        let outer = std::mem::take(self);
+        *self = *outer.beneath.ok_or("pop_nsh without one")?;
+        self.fields.extend(outer.fields.into_iter().filter(|(name, _)| name.starts_with("skb.")));
+        (self.tracked, self.meters) = (outer.tracked, outer.meters);
         Ok(())
     }
 
@@ -268,6 +331,24 @@ impl<'a> Machine<'a> {
                 h.mpls.pop().ok_or("pop_mpls without a label")?;
                 h.eth_type = *eth_type;
                 self.grown -= 4;
+            }
+            DpAction::PushEth(addresses) => {
+                h.bare = false;
+                h.set_eth(*addresses);
+                self.grown += ETHERNET;
+            }
+            DpAction::PopEth => {
+                h.bare = true;
+                h.set_eth([0, 0]);
+                self.grown -= ETHERNET;
+            }
+            DpAction::PushNsh(header) => {
+                h.push_nsh(header);
+                self.grown += NSH;
+            }
+            DpAction::PopNsh => {
+                h.pop_nsh()?;
+                self.grown -= NSH;
             }
             DpAction::Clone(list) => self.list(list, h.clone()),
             DpAction::CheckPktLen { size, greater, not_greater } => {

@@ -20,8 +20,8 @@ mod support {
 use common::twins::{copies, same_but_for_mask, twin};
 use common::{bridge, device, local, pipeline};
 use dice::Dice;
-use weft_flow::text::{Syntax, parse_actions};
-use weft_flow::{Band, BandKind, CACHED_WORDS, Field, FlowKey, OfPort, Verdict};
+use weft_flow::text::{Syntax, parse_actions, parse_key};
+use weft_flow::{Band, BandKind, CACHED_WORDS, Field, FlowKey, OfPort, TlvMapping, TlvTable, Verdict};
 use weft_pipeline::group::{Bucket, GroupCommand, GroupKind, GroupMod, Selection, SelectionMethod};
 use weft_pipeline::meter::{MeterCommand, MeterMod};
 use weft_pipeline::{BridgeConfig, FailMode, Pipeline};
@@ -36,7 +36,10 @@ fn world(tables: &rules::Tables) -> Option<Pipeline> {
     ports.push(local(1, &[]));
     let config = BridgeConfig { fail_mode: FailMode::Secure, ..bridge(1, ports) };
     let pipeline = pipeline(vec![config]);
-    for id in 1..=tables.meters.len() as u32 {
+    let option = TlvMapping { class: 0xffff, kind: 0, len: 4, index: 0 };
+    let options = TlvTable::new().with(&[option]).expect("an option");
+    let syntax = Syntax { tlv: &options, ..Syntax::default() };
+    for id in 1..=rules::METERS as u32 {
         let bands = vec![Band { kind: BandKind::Drop, rate: 1000, burst: 100 }];
         let add = MeterMod { command: MeterCommand::Add, id, pktps: true, burst: true, stats: false, bands };
         pipeline.update(|s| s.meter_mod(1, &add, 0)).ok()?;
@@ -47,10 +50,11 @@ fn world(tables: &rules::Tables) -> Option<Pipeline> {
     }
     pipeline
         .update(|s| {
+            s.set_tlv_table(1, options.clone());
             let tables_of_bridge = s.tables_mut(1).expect("the bridge");
             *tables_of_bridge = weft_pipeline::TableSet::new();
             tables.flows.iter().try_for_each(|line| {
-                let rule = common::flow_mod(line);
+                let rule = common::flow_mod_in(line, &syntax);
                 tables_of_bridge.apply(&rule, 0).map(drop)
             })
         })
@@ -83,6 +87,8 @@ fn group(text: &str) -> GroupMod {
     if head.contains("selection_method=hash") {
         let fields = [Field::IpDst, Field::TcpDst].map(|f| (f, f.value_mask())).to_vec();
         out.selection = Selection { method: SelectionMethod::Hash, param: 0, fields };
+    } else if head.contains("selection_method=dp_hash") {
+        out.selection.method = SelectionMethod::DpHash;
     }
     for (id, bucket) in buckets.split(",bucket=").enumerate() {
         let (options, actions) = bucket.split_once("actions=").expect("buckets have actions");
@@ -117,7 +123,9 @@ fn a_cache_decides_as_a_walk_does() {
         let mut cache: Vec<(FlowKey, Verdict)> = Vec::new();
         for _ in 0..PACKETS {
             let packet = packets::generate(&mut dice);
-            let mut key = FlowKey::default();
+            let mut key = parse_key(&packet.flow(), &Syntax::default()).expect("what it comes with");
+            (key.packet, key.pipeline) = Default::default();
+            key.note_extras();
             weft_flow::extract_packet(&packet.frame, 100 + packet.port as u32, &mut key.packet)
                 .expect("packets are sound");
             packets += 1;

@@ -59,7 +59,8 @@ fn field_width(field: Field) -> u128 {
 /// Reads value and mask of a tunnel option. Without a mask all of the option is set, what is missing in front being 0.
 fn read_option(field: Field, has_mask: bool, body: usize, r: &mut Reader<'_>) -> Result<Action, ErrorCode> {
     let len = if has_mask { body / 2 } else { body };
-    if len == 0 || len > OPTION_LEN || has_mask && !body.is_multiple_of(2) || r.len() < body {
+    // Zeros in front are left out, of zero all of them.
+    if len == 0 && has_mask || len > OPTION_LEN || has_mask && !body.is_multiple_of(2) || r.len() < body {
         return Err(ErrorCode::OFPBMC_BAD_LEN);
     }
     let mut value = r.take(len)?.to_vec();

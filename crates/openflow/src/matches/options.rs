@@ -20,7 +20,8 @@ pub(super) fn decode_option(
     body: &mut Reader<'_>,
 ) -> Result<OptionValue, ErrorCode> {
     let len = if header.has_mask { header.body / 2 } else { header.body };
-    if len == 0 || len > OPTION_LEN || header.has_mask && !header.body.is_multiple_of(2) {
+    // Zeros in front are left out, of zero all of them.
+    if len == 0 && header.has_mask || len > OPTION_LEN || header.has_mask && !header.body.is_multiple_of(2) {
         return Err(ErrorCode::OFPBMC_BAD_FIELD);
     }
     let mut value = body.take(len)?.to_vec();

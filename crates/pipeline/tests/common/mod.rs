@@ -116,11 +116,15 @@ pub fn flows(pipeline: &Pipeline, bridge: u32, lines: &str) {
 
 /// A flow-mod that adds the rule of a line.
 pub fn flow_mod(line: &str) -> FlowMod {
-    let syntax = Syntax::default();
+    flow_mod_in(line, &Syntax::default())
+}
+
+/// [`flow_mod`] where a bridge maps tunnel options to fields.
+pub fn flow_mod_in(line: &str, syntax: &Syntax<'_>) -> FlowMod {
     // Read apart, so that actions may be tried on packets that they do not fit.
     let (flow, actions) = line.split_once("actions=").unwrap_or_else(|| panic!("{line}: no actions"));
-    let flow = parse_flow(flow.trim_end_matches(','), &syntax).unwrap_or_else(|e| panic!("{line}: {e}"));
-    let instructions = parse_instructions(actions, &flow.matching, &syntax);
+    let flow = parse_flow(flow.trim_end_matches(','), syntax).unwrap_or_else(|e| panic!("{line}: {e}"));
+    let instructions = parse_instructions(actions, &flow.matching, syntax);
     let instructions = instructions.unwrap_or_else(|e| panic!("{line}: {e}"));
     FlowMod {
         cookie: flow.cookie,

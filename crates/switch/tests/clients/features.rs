@@ -51,6 +51,17 @@ fn tunnel_options_are_fields() {
     assert!(s.ok("ovs-ofctl dump-aggregate br0 tun_metadata0=0x1234").contains("flow_count=1"));
     s.ok("ovs-ofctl del-flows br0 tun_metadata0=0x1234");
     assert!(!s.ok("ovs-ofctl dump-flows br0").contains("tun_metadata0"));
+    // Of zero no byte is sent: without a mask, with one, and in an action.
+    s.ok("ovs-ofctl add-flow br0 tun_metadata0=0,actions=drop");
+    s.ok("ovs-ofctl add-flow br0 tun_metadata0=0/0xff00,actions=set_field:0->tun_metadata0");
+    let flows = s.ok("ovs-ofctl dump-flows br0");
+    assert!(flows.contains("tun_metadata0=0 actions=drop"), "{flows}");
+    assert!(flows.contains("tun_metadata0=0/0xff00 actions=set_field:0->tun_metadata0"), "{flows}");
+    s.ok("ovs-ofctl add-flow br0 cookie=0x77,tun_metadata0=0x5600,actions=drop");
+    let traced = s.ok("ovs-appctl ofproto/trace br0 in_port=LOCAL,tun_metadata0=0x5600");
+    assert!(traced.contains("cookie 0x77"), "{traced}");
+    s.ok("ovs-ofctl del-flows br0 tun_metadata0=0");
+    s.ok("ovs-ofctl del-flows br0");
     s.ok("ovs-ofctl del-tlv-map br0");
     assert!(!s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
 }
