@@ -52,7 +52,8 @@ pub(crate) struct Why {
     rules: Vec<String>,
 }
 
-/// Explains the live flows of a bridge, or of all, that `question` overlaps with.
+/// Explains the live flows of a bridge, or of all, that `question` overlaps with: fields of packets, and `cookie=` or
+/// `cookie=VALUE/MASK` of a rule that they passed.
 pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Result<Vec<Why>, String> {
     let found = match bridge {
         Some(name) => Some(control.world.bridges.get(name).ok_or_else(|| format!("{name}: unknown bridge"))?),
@@ -62,8 +63,9 @@ pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Re
         let of = |b: &crate::bridge::Bridge| b.ifaces.get(name).and_then(|i| i.ofport);
         found.map_or_else(|| control.world.bridges.values().find_map(of), of)
     };
+    let (cookie, fields) = split_cookie(question)?;
     let question =
-        parse_match(question, &Syntax::reading(&by_name)).map_err(|e| format!("{question}: {e}"))?;
+        parse_match(&fields, &Syntax::reading(&by_name)).map_err(|e| format!("{question}: {e}"))?;
     let snapshot = control.pipeline.snapshot();
     let mut flows = control.datapath.flows();
     flows.sort_by_key(|f| std::cmp::Reverse(f.packets));
@@ -76,12 +78,41 @@ pub(crate) fn ask(control: &Control, bridge: Option<&str>, question: &str) -> Re
         if bridge.is_some_and(|b| b != name) || !overlaps(&question, flow, port) {
             continue;
         }
-        out.push(explain(control, &chains.before(flow), flow, &name, port));
+        let before = chains.before(flow);
+        let mut passed = before.iter().copied().chain([flow]).flat_map(|f| &f.cookies);
+        if cookie.is_some_and(|(value, mask)| !passed.any(|c| (c ^ value) & mask == 0)) {
+            continue;
+        }
+        out.push(explain(control, &before, flow, &name, port));
         if out.len() >= MOST {
             break;
         }
     }
     Ok(out)
+}
+
+/// The cookie that is asked for, which bits of it count, and the rest of the question.
+fn split_cookie(question: &str) -> Result<(Option<(u64, u64)>, String), String> {
+    let number = |text: &str| {
+        let parsed = match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        parsed.map_err(|_| format!("cookie={text}: a cookie is a number, such as 0x11 or 0x11/0xff"))
+    };
+    let mut cookie = None;
+    let mut fields = Vec::new();
+    for word in question.split(',') {
+        match word.trim().strip_prefix("cookie=") {
+            Some(_) if cookie.is_some() => return Err("one cookie at a time".into()),
+            Some(asked) => {
+                let (value, mask) = asked.split_once('/').unwrap_or((asked, "0xffffffffffffffff"));
+                cookie = Some((number(value)?, number(mask)?));
+            }
+            None => fields.push(word),
+        }
+    }
+    Ok((cookie, fields.join(",")))
 }
 
 /// Whether some packet of the flow may be meant by the question.
@@ -229,4 +260,25 @@ pub(crate) fn table(answer: &[Why]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_stands_among_fields() {
+        let all = u64::MAX;
+        for (question, cookie, rest) in [
+            ("cookie=0x11", Some((0x11, all)), ""),
+            ("tcp,cookie=17/0xff,tp_dst=80", Some((17, 0xff)), "tcp,tp_dst=80"),
+            ("ct_state=+trk,ip", None, "ct_state=+trk,ip"),
+        ] {
+            assert_eq!(split_cookie(question), Ok((cookie, rest.to_owned())), "{question}");
+        }
+        for wrong in ["cookie=", "cookie=0x1/", "cookie=x", "cookie=1,cookie=2", "cookie=0x10000000000000000"]
+        {
+            assert!(split_cookie(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,13 +1,17 @@
 //! What would happen to a packet?
 
-use weft_flow::text::{Syntax, parse_actions, parse_key};
+use std::sync::Arc;
+
+use weft_flow::text::{Syntax, parse_actions, parse_dp_flow, parse_key};
 use weft_flow::{
-    Action, CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, FlowKey, FlowMask, Match,
-    OfPort, check_actions,
+    Action, CT_DNAT, CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_SNAT, CT_TRK, DpPort, FlowKey, FlowMask,
+    Match, OfPort, TlvTable, check_actions,
 };
 use weft_pipeline::{PacketOut, Trace, TraceFrom};
 
+use super::datapath::is_ours;
 use super::{Answer, Command, SWITCH};
+use crate::bridge::Bridge;
 use crate::clock::now_ms;
 use crate::control::Control;
 
@@ -15,15 +19,16 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         daemons: SWITCH,
         name: "ofproto/trace",
-        usage: "[--generate] [--ct-next STATE]... [--names] bridge br_flow [packet]",
+        usage: "[--generate] [--ct-next STATE]... [--names] {[dpname] odp_flow | bridge br_flow} [packet]",
         arguments: (1, usize::MAX),
         run: trace,
     },
     Command {
         daemons: SWITCH,
         name: "ofproto/trace-packet-out",
-        usage: "[--generate] [--consistent] [--ct-next STATE]... [--names] bridge br_flow [packet] actions",
-        arguments: (3, usize::MAX),
+        usage: "[--generate] [--consistent] [--ct-next STATE]... [--names] {[dpname] odp_flow | bridge br_flow} \
+                [packet] actions",
+        arguments: (2, usize::MAX),
         run: trace_packet_out,
     },
     Command {
@@ -104,40 +109,146 @@ fn ct_state(list: &str) -> Result<u16, String> {
     Ok(state)
 }
 
+/// The packet that is asked about, and where it comes in.
+struct Asked<'a> {
+    bridge: &'a Bridge,
+    key: FlowKey,
+    in_port: OfPort,
+    /// Bytes of the packet, if they were given.
+    frame: Option<Vec<u8>>,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads `[dpname] odp_flow [packet]` or `bridge br_flow [packet]`.
+    fn read(control: &'a Control, words: &[String]) -> Result<Asked<'a>, String> {
+        let first = words.iter().take(2).position(|word| is_dp_flow(word));
+        let (mut asked, rest) = match (first, words) {
+            (Some(at), _) => {
+                if let Some(other) = words[..at].iter().find(|name| !is_ours(name)) {
+                    return Err(format!("{other}: Cannot find datapath of this name"));
+                }
+                (Asked::of_datapath(control, &words[at])?, &words[at + 1..])
+            }
+            (None, [bridge, flow, rest @ ..]) => (Asked::of_bridge(control, bridge, flow)?, rest),
+            _ => {
+                return Err("a bridge and a flow are needed, or a flow of the datapath: \
+                            ofproto/trace BRIDGE BR_FLOW, ofproto/trace [DPNAME] ODP_FLOW"
+                    .into());
+            }
+        };
+        match rest {
+            [] => {}
+            [hex] => asked.extract(bytes(hex)?, control.datapath.tuning().vlan_limit)?,
+            [_, more, ..] => return Err(format!("{more}: what is this? One packet at a time is traced")),
+        }
+        Ok(asked)
+    }
+
+    fn of_bridge(control: &'a Control, bridge: &str, flow: &str) -> Result<Asked<'a>, String> {
+        let bridge = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
+        let by_name = |name: &str| bridge.ifaces.get(name).and_then(|i| i.ofport);
+        let tlv = options_of(control, bridge);
+        let mut key: FlowKey = parse_key(flow, &Syntax { tlv: &tlv, ..Syntax::reading(&by_name) })
+            .map_err(|e| format!("Bad openflow flow syntax: {flow}: {e}"))?;
+        let in_port = OfPort(key.pipeline.in_port);
+        let dp_port = bridge.by_ofport(in_port).and_then(|i| i.dp_port);
+        key.packet.in_port = dp_port.map_or(u32::MAX, |p| p.0);
+        Ok(Asked { bridge, key, in_port, frame: None })
+    }
+
+    /// A flow as `dpctl/dump-flows` prints it; what the datapath counted of it is not looked at.
+    fn of_datapath(control: &'a Control, text: &str) -> Result<Asked<'a>, String> {
+        let flow = without_masks(text.split_once(", packets:").map_or(text, |(flow, _)| flow));
+        let by_name = |name: &str| {
+            control.world.ifaces().find(|(_, i)| i.wanted.name == name).and_then(|(_, i)| i.dp_port)
+        };
+        let mut wrong = None;
+        for bridge in control.world.bridges.values() {
+            let key = match parse_dp_flow(&flow, &by_name, &options_of(control, bridge)) {
+                Ok((key, _)) => key,
+                Err(e) => {
+                    wrong = Some(format!("Bad datapath flow syntax: {text}: {e}"));
+                    continue;
+                }
+            };
+            let port = Some(DpPort(key.packet.in_port));
+            if let Some(iface) = bridge.ifaces.values().find(|i| i.dp_port == port) {
+                let in_port = iface.ofport.unwrap_or(OfPort::NONE);
+                return Ok(Asked { bridge, key, in_port, frame: None });
+            }
+        }
+        Err(wrong.unwrap_or_else(|| format!("{text}: Invalid datapath flow: no bridge has its in_port")))
+    }
+
+    /// The packet is this one, of which so many VLAN tags are read.
+    fn extract(&mut self, frame: Vec<u8>, vlans: usize) -> Result<(), String> {
+        let recirc_id = self.key.packet.recirc_id;
+        weft_flow::extract_packet_vlans(&frame, self.key.packet.in_port, vlans, &mut self.key.packet)
+            .map_err(|reason| reason.describe().to_owned())?;
+        self.key.packet.recirc_id = recirc_id;
+        // What it comes with besides: a tunnel's header, a connection's state.
+        self.key.note_extras();
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    /// What becomes of it where it comes in.
+    fn walk(mut self, control: &Control, options: &Options) -> Result<Trace, String> {
+        let Asked { bridge, in_port, .. } = self;
+        let iface = bridge
+            .by_ofport(in_port)
+            .ok_or_else(|| format!("{} has no port {in_port}: give in_port=PORT", bridge.name))?;
+        if iface.dp_port.is_none() {
+            let name = &iface.wanted.name;
+            return Err(format!("{name} is a patch port: trace from the bridge where the packet enters"));
+        }
+        self.key.pipeline.in_port = 0;
+        let learns = options.generate || self.frame.is_some();
+        Ok(run(control, TraceFrom::DpPort, &self.key, &options.states, learns))
+    }
+}
+
+/// Whether a flow is written as the datapath's are: `in_port(1),eth(...)`.
+fn is_dp_flow(text: &str) -> bool {
+    text.starts_with("ufid:") || text.find(['(', '=', ',']).is_some_and(|at| text[at..].starts_with('('))
+}
+
+/// The tunnel options that a bridge's controllers mapped to fields.
+fn options_of(control: &Control, bridge: &Bridge) -> Arc<TlvTable> {
+    control.pipeline.with_bridge(bridge.id, |b| b.tlv.clone()).unwrap_or_default()
+}
+
+/// A flow of the datapath as the packet that its values are of: also those that do not count (`ttl=64/0`).
+fn without_masks(flow: &str) -> String {
+    let mut masked = false;
+    let kept = |c: &char| {
+        masked = *c == '/' || masked && !matches!(c, ',' | ')' | '}');
+        !masked
+    };
+    flow.chars().filter(kept).collect()
+}
+
 fn trace(control: &mut Control, args: &[String]) -> Answer {
     let options = Options::parse(args, false)?;
-    let [bridge, flow, rest @ ..] = &options.positional[..] else {
-        return Err("a bridge and a flow are needed: ofproto/trace BRIDGE FLOW".into());
-    };
-    let packet = rest.first().map(|hex| bytes(hex)).transpose()?;
-    let recorded = record(control, bridge, flow, packet.as_deref(), &options)?;
+    let recorded = Asked::read(control, &options.positional)?.walk(control, &options)?;
     Ok(if options.names { format!("{recorded:#}") } else { recorded.to_string() })
 }
 
 /// What would become of a packet-out: the actions are the last argument.
 fn trace_packet_out(control: &mut Control, args: &[String]) -> Answer {
     let options = Options::parse(args, true)?;
-    let [bridge, flow, rest @ .., actions] = &options.positional[..] else {
-        return Err("a bridge, a flow and actions are needed".into());
+    let [words @ .., actions] = &options.positional[..] else {
+        return Err("a flow and actions are needed".into());
     };
-    let found =
-        control.world.bridges.get(bridge.as_str()).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
-    let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
-    let syntax = Syntax::reading(&by_name);
-    let mut key: FlowKey =
-        parse_key(flow, &syntax).map_err(|e| format!("Bad openflow flow syntax: {flow}: {e}"))?;
-    let actions = parse_actions(actions, &syntax).map_err(|e| format!("bad actions: {actions}: {e}"))?;
-    let in_port = OfPort(key.pipeline.in_port);
-    let dp_port = found.by_ofport(in_port).and_then(|i| i.dp_port).map_or(u32::MAX, |p| p.0);
-    if let Some(hex) = rest.first() {
-        let vlans = control.datapath.tuning().vlan_limit;
-        weft_flow::extract_packet_vlans(&bytes(hex)?, dp_port, vlans, &mut key.packet)
-            .map_err(|reason| reason.describe().to_owned())?;
-    }
+    let Asked { bridge, key, in_port, frame } = Asked::read(control, words)?;
+    let by_name = |name: &str| bridge.ifaces.get(name).and_then(|i| i.ofport);
+    let tlv = options_of(control, bridge);
+    let actions = parse_actions(actions, &Syntax { tlv: &tlv, ..Syntax::reading(&by_name) })
+        .map_err(|e| format!("bad actions: {actions}: {e}"))?;
     let lenient = !options.consistent && !actions.iter().any(is_strict);
     check_actions(&actions, &exactly(&key), lenient).map_err(|e| format!("Bad actions: {e}"))?;
-    let out = PacketOut { bridge: found.id, in_port, actions: &actions };
-    let learns = options.generate || !rest.is_empty();
+    let out = PacketOut { bridge: bridge.id, in_port, actions: &actions };
+    let learns = options.generate || frame.is_some();
     let recorded = run(control, TraceFrom::PacketOut(out), &key, &options.states, learns);
     Ok(if options.names { format!("{recorded:#}") } else { recorded.to_string() })
 }
@@ -183,7 +294,7 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 }
 
 fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
-    let recorded = record(control, &args[0], &args[1], None, &Options::default())?;
+    let recorded = Asked::of_bridge(control, &args[0], &args[1])?.walk(control, &Options::default())?;
     let (mut json, mut names) = (false, false);
     for option in &args[2..] {
         match option.as_str() {
@@ -197,35 +308,6 @@ fn weft_trace(control: &mut Control, args: &[String]) -> Answer {
         (false, true) => Ok(format!("{recorded:#}")),
         (false, false) => Ok(recorded.to_string()),
     }
-}
-
-fn record(
-    control: &Control,
-    bridge: &str,
-    flow: &str,
-    packet: Option<&[u8]>,
-    options: &Options,
-) -> Result<Trace, String> {
-    let found = control.world.bridges.get(bridge).ok_or_else(|| format!("{bridge}: unknown bridge"))?;
-    let by_name = |name: &str| found.ifaces.get(name).and_then(|i| i.ofport);
-    let syntax = Syntax::reading(&by_name);
-    let mut key: FlowKey =
-        parse_key(flow, &syntax).map_err(|e| format!("Bad openflow flow syntax: {flow}: {e}"))?;
-    let number = OfPort(key.pipeline.in_port);
-    let iface =
-        found.by_ofport(number).ok_or_else(|| format!("{bridge} has no port {number}: give in_port=PORT"))?;
-    let port = iface.dp_port.ok_or_else(|| {
-        format!("{} is a patch port: trace from the bridge where the packet enters", iface.wanted.name)
-    })?;
-    key.pipeline.in_port = 0;
-    key.packet.in_port = port.0;
-    if let Some(frame) = packet {
-        let vlans = control.datapath.tuning().vlan_limit;
-        weft_flow::extract_packet_vlans(frame, port.0, vlans, &mut key.packet)
-            .map_err(|reason| reason.describe().to_owned())?;
-    }
-    let learns = options.generate || packet.is_some();
-    Ok(run(control, TraceFrom::DpPort, &key, &options.states, learns))
 }
 
 #[cfg(test)]
@@ -247,6 +329,26 @@ mod tests {
         assert!(options.names && options.generate && !options.consistent);
         assert!(parse("-generate br0 in_port=1", false).expect("options").generate);
         assert!(parse("br0 in_port=1 --consistent output:1", true).expect("options").consistent);
+    }
+
+    #[test]
+    fn flows_of_the_datapath_have_parentheses() {
+        for flow in
+            ["in_port(1),eth(src=02:00:00:00:00:01)", "recirc_id(0x3),in_port(p1)", "ufid:0-1,in_port(1)"]
+        {
+            assert!(is_dp_flow(flow), "{flow}");
+        }
+        for flow in ["in_port=1,packet_type=(1,0x800)", "ip", "tcp,in_port=1", "br0", "p(1)=2"] {
+            assert_eq!(is_dp_flow(flow), flow == "p(1)=2", "{flow}");
+        }
+    }
+
+    #[test]
+    fn values_count_whatever_their_masks() {
+        let flow =
+            "ct_state(0/0x30),in_port(p1),ipv4(dst=10.0.0.0/255.0.0.0,ttl=64/0),geneve({class=1/0,0x1/0xff})";
+        let whole = "ct_state(0),in_port(p1),ipv4(dst=10.0.0.0,ttl=64),geneve({class=1,0x1})";
+        assert_eq!(without_masks(flow), whole);
     }
 
     #[test]

@@ -37,7 +37,18 @@ fn commands_answer_or_say_why_not() {
         ("ofproto/list", 0, "br0\n"),
         ("ofproto/trace br0 in_port=LOCAL", 0, "Datapath actions: "),
         ("ofproto/trace-packet-out br0 in_port=LOCAL output:LOCAL", 0, "Datapath actions: "),
-        ("ofproto/trace-packet-out br0 in_port=LOCAL", 2, "requires at least 3 arguments"),
+        (
+            "ofproto/trace-packet-out br0 in_port=LOCAL",
+            2,
+            "a bridge and a flow are needed, or a flow of the datapath",
+        ),
+        ("ofproto/trace-packet-out in_port(br0) output:LOCAL", 0, "Datapath actions: "),
+        ("ofproto/trace in_port(br0),eth_type(0x0806)", 0, "Datapath actions: "),
+        ("ofproto/trace system@ovs-netdev in_port(br0),eth_type(0x0806)", 0, "Datapath actions: "),
+        ("ofproto/trace nodp in_port(br0)", 2, "Cannot find datapath of this name"),
+        ("ofproto/trace in_port(99)", 2, "Invalid datapath flow"),
+        ("ofproto/trace in_port(br0),eth_typ(1)", 2, "Bad datapath flow syntax"),
+        ("ofproto/trace in_port=1", 2, "a bridge and a flow are needed, or a flow of the datapath"),
         ("ofproto/trace nobr in_port=1", 2, "nobr: unknown bridge"),
         ("ofproto/trace br0 in_port=LOCAL 0102", 2, "too short"),
         ("ofproto/trace br0 inport=1", 2, "Bad openflow flow syntax: inport=1"),
@@ -95,6 +106,26 @@ fn learned_addresses_and_cached_flows_are_shown() {
     let trace =
         s.ok("ovs-appctl ofproto/trace br0 in_port=a,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff");
     assert!(trace.contains("would be learned on port 1 in VLAN 3"), "{trace}");
+    // What a packet comes with besides its bytes counts with them.
+    s.ok("ovs-ofctl add-flow br0 'priority=9,ip,ct_state=+trk+est,actions=drop'");
+    let frame = "02000000000102000000000208004500001c000000004011669f0a0000020a00000100010002000800000000";
+    for (tracked, rule) in [("ip,ct_state=trk|est,ct_mark=3", "priority 9"), ("ip", "priority 0")] {
+        let traced = s.ok(&format!("ovs-appctl ofproto/trace br0 'in_port=a,{tracked}' {frame}"));
+        assert!(
+            traced.contains(rule) && traced.contains("ct_mark=0x3") == (rule == "priority 9"),
+            "{traced}"
+        );
+    }
+    s.ok("ovs-appctl fdb/flush br0");
+    s.ok("ovs-ofctl --strict del-flows br0 'priority=9,ip,ct_state=+trk+est'");
+    assert!(s.pings(&a, "10.1.0.2"));
+    let flows = s.ok("ovs-appctl dpctl/dump-flows -m");
+    // A line of that listing, as it is, comes to its own actions.
+    for line in flows.lines().filter(|l| l.contains("in_port(a)") || l.contains("in_port(b)")) {
+        let (_, actions) = line.rsplit_once("actions:").expect("actions");
+        let pasted = s.ok(&format!("ovs-appctl ofproto/trace --names '{line}'"));
+        assert!(pasted.lines().any(|l| l == format!("Datapath actions: {actions}")), "{line}: {pasted}");
+    }
     // A trace learns nothing.
     assert!(!s.ok("ovs-appctl fdb/show br0").contains("02:00:00:00:00:01"));
     s.ok("ovs-appctl fdb/flush br0");

@@ -83,6 +83,15 @@ fn through_connection_tracking_groups_and_bridges() {
     passes(s, "icmp,in_port=a", &["cookie 0x11", "cookie 0x14", "group:7", "bucket"], "b");
     passes(s, "icmp,in_port=a", &["cookie 0x11", "cookie 0x13", "group:7", "bucket"], "b");
     passes(s, "icmp,in_port=b", &["cookie 0x12", "cookie 0x15", "group:8", "bucket"], "a");
+    // By cookie: what passed such a rule, also before it was looked up again, and nothing else.
+    passes(s, "cookie=0x13", &["cookie 0x11", "cookie 0x13", "group:7"], "b");
+    for (cookie, from) in [("0x15", "br0/b"), ("0x11", "br0/a"), ("0x4011/0xff", "br0/a")] {
+        let answer = why(s, &format!("cookie={cookie},icmp"));
+        let others = answer.iter().filter(|(flow, _)| flow["from"] != from).count();
+        assert!(!answer.is_empty() && others == 0, "{cookie}: {answer:#?}");
+    }
+    assert!(why(s, "cookie=0x77").is_empty());
+    assert!(s.appctl("weft/why cookie=x").err.contains("a cookie is a number"));
     // By datapath flow: the rules and groups of each.
     let dump = s.ok("ovs-appctl dpctl/dump-flows -m filter=icmp");
     let mut traced = String::new();

@@ -12,6 +12,7 @@ use crate::output::Format;
 const EXAMPLES: &str = "\
 Examples:
   weft why tcp,tp_dst=23                       every live flow of telnet, and the rule that decides about it
+  weft why cookie=0x11                         what the rules with this cookie sent or dropped; also 0x11/0xff
   weft why --bridge br0 in_port=vm0            what becomes of what vm0 sends
   weft why -o json icmp,nw_dst=10.0.0.2        the same for programs
 
@@ -21,7 +22,8 @@ Live flows are those that passed lately: the datapath's cache. For packets that 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The packets, as fields of ovs-fields(7); everything that overlaps is explained.
+    /// The packets, as fields of ovs-fields(7), the rules, as cookie=VALUE[/MASK], or both; everything that overlaps is
+    /// explained.
     flow: String,
     /// Only flows that come in by this bridge.
     #[arg(short, long, value_name = "BRIDGE")]
