@@ -26,7 +26,10 @@ pub(crate) fn field(kind: Kind) -> Field {
 
 pub(crate) fn reaches(field: &Field, when: &str) {
     for world in ["192.0.2.99", "2001:db8::99"] {
-        field.wait(&format!("{when}: the world is reached at {world}"), |f| f.pings("vm", world));
+        let ping = format!("ping -c1 -W0.2 {world}");
+        field.wait(&format!("{when}: the world is reached at {world}"), |f| {
+            f.try_inside("vm", &ping).code == 0
+        });
     }
 }
 

@@ -200,12 +200,14 @@ fn sysctl(path: &str) -> PathBuf {
 }
 
 /// Settings of a device of ours: it takes no router's word for it, least of all a guest's; and answers of guests that are
-/// reached by another way are not lost.
-fn settings_of(device: &str) -> [(PathBuf, &'static str); 3] {
+/// reached by another way are not lost. Its addresses are the network's gateway on each node: nobody is asked whether they
+/// are free (RFC 4862 §5.4 would hold packets back for a second).
+fn settings_of(device: &str) -> [(PathBuf, &'static str); 4] {
     [
         (sysctl(&format!("ipv4/conf/{device}/rp_filter")), "2"),
         (sysctl(&format!("ipv4/conf/{device}/forwarding")), "1"),
         (sysctl(&format!("ipv6/conf/{device}/accept_ra")), "0"),
+        (sysctl(&format!("ipv6/conf/{device}/accept_dad")), "0"),
     ]
 }
 
