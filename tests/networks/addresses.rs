@@ -116,12 +116,4 @@ fn pools_on_open_vswitch() {
     pools(Kind::Ovs);
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

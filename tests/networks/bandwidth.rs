@@ -86,12 +86,4 @@ fn check(kind: Kind) {
     field.wait("it goes with its port", |f| meters(f) == [(9, 9)]);
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

@@ -121,12 +121,4 @@ fn hidden(field: &Field) {
     assert!(said.code != 0 && said.err.contains("spec.nat"), "{said:?}");
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

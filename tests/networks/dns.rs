@@ -371,12 +371,4 @@ fn check(kind: Kind) {
     announced(&scene);
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

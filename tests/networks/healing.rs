@@ -247,15 +247,7 @@ fn tables_on_open_vswitch() {
     tables(Kind::Ovs);
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);
 
 /// Where others plug into the integration bridge, a cleanup leaves it and their ports.
 #[test]

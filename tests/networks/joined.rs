@@ -75,12 +75,4 @@ fn check(kind: Kind) {
     field.wait("apart again", |f| !left(f, "vm-right.right.example").starts_with("NOERROR"));
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

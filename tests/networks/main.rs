@@ -1,5 +1,20 @@
 //! Do networks that are declared carry traffic, and only the traffic they should? On Weft and on Open vSwitch.
 
+/// A test of each of the two switches.
+macro_rules! on_both {
+    ($check:ident) => {
+        #[test]
+        fn on_weft() {
+            $check($crate::support::Kind::Weft);
+        }
+
+        #[test]
+        fn on_open_vswitch() {
+            $check($crate::support::Kind::Ovs);
+        }
+    };
+}
+
 mod addresses;
 mod agent;
 mod bandwidth;

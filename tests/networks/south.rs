@@ -237,12 +237,4 @@ async fn services(site: &Site, south: &mut South) {
     site.switch.wait_for("the frame arrives", |_| capture.log().contains("0x88b5"));
 }
 
-#[test]
-fn on_weft() {
-    check(Kind::Weft);
-}
-
-#[test]
-fn on_open_vswitch() {
-    check(Kind::Ovs);
-}
+on_both!(check);

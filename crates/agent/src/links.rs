@@ -168,11 +168,9 @@ fn lead(
         let what = format!("{} leads to {} by {}", link.name, route.to, route.via);
         look("route", what, found.is_some(), &mut || {
             // Of ours, that led elsewhere.
-            let (old, rest) =
-                std::mem::take(there).into_iter().partition(|r| (r.dst, r.prefix) == (dst, prefix));
-            *there = rest;
-            let old: Vec<netlink::Route> = old;
-            old.iter().for_each(|old| drop(netlink.delete_this_route(old)));
+            for old in there.extract_if(.., |r| (r.dst, r.prefix) == (dst, prefix)) {
+                let _ = netlink.delete_this_route(&old);
+            }
             let hops = vec![NextHop { gateway: Some(route.via), ifindex: link.index }];
             let new = netlink::Route {
                 dst,

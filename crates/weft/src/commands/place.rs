@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use weft_api::{Client, TlsOptions};
 
 use super::agent::default_socket;
@@ -48,11 +48,13 @@ struct Line {
 impl Where {
     /// What a line that is not whole yet says of it, if that makes sense.
     pub(crate) fn of_words(words: &[String]) -> Option<Self> {
+        let line = Line::command();
+        let options: Vec<&str> = line.get_arguments().filter_map(clap::Arg::get_long).collect();
         let mut said = Vec::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let (option, value) = word.split_once('=').map_or((word.as_str(), None), |(o, v)| (o, Some(v)));
-            if ["--socket", "--server", "--ca", "--cert", "--key", "--token-file"].contains(&option) {
+            if option.strip_prefix("--").is_some_and(|name| options.contains(&name)) {
                 let value = value.or_else(|| words.next().map(String::as_str))?;
                 said.push(format!("{option}={value}"));
             }
