@@ -267,6 +267,24 @@ fn what_modify_adds_and_keeps() {
     assert!(tables.apply(&any, 0).is_ok());
 }
 
+#[test]
+fn what_went_with_its_learner_does_not_expire_again() {
+    let mut tables = TableSet::new();
+    let lines = [
+        "in_port=0,idle_timeout=3,actions=learn(table=1,cookie=7,delete_learned,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
+        "table=1,cookie=7,in_port=2,hard_timeout=3,actions=group:1",
+        "table=1,cookie=8,in_port=3,hard_timeout=3,actions=drop",
+        "table=1,cookie=9,in_port=4,actions=group:1",
+    ];
+    lines.iter().for_each(|line| drop(tables.apply(&flow_mod(line), 0).unwrap()));
+    let gone: Vec<_> = tables.expire(3_000).removed.iter().map(|r| (r.rule.cookie, r.reason)).collect();
+    let expected =
+        [(0, RemovedReason::IdleTimeout), (7, RemovedReason::Delete), (8, RemovedReason::HardTimeout)];
+    assert_eq!(gone, expected, "each once");
+    assert_eq!(tables.rules(&RuleFilter::default()).len(), 1, "what stays is not cleared away");
+    assert_eq!(tables.group_users(1), 1);
+}
+
 /// A change of the tables as a controller, a packet or the time makes it.
 fn change(tables: &mut TableSet, what: u8, line: &str, now: u64) {
     let deleted = FlowMod { command: FlowModCommand::Delete { strict: what & 1 == 0 }, ..flow_mod(line) };

@@ -42,8 +42,18 @@ impl Mortal {
         if !rule.is_mortal() {
             return;
         }
-        let moved = self.moved.remove(rule.id.reverse_bits());
-        self.take(moved.unwrap_or_else(|| place(rule.first_deadline(), rule)), rule);
+        let at = self.place_of(rule);
+        self.moved.remove(rule.id.reverse_bits());
+        self.take(at, rule);
+    }
+
+    fn place_of(&self, rule: &Rule) -> u64 {
+        self.moved.get(rule.id.reverse_bits()).copied().unwrap_or_else(|| place(rule.first_deadline(), rule))
+    }
+
+    /// Whether a rule is still in its table.
+    fn holds(&self, rule: &Rule) -> bool {
+        self.due.get(self.place_of(rule)).is_some_and(|rules| rules.iter().any(|r| r.id == rule.id))
     }
 
     fn take(&mut self, from: u64, rule: &Rule) -> Option<Arc<Rule>> {
@@ -85,8 +95,10 @@ impl TableSet {
         gone.sort_by_key(|(at, _, rule)| (*at, rule.id));
         let mut outcome = FlowModOutcome::default();
         for same in gone.chunk_by(|a, b| a.1 == b.1) {
-            let rules = same.iter().map(|(_, _, rule)| rule.clone()).collect();
-            self.drop_all(rules, same[0].1, &mut outcome);
+            // Those that a rule before them had learned went with it.
+            let there = same.iter().map(|(_, _, rule)| rule).filter(|rule| self.mortal.holds(rule));
+            let there = there.cloned().collect();
+            self.drop_all(there, same[0].1, &mut outcome);
         }
         outcome
     }
