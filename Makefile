@@ -3,9 +3,12 @@
 
 PROFILE ?= lab
 FUZZ_SECONDS ?= 60
+# Where properties begin to look. One place for `make test`, so that a run can be repeated; `make soak` looks elsewhere each time.
+SEED ?= 1
+ROUNDS ?= 50
 WEFT := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)/weft
 
-.PHONY: help demo test bench check fuzz setup setup-bench build clean
+.PHONY: help demo test bench check fuzz soak setup setup-bench build clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,8 +29,8 @@ test: ## Every test, fuzz targets included
 	@scripts/setup test
 	scripts/cargo fmt --all --check
 	scripts/cargo clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
-	scripts/root scripts/cargo nextest run --workspace --cargo-profile $(PROFILE) --no-tests=fail
-	@scripts/fuzz $(FUZZ_SECONDS)
+	scripts/root env PROPTEST_RNG_SEED=$(SEED) scripts/cargo nextest run --workspace --cargo-profile $(PROFILE) --no-tests=fail
+	@scripts/fuzz $(FUZZ_SECONDS) $(SEED)
 
 bench: ## Compare with real peers in one interleaved run; prints ratios
 	@scripts/setup bench
@@ -46,6 +49,11 @@ check: ## Formatting, lints, licences and advisories, house rules
 fuzz: ## Build and run every fuzz target for FUZZ_SECONDS each
 	@scripts/setup test
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+soak: ## Every test of the rooms without I/O, ROUNDS times, each from a fresh seed
+	@scripts/setup test
+	scripts/cargo nextest run --workspace --cargo-profile $(PROFILE) --no-fail-fast --stress-count $(ROUNDS) --status-level fail \
+	  -E 'package(/^weft-(wire|flow|pipeline|openflow|ovsdb|conntrack|compile|libvirt|model|services)$$/)'
 
 clean: ## Remove what was built
 	scripts/cargo clean

@@ -1,9 +1,14 @@
 //! Which packets are in hand, and which of them share a cached flow?
 
-use weft_flow::{EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, Recirc, TunMetadata, TunnelKey};
+use weft_flow::{
+    EXTRA_CT, EXTRA_TUN_METADATA, EXTRA_TUNNEL, FlowKey, PacketKey, Recirc, TunMetadata, TunnelKey,
+};
 
 use crate::meta::Meta;
+use std::sync::Arc;
+
 use crate::packet::{BATCH, Pool, Slot};
+use crate::police::Policer;
 
 /// Packets that share a flow.
 #[derive(Clone, Copy)]
@@ -47,6 +52,8 @@ pub(crate) struct Batch {
     pub(crate) frozen: Vec<Recirc>,
     /// Packets that are done with: dropped, or acted on.
     pub(crate) done: u32,
+    /// What the port that they were just received by may take in, if not anything.
+    pub(crate) policer: Option<Arc<Policer>>,
     groups: Box<[Group; BATCH]>,
     group_count: usize,
 }
@@ -66,6 +73,7 @@ impl Batch {
             readings: 0,
             frozen: Vec::new(),
             done: 0,
+            policer: None,
             groups: Box::new([Group { flow: 0, len: 0, members: [0; BATCH] }; BATCH]),
             group_count: 0,
         }
@@ -141,6 +149,15 @@ impl Batch {
                 key.packet.extras |= EXTRA_TUN_METADATA;
             }
         }
+    }
+
+    /// Packet `i` is done with before it is looked up: no flow has that port.
+    #[cold]
+    pub(crate) fn no_flow(&mut self, i: usize) {
+        let i = i % BATCH;
+        self.keys[i].packet = PacketKey { in_port: u32::MAX, ..PacketKey::default() };
+        self.read[i] = 0;
+        self.done |= 1 << i;
     }
 
     /// Gives packet `i` the tunnel options it came with.

@@ -11,6 +11,8 @@ use weft_conntrack::Conntrack;
 use weft_flow::{DpAction, DpPort, DropReason, Match, RuleRef, ToController, TunnelKind};
 use weft_wire::Mac;
 
+use crate::police::Policing;
+
 /// The result of a control call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -402,6 +404,8 @@ pub trait Datapath: Send + Sync {
     /// Has a function told of ports that changed by themselves, of those that are added from now on. The kernel tells
     /// of devices; this is about ports that it does not know.
     fn on_port_change(&self, changed: PortChanged);
+    /// Limits what a port takes in, from now on, with full buckets. Tunnel ports are not limited.
+    fn police(&self, port: DpPort, policing: Policing) -> Result<()>;
     /// Traffic of a port.
     fn port_stats(&self, port: DpPort) -> Result<PortStats>;
     /// Drops of frames that came in by a port, or were to leave by it.

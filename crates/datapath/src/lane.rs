@@ -163,6 +163,7 @@ impl Lane {
     #[inline]
     fn decide(&mut self) {
         self.parse();
+        self.police();
         self.look_up();
         self.act();
         self.batch.end(&mut self.exec.pool);

@@ -8,6 +8,7 @@
 //! | `lookup`, `batch`               | How does a packet find its actions?                            |
 //! | `smc`, `megaflow`, `flows`      | Which caches are asked, and where do flows live?               |
 //! | `fair`                          | Who gets how much of a lane's time?                            |
+//! | `police`                        | How much may a port take in?                                   |
 //! | `epoch`, `sweep`                | When is a cached flow still right, and when does it go?        |
 //! | `actions`, `hand`, `rewrite`, `executor` | What is done with a frame, and how does it leave?     |
 //! | `meta`, `recirc`                | How is a frame looked up again, with what it carries along?    |
@@ -36,6 +37,7 @@ mod lookup;
 mod megaflow;
 mod meta;
 mod packet;
+mod police;
 mod ports;
 #[doc(hidden)]
 pub mod probe;
@@ -51,5 +53,6 @@ mod user;
 
 pub use clock::now_ms;
 pub use contract::*;
+pub use police::Policing;
 pub use ports::{PcapError, parse_pcap};
 pub use user::{UserDatapath, UserOptions};

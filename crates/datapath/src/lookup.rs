@@ -9,9 +9,11 @@ use weft_flow::{
 };
 
 use crate::arch::ticks;
+use crate::clock::now_us;
 use crate::flows::{GENERAL, Installed, NO_FLOW, NO_GROUP};
 use crate::lane::Lane;
 use crate::packet::BATCH;
+use crate::police::Policer;
 
 /// How many masks are tried for a packet when the slow path had its share.
 const FEW_MASKS: usize = 2;
@@ -46,10 +48,7 @@ impl Lane {
             };
             packet.ip_proto = key.ip_proto;
             if let Some(reason) = fault.or(parsed.err()) {
-                // No flow has that port.
-                *key = PacketKey { in_port: u32::MAX, ..PacketKey::default() };
-                batch.read[i] = 0;
-                batch.done |= 1 << i;
+                batch.no_flow(i);
                 self.exec.drop_received(in_port, reason, 1);
             } else if known & (1 << i) != 0 {
                 batch.complete_key(i, &self.exec.pool.get(batch.slots[i]).meta);
@@ -65,6 +64,32 @@ impl Lane {
             }
             batch.hashes[i] = hash;
             self.flows.prefetch_bucket(hash);
+        }
+    }
+
+    /// Drops what the port took in beyond its policing rates.
+    #[inline]
+    pub(crate) fn police(&mut self) {
+        if let Some(policer) = self.batch.policer.take() {
+            self.police_by(&policer);
+        }
+    }
+
+    #[cold]
+    fn police_by(&mut self, policer: &Policer) {
+        let (batch, pool) = (&self.batch, &self.exec.pool);
+        let good = (0..batch.len.min(BATCH)).filter(|i| batch.done & (1 << i) == 0);
+        let sizes = good.map(|i| {
+            let (packets, bytes, _) = pool.get(batch.slots[i]).segments();
+            (i, packets, bytes)
+        });
+        let mut refused = 0u32;
+        policer.police(sizes, now_us(), |i| refused |= 1 << i);
+        while refused != 0 {
+            let i = refused.trailing_zeros() as usize;
+            refused &= refused - 1;
+            self.batch.no_flow(i);
+            self.exec.drop_slot(self.batch.slots[i], DropReason::PolicingExceeded);
         }
     }
 

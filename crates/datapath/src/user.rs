@@ -18,6 +18,7 @@ use crate::contract::{
 };
 use crate::lane::{Lane, MAX_IDLE_MS};
 use crate::packet::FRAME_ROOM;
+use crate::police::{Policer, Policing};
 use crate::ports::{Io, MAX_PORTS, Port, Source, VhostDevice};
 use crate::shared::{Command, LaneHandle, Shared, lock};
 use crate::sweep::merge_entries;
@@ -363,6 +364,12 @@ impl Datapath for UserDatapath {
 
     fn on_port_change(&self, changed: PortChanged) {
         *lock(&self.port_changed) = Some(changed);
+    }
+
+    fn police(&self, port: DpPort, policing: Policing) -> Result<()> {
+        let policer = policing.limits().then(|| Arc::new(Policer::new(policing, crate::clock::now_us())));
+        self.port(port)?.policer.store(policer);
+        Ok(())
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats> {

@@ -56,6 +56,7 @@ drop_reasons! {
     PortGone "port-gone" "The output port no longer exists.",
     PortNoForward "port-no-forward" "The port is configured not to forward.",
     PortNoReceive "port-no-receive" "The port is configured not to receive.",
+    PolicingExceeded "policing-exceeded" "The input port's ingress policing rate was exceeded.",
     MtuExceeded "mtu-exceeded" "The frame is larger than the output port's MTU and may not be cut.",
     TxQueueFull "tx-queue-full" "The output queue was full.",
     TxError "tx-error" "The kernel refused the frame.",

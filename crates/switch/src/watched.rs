@@ -42,7 +42,21 @@ const WATCHED: &[(&str, &[&str])] = &[
             "other_config",
         ],
     ),
-    ("Interface", &["name", "type", "options", "mac", "ofport_request", "mtu_request"]),
+    (
+        "Interface",
+        &[
+            "name",
+            "type",
+            "options",
+            "mac",
+            "ofport_request",
+            "mtu_request",
+            "ingress_policing_rate",
+            "ingress_policing_burst",
+            "ingress_policing_kpkts_rate",
+            "ingress_policing_kpkts_burst",
+        ],
+    ),
     (
         "Controller",
         &[

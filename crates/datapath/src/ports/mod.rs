@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
 use weft_host::netlink::Netlink;
@@ -29,6 +30,7 @@ use crate::batch::Batch;
 use crate::contract::{DropCounts, Error, PortInfo, PortKind, PortSpec, PortStats, Result};
 use crate::executor::Executor;
 use crate::packet::{BATCH, Packet, Pool, Slot};
+use crate::police::Policer;
 use crate::stats::PortCounters;
 use crate::tunnel::{Demux, ListenKey, Listener, TunnelPort};
 
@@ -45,6 +47,8 @@ pub(crate) struct Port {
     pub(crate) mtu: AtomicU32,
     /// The lane that receives.
     pub(crate) lane: usize,
+    /// What it may take in; `None`: anything.
+    pub(crate) policer: ArcSwapOption<Policer>,
     /// By lane.
     pub(crate) counters: Box<[PortCounters]>,
 }
@@ -128,6 +132,7 @@ impl Port {
             io,
             mtu: AtomicU32::new(mtu),
             lane: 0,
+            policer: ArcSwapOption::empty(),
             counters: (0..lanes).map(|_| PortCounters::default()).collect(),
         }
     }
@@ -346,6 +351,7 @@ impl Source {
         let bytes: usize = slots[..received.frames].iter().map(Packet::len).sum();
         counters.rx_packets.add(received.frames as u64);
         counters.rx_bytes.add(bytes as u64);
+        batch.policer = port.policer.load_full();
         received
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use weft_datapath::{PcapSpec, PortKind, PortSpec, TunnelSpec, VhostSpec};
+use weft_datapath::{PcapSpec, Policing, PortKind, PortSpec, TunnelSpec, VhostSpec};
 use weft_flow::OfPort;
 use weft_host::tun::{Tap, TapOptions};
 use weft_pipeline::FragMode;
@@ -336,7 +336,11 @@ impl Iface {
             self.remove(host);
             self.error = None;
         }
+        let policing = (self.wanted.policing != wanted.policing).then_some(wanted.policing);
         self.wanted = wanted.clone();
+        if let Some(policing) = policing {
+            self.police(policing, host);
+        }
         self.port.clone_from(&port.name);
         self.home = Arc::clone(port);
         self.standby &= port.bond.is_some();
@@ -379,8 +383,20 @@ impl Iface {
         self.dp_port = Some(info.number);
         self.state = State::default();
         self.opened_ms = crate::clock::now_ms();
+        if self.wanted.policing.limits() {
+            self.police(self.wanted.policing, host);
+        }
         self.refresh(host);
         Ok(())
+    }
+
+    /// Limits what the port takes in.
+    fn police(&self, policing: Policing, host: &Host<'_>) {
+        if let Some(port) = self.dp_port
+            && let Err(e) = host.datapath.police(port, policing)
+        {
+            tracing::warn!(target: "bridge", "{}: {e}", self.wanted.name);
+        }
     }
 
     /// Closes the port; its device, if the switch made it, goes too.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use weft_datapath::VhostMode;
+use weft_datapath::{Policing, VhostMode};
 use weft_ovsdb::Uuid;
 use weft_ovsdb::db::RowView;
 use weft_pipeline::TunnelConfig;
@@ -33,6 +33,8 @@ pub(crate) struct Iface {
     pub ofport_request: Option<u16>,
     /// `ofport` as the database remembers it from before.
     pub last_ofport: Option<u16>,
+    /// What it may take in.
+    pub policing: Policing,
     /// `options`, as `dpif/show` prints them.
     pub options: String,
 }
@@ -118,6 +120,7 @@ impl Iface {
             mtu_request,
             ofport_request: row.opt_int("ofport_request").and_then(|n| u16::try_from(n).ok()),
             last_ofport: row.opt_int("ofport").and_then(|n| u16::try_from(n).ok()),
+            policing: policing(row),
             options: printed.join(", "),
         }
     }
@@ -134,8 +137,20 @@ impl Iface {
             mtu_request: None,
             ofport_request: None,
             last_ofport: None,
+            policing: Policing::default(),
             options: String::new(),
         }
+    }
+}
+
+/// `ingress_policing_*`; the schema allows nothing below 0.
+fn policing(row: &RowView<'_>) -> Policing {
+    let number = |column: &str| u64::try_from(row.int(column)).unwrap_or(0);
+    Policing {
+        kbps: number("ingress_policing_rate"),
+        burst_kbit: number("ingress_policing_burst"),
+        kpps: number("ingress_policing_kpkts_rate"),
+        burst_kpkts: number("ingress_policing_kpkts_burst"),
     }
 }
 

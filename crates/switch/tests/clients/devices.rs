@@ -112,3 +112,32 @@ fn a_number_that_is_taken_from_a_patch_port_is_told_to_its_other_end() {
     let rule = format!(" 0. in_port={second}, priority");
     s.wait_for("the other end knows", || s.appctl("ofproto/trace br1 in_port=LOCAL").out.contains(&rule));
 }
+
+/// What a port may take in, as libvirt's `<bandwidth>` sets it: beyond the burst next to nothing passes, and is named.
+#[test]
+fn what_comes_in_is_policed() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set bridge br0 fail_mode=secure");
+    let a = s.workload("a", "10.1.0.1/24");
+    s.vsctl("add-port br0 a -- set interface a ingress_policing_rate=1 ingress_policing_burst=16");
+    s.ok(&format!("ip -n {} neigh add 10.1.0.2 lladdr 52:54:00:00:00:02 dev eth0", a.ns));
+    let sent = |cookie: u32| {
+        s.ok(&format!("ovs-ofctl add-flow br0 cookie={cookie},in_port=a,icmp,actions=drop"));
+        // 20 frames of 1,000 bytes: of these 8 kbit make one.
+        s.run(&format!("ip netns exec {} ping -q -c 20 -i 0.02 -W 0.1 -s 958 10.1.0.2", a.ns));
+        let line = s.ok(&format!("ovs-ofctl dump-flows br0 cookie={cookie}/-1"));
+        let count = line.split("n_packets=").nth(1).and_then(|rest| rest.split(',').next());
+        count.and_then(|n| n.parse::<u64>().ok()).unwrap_or_else(|| panic!("no count: {line}"))
+    };
+    let since = std::time::Instant::now();
+    let passed = sent(1);
+    let most = 2 + since.elapsed().as_secs() / 8 + 1;
+    assert!((1..=most).contains(&passed), "{passed} of 20 passed");
+    let drops = s.appctl("weft/drops").out;
+    assert!(drops.contains("policing-exceeded"), "{drops}");
+    // Packets per second, in place of bits; the buckets are full again.
+    s.vsctl("set interface a ingress_policing_rate=0 ingress_policing_kpkts_rate=1 ingress_policing_kpkts_burst=1");
+    assert_eq!(sent(2), 20);
+    s.vsctl("set interface a ingress_policing_kpkts_rate=0");
+    assert_eq!(sent(3), 20);
+}
