@@ -406,6 +406,9 @@ pub trait Datapath: Send + Sync {
     fn on_port_change(&self, changed: PortChanged);
     /// Limits what a port takes in, from now on, with full buckets. Tunnel ports are not limited.
     fn police(&self, port: DpPort, policing: Policing) -> Result<()>;
+    /// Says whether a device queues what leaves by it: frames then name the class of their queue as
+    /// [`weft_host::netlink::class_of`] does.
+    fn queueing(&self, port: DpPort, queues: bool) -> Result<()>;
     /// Traffic of a port.
     fn port_stats(&self, port: DpPort) -> Result<PortStats>;
     /// Drops of frames that came in by a port, or were to leave by it.

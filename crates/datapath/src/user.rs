@@ -372,6 +372,13 @@ impl Datapath for UserDatapath {
         Ok(())
     }
 
+    fn queueing(&self, port: DpPort, queues: bool) -> Result<()> {
+        if let Io::Device(device) = &self.port(port)?.io {
+            device.queues.store(queues, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     fn port_stats(&self, port: DpPort) -> Result<PortStats> {
         Ok(self.port(port)?.stats())
     }

@@ -7,6 +7,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use crate::Result;
 use crate::cmsg;
@@ -98,7 +100,12 @@ pub struct PacketSocket {
     fd: OwnedFd,
     ifindex: u32,
     vnet_hdr_len: usize,
+    /// Sends what has a priority where the kernel takes none with a frame.
+    by_priority: Mutex<Option<Box<PacketSocket>>>,
 }
+
+/// Whether the kernel takes a priority with each frame, as Linux does from 6.14 on; believed until it refuses.
+static PRIORITY_BY_FRAME: AtomicBool = AtomicBool::new(true);
 
 impl PacketSocket {
     /// Opens a nonblocking socket on the device `ifindex` of this thread's network namespace.
@@ -106,7 +113,7 @@ impl PacketSocket {
         let what = |deed: &str| format!("{deed} packet socket on device {ifindex}");
         // Protocol 0: nothing arrives before the socket is bound to its device.
         let fd = socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0).context(|| what("open"))?;
-        let mut this = Self { fd, ifindex, vnet_hdr_len: 0 };
+        let mut this = Self { fd, ifindex, vnet_hdr_len: 0, by_priority: Mutex::new(None) };
         this.set(PACKET_IGNORE_OUTGOING, 1).context(|| what("ignore outgoing frames on"))?;
         this.set(libc::PACKET_AUXDATA, 1).context(|| what("ask for VLAN tags on"))?;
         if options.vnet_hdr {
@@ -230,17 +237,59 @@ impl PacketSocket {
         marks: &[FrameMark],
     ) -> io::Result<usize> {
         let most = tx.0.len();
+        let ranked = marks.iter().take(most).any(|mark| mark.priority != 0);
+        if ranked && !PRIORITY_BY_FRAME.load(Relaxed) {
+            return self.send_by_priority(tx, bufs, marks);
+        }
         let marked =
             || marks.iter().enumerate().take(most).filter(|(_, mark)| **mark != FrameMark::default());
         for (i, mark) in marked() {
             tx.0.attach(i, |control| {
-                let end = cmsg::push(control, 0, libc::SOL_SOCKET, libc::SO_PRIORITY, mark.priority);
+                let end = match mark.priority {
+                    0 => 0,
+                    priority => cmsg::push(control, 0, libc::SOL_SOCKET, libc::SO_PRIORITY, priority),
+                };
                 cmsg::push(control, end, libc::SOL_SOCKET, libc::SO_MARK, mark.mark)
             });
         }
         let sent = tx.0.send(self.fd.as_fd(), bufs);
         marked().for_each(|(i, _)| tx.0.attach(i, |_| 0));
-        sent
+        match sent {
+            Err(e) if ranked && e.kind() == io::ErrorKind::InvalidInput => {
+                PRIORITY_BY_FRAME.store(false, Relaxed);
+                self.send_by_priority(tx, bufs, marks)
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends the first frames, those of one priority, by a socket that has it.
+    fn send_by_priority<B: AsRef<[u8]>>(
+        &self,
+        tx: &mut PacketTx,
+        bufs: &[B],
+        marks: &[FrameMark],
+    ) -> io::Result<usize> {
+        let Some(first) = marks.first() else { return self.send(tx, bufs) };
+        let run = marks.iter().take_while(|mark| mark.priority == first.priority).count().min(tx.0.len());
+        let bufs = &bufs[..run.min(bufs.len())];
+        let plain: Vec<FrameMark> =
+            marks[..run].iter().map(|mark| FrameMark { priority: 0, ..*mark }).collect();
+        if first.priority == 0 {
+            return self.send_marked(tx, bufs, &plain);
+        }
+        let mut other = self.by_priority.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = match &mut *other {
+            Some(socket) => socket,
+            none => {
+                let vnet_hdr = self.vnet_hdr_len != 0;
+                let options =
+                    PacketOptions { vnet_hdr, receive: false, recv_buffer: 0, ..PacketOptions::default() };
+                none.insert(Box::new(PacketSocket::open(self.ifindex, &options).map_err(io::Error::other)?))
+            }
+        };
+        setsockopt(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PRIORITY, first.priority as libc::c_int)?;
+        socket.send_marked(tx, bufs, &plain)
     }
 }
 
@@ -297,5 +346,46 @@ impl PacketTx {
     /// Arrays for batches of up to `size` frames.
     pub fn new(size: usize) -> Self {
         Self(Headers::new(size, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{Netlink, QueueShape, Shaping, VethEnd, class_of};
+    use crate::netns::NetNs;
+
+    /// Sends frames of these priorities; returns how many the kernel queued under class 5.
+    fn queued(priorities: &[u32]) -> u64 {
+        let mut netlink = Netlink::open().unwrap();
+        netlink.add_veth(&VethEnd::named("d0"), &VethEnd::named("d1")).unwrap();
+        let (index, other) = (netlink.index_of("d0").unwrap(), netlink.index_of("d1").unwrap());
+        netlink.set_up(index, true).unwrap();
+        netlink.set_up(other, true).unwrap();
+        let queue = |id| QueueShape { id, ..QueueShape::default() };
+        let shaping = Shaping { max_rate: 1_000_000_000, queues: vec![queue(0), queue(5)] };
+        netlink.shape(index, 1500, &shaping).unwrap();
+        let socket = PacketSocket::open(index, &PacketOptions::default()).unwrap();
+        let mut frame = vec![0; socket.vnet_hdr_len()];
+        frame.extend([0xff; 6].iter().chain(&[2, 0, 0, 0, 0, 1, 0x88, 0xb5]).chain(&[0; 46]));
+        let frames = vec![frame; priorities.len()];
+        let marks: Vec<_> =
+            priorities.iter().map(|priority| FrameMark { priority: *priority, mark: 0 }).collect();
+        let (mut tx, mut at) = (PacketTx::new(8), 0);
+        while at < frames.len() {
+            at += socket.send_marked(&mut tx, &frames[at..], &marks[at..]).unwrap();
+        }
+        netlink.queue_counts(index).unwrap().iter().find(|(id, _)| *id == 5).unwrap().1.packets
+    }
+
+    #[test]
+    fn priorities_are_told_with_frames_or_by_another_socket() {
+        let five = class_of(5);
+        for by_frame in [true, false] {
+            let ns = NetNs::unnamed("priorities").unwrap();
+            PRIORITY_BY_FRAME.store(by_frame, Relaxed);
+            let queued = ns.run(|| queued(&[five, 0, five, five, 0])).unwrap();
+            assert_eq!(queued, 3, "with frames: {by_frame}");
+        }
     }
 }

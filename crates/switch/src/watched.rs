@@ -39,6 +39,7 @@ const WATCHED: &[(&str, &[&str])] = &[
             "mac",
             "bond_mode",
             "protected",
+            "qos",
             "other_config",
         ],
     ),
@@ -57,6 +58,8 @@ const WATCHED: &[(&str, &[&str])] = &[
             "ingress_policing_kpkts_burst",
         ],
     ),
+    ("QoS", &["type", "queues", "other_config"]),
+    ("Queue", &["other_config"]),
     (
         "Controller",
         &[

@@ -4,12 +4,12 @@
 //! ingress keeps the host's own stack from receiving the same frames.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use smallvec::SmallVec;
 use weft_flow::{DpPort, DropReason};
 use weft_host::ingress::IngressGuard;
-use weft_host::netlink::Netlink;
+use weft_host::netlink::{Netlink, QUEUES, class_of};
 use weft_host::packet::{FrameMark, PacketOptions, PacketRx, PacketSocket, PacketTx, VlanTag};
 use weft_wire::{ethernet, vlan};
 
@@ -25,6 +25,8 @@ pub(crate) struct Device {
     pub(crate) mtu: u32,
     /// Frames the socket had no room for.
     missed: AtomicU64,
+    /// The device queues by class what leaves by it.
+    pub(crate) queues: AtomicBool,
     _guard: IngressGuard,
 }
 
@@ -34,7 +36,14 @@ impl Device {
         let link = Netlink::open()?.link(name)?;
         let guard = IngressGuard::attach(link.index)?;
         let socket = PacketSocket::open(link.index, &PacketOptions::default())?;
-        Ok(Device { socket, ifindex: link.index, mtu: link.mtu, missed: AtomicU64::new(0), _guard: guard })
+        Ok(Device {
+            socket,
+            ifindex: link.index,
+            mtu: link.mtu,
+            missed: AtomicU64::new(0),
+            queues: AtomicBool::new(false),
+            _guard: guard,
+        })
     }
 
     /// Frames lost before they were received, since the port was opened.
@@ -86,7 +95,7 @@ impl Device {
         mut on_error: impl FnMut(&io::Error),
     ) {
         let frames = frames(pool, slots, self.socket.vnet_hdr_len());
-        let mut marks = marks(pool, slots);
+        let mut marks = marks(pool, slots, self.queues.load(Relaxed));
         let mut at = 0;
         while at < slots.len() {
             let sent = match marks.get(at..).filter(|marks| !marks.is_empty()) {
@@ -115,10 +124,13 @@ impl Device {
 }
 
 /// What the host is to be told of each frame; nothing if there is nothing to tell of any.
-fn marks(pool: &Pool, slots: &[Slot]) -> SmallVec<[FrameMark; BATCH]> {
+fn marks(pool: &Pool, slots: &[Slot], queues: bool) -> SmallVec<[FrameMark; BATCH]> {
     let of = |slot: &Slot| {
         let meta = &pool.get(*slot).meta;
-        FrameMark { priority: meta.priority, mark: meta.mark }
+        // What names no queue goes by the device's default class.
+        let queued = queues && (1..QUEUES).contains(&meta.priority);
+        let priority = if queued { class_of(meta.priority) } else { meta.priority };
+        FrameMark { priority, mark: meta.mark }
     };
     if slots.iter().all(|slot| of(slot) == FrameMark::default()) {
         return SmallVec::new();

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::{CREATE, Message, Netlink};
 use crate::Result;
 
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(super) const TCA_KIND: u16 = 1;
+pub(super) const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
@@ -17,7 +17,7 @@ const TC_H_CLSACT_INGRESS: u32 = 0xffff_fff2;
 const INFO: u32 = (1 << 16) | (libc::ETH_P_ALL as u16).to_be() as u32;
 
 /// `struct tcmsg`: family u8, 3 pad, ifindex i32, handle u32, parent u32, info u32.
-fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
+pub(super) fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
     let mut fixed = [0; 20];
     fixed[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     fixed[8..12].copy_from_slice(&handle.to_ne_bytes());

@@ -12,6 +12,7 @@ mod monitor;
 mod neighbour;
 mod nftables;
 mod route;
+mod shape;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,6 +24,7 @@ pub use monitor::{Event, Monitor};
 pub use neighbour::Neighbour;
 pub use nftables::NftMonitor;
 pub use route::{NextHop, Route};
+pub use shape::{QUEUES, QueueCounts, QueueShape, Shaping, UNLIMITED, class_of};
 
 pub(crate) use attr::{Message, attrs, get_str, get_u16, get_u32, get_u64};
 pub(crate) use filter::{add_clsact, add_ingress_bpf};

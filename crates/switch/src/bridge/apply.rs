@@ -343,6 +343,7 @@ impl Iface {
         }
         self.port.clone_from(&port.name);
         self.home = Arc::clone(port);
+        self.shape(host);
         self.standby &= port.bond.is_some();
         self.egress = self.egress.take().filter(|_| matches!(wanted.kind, Ok(IfaceKind::Tunnel { .. })));
     }
@@ -422,6 +423,8 @@ impl Iface {
         {
             tracing::warn!(target: "bridge", "{}: {e}", self.wanted.name);
         }
+        // Without a port nothing is shaped.
+        self.shape(host);
         self.ofport = None;
         self.state = State::default();
         self.chosen_mtu = None;
@@ -478,6 +481,7 @@ impl Iface {
         if let Ok(speed) = weft_host::ethtool::speed(&self.wanted.name) {
             (self.state.speed_mbps, self.state.full_duplex) = (speed.mbps, speed.full_duplex);
         }
+        self.shape(host);
     }
 }
 

@@ -13,6 +13,7 @@ mod bond;
 mod compile;
 mod ifaces;
 mod numbers;
+mod qos;
 mod report;
 mod statistics;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
+use weft_host::netlink::Shaping;
 use weft_ovsdb::Uuid;
 use weft_pipeline::{FragMode, PortFlags};
 use weft_wire::Mac;
@@ -112,6 +114,8 @@ pub(crate) struct Iface {
     told: Option<report::Told>,
     /// MTU the switch chose last.
     chosen_mtu: Option<u32>,
+    /// How its device was told to shape what leaves by it.
+    pub shaped: Option<Shaping>,
 }
 
 /// What an interface's device is like.
@@ -265,6 +269,7 @@ impl Iface {
             taken: false,
             told: None,
             chosen_mtu: None,
+            shaped: None,
         }
     }
 

@@ -48,6 +48,7 @@ use endpoints::Endpoints;
 use ports::KnownPorts;
 
 pub(crate) use execute::Target;
+pub(crate) use queues::counted as queue_counts;
 
 /// Silence after which a controller is probed, unless configured.
 const DEFAULT_PROBE: Duration = Duration::from_secs(5);

@@ -1,11 +1,15 @@
 //! Which commands are about protocols between switches: LACP, STP, RSTP, CFM, BFD, multicast snooping, and about QoS?
 //!
-//! The switch speaks none of these protocols and shapes nothing. So there are no objects to show, as in Open vSwitch
-//! when nothing of the kind is configured; where the database asks for something, it is said that it is not done.
+//! The switch speaks none of these protocols. So there are no objects to show, as in Open vSwitch when nothing of the kind
+//! is configured. Devices are shaped by the kernel ([`crate::bridge`]); QoS that has no effect is said to have none.
+
+use std::fmt::Write;
 
 use super::bridge::find;
 use super::{Answer, Command, command};
+use crate::bridge::Iface;
 use crate::control::Control;
+use crate::wanted::{IfaceKind, SHAPED};
 
 pub(super) const COMMANDS: &[Command] = &[
     command("bfd/set-forwarding", "[interface] normal|false|true", (1, 2), |_, a| {
@@ -56,32 +60,51 @@ fn mdb_flush(control: &mut Control, args: &[String]) -> Answer {
     }
 }
 
-fn is_interface(control: &Control, name: &str) -> Result<(), String> {
-    let known = control.world.ifaces().any(|(_, i)| i.wanted.name == name);
-    if known { Ok(()) } else { Err("no such interface".into()) }
-}
-
-/// The type that the Port row of an interface asks for.
-fn asked(control: &Control, interface: &str) -> Option<String> {
-    let port = control.world.ifaces().find(|(_, i)| i.wanted.name == interface)?.1.port.clone();
-    let db = control.db.database();
-    let row = db.table("Port")?.rows().find(|row| row.str("name") == port)?;
-    let qos = db.row("QoS", row.reference("qos")?)?;
-    Some(qos.str("type").to_owned())
+fn interface<'c>(control: &'c Control, name: &str) -> Result<&'c Iface, String> {
+    let mut ifaces = control.world.ifaces().map(|(_, iface)| iface);
+    ifaces.find(|iface| iface.wanted.name == name).ok_or_else(|| "no such interface".into())
 }
 
 fn qos_show(control: &mut Control, args: &[String]) -> Answer {
     let name = &args[0];
-    is_interface(control, name)?;
-    Err(match asked(control, name) {
-        Some(kind) => {
-            format!("QoS not configured on {name}: the database asks for {kind}, which is not offered")
+    let iface = interface(control, name)?;
+    let qos = &iface.home.qos;
+    let Some(shaping) = &iface.shaped else {
+        return Err(match qos.kind.as_str() {
+            "" => format!("QoS not configured on {name}"),
+            kind => format!("QoS not configured on {name}: {kind} is asked for, which has no effect on it"),
+        });
+    };
+    let mut out = format!("QoS: {name} {}\nmax-rate: {}\n", qos.kind, shaping.max_rate);
+    let counts = crate::openflow::queue_counts(iface);
+    for queue in &shaping.queues {
+        out.push_str(&if queue.id == 0 {
+            "\nDefault:\n".to_owned()
+        } else {
+            format!("\nQueue {}:\n", queue.id)
+        });
+        let asked = [
+            ("burst", queue.burst),
+            ("max-rate", queue.max_rate),
+            ("min-rate", queue.min_rate),
+            ("priority", queue.priority.into()),
+        ];
+        for (key, value) in asked.into_iter().filter(|(_, value)| *value != 0) {
+            let _ = writeln!(out, "  {key}: {value}");
         }
-        None => format!("QoS not configured on {name}"),
-    })
+        if let Some((_, of)) = counts.iter().find(|(id, _)| *id == queue.id) {
+            let (packets, bytes, errors) = (of.packets, of.bytes, of.drops);
+            let _ = write!(out, "  tx_packets: {packets}\n  tx_bytes: {bytes}\n  tx_errors: {errors}\n");
+        }
+    }
+    Ok(out)
 }
 
 fn qos_types(control: &mut Control, args: &[String]) -> Answer {
-    is_interface(control, &args[0])?;
-    Ok(String::new())
+    let iface = interface(control, &args[0])?;
+    Ok(if matches!(iface.wanted.kind, Ok(IfaceKind::Device)) {
+        format!("QoS type: {SHAPED}\n")
+    } else {
+        format!("No QoS types supported for interface: {}\n", args[0])
+    })
 }

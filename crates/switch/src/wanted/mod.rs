@@ -8,6 +8,7 @@ mod follow;
 mod iface;
 mod port;
 mod ports;
+mod qos;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub(crate) use iface::TYPES;
 pub(crate) use iface::{Iface, IfaceKind};
 pub(crate) use port::{Bond, Port};
 pub(crate) use ports::Ports;
+pub(crate) use qos::SHAPED;
 
 /// Shortest time between updates of statistics.
 const MIN_STATS_INTERVAL: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ use weft_pipeline::{PriorityTags, VlanConfig, VlanMode, VlanSet};
 use weft_wire::Mac;
 
 use super::bridge::usable_mac;
+use super::qos::Qos;
 use super::{Iface, rows};
 
 /// A port: one interface, or the members of a bond.
@@ -25,8 +26,8 @@ pub(crate) struct Port {
     pub bond: Option<Bond>,
     /// `mac`: counts for the bridge's address in place of the interfaces'.
     pub mac: Option<Mac>,
-    /// Numbers of the queues that its QoS row gives it, in order.
-    pub queues: Vec<u32>,
+    /// Quality of service.
+    pub qos: Qos,
 }
 
 /// How the members of a bond share its work.
@@ -55,7 +56,7 @@ impl Port {
             ifaces,
             bond,
             mac: row.opt_str("mac").and_then(|t| t.parse().ok()).filter(usable_mac),
-            queues: queues(db, row),
+            qos: Qos::read(db, row),
         }
     }
 
@@ -68,24 +69,9 @@ impl Port {
             ifaces: vec![iface],
             bond: None,
             mac: None,
-            queues: Vec::new(),
+            qos: Qos::default(),
         }
     }
-}
-
-/// Types of QoS that have queues (`type` of QoS in ovs-vswitchd.conf.db(5)).
-const CLASSFUL: [&str; 2] = ["linux-htb", "linux-hfsc"];
-
-/// The queues of a port: queue 0, for what asks for none, and those of its QoS row.
-fn queues(db: &Database, row: &RowView<'_>) -> Vec<u32> {
-    let qos = row.reference("qos").and_then(|uuid| db.row("QoS", uuid));
-    let Some(qos) = qos.filter(|qos| CLASSFUL.contains(&qos.str("type"))) else { return Vec::new() };
-    let mut queues: Vec<u32> =
-        qos.int_refs("queues").keys().filter_map(|number| u32::try_from(*number).ok()).collect();
-    queues.push(0);
-    queues.sort_unstable();
-    queues.dedup();
-    queues
 }
 
 /// VLAN columns. Without a mode, a port with a tag is an access port, one without a trunk.

@@ -219,7 +219,7 @@ const CASES: &[(&str, i32, &str)] = &[
     ("ovs/route/del 10.7.0.0/16", 2, "Not found"),
     ("qos/show a", 2, "QoS not configured on a"),
     ("qos/show nosuch", 2, "no such interface"),
-    ("qos/show-types a", 0, ""),
+    ("qos/show-types a", 0, "QoS type: linux-htb"),
     ("revalidator/pause", 0, ""),
     ("upcall/show", 0, "revalidation  : paused"),
     ("revalidator/resume", 0, ""),

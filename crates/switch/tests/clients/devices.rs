@@ -141,3 +141,59 @@ fn what_comes_in_is_policed() {
     s.vsctl("set interface a ingress_policing_kpkts_rate=0");
     assert_eq!(sent(3), 20);
 }
+
+/// What leaves by a port is shaped by the kernel, queue by queue, as libvirt's `<bandwidth>` asks.
+#[test]
+fn what_leaves_is_queued() {
+    let s = Switch::start();
+    s.vsctl("add-br br0 -- set bridge br0 fail_mode=secure");
+    let (a, b) = (s.workload("a", "10.1.0.1/24"), s.workload("b", "10.1.0.2/24"));
+    s.vsctl(
+        "add-port br0 a -- add-port br0 b -- set port a qos=@q \
+         -- --id=@q create qos type=linux-htb other_config:max-rate=50000000 queues:0=@d queues:7=@s \
+         -- --id=@d create queue other_config:min-rate=10000000 \
+         -- --id=@s create queue other_config:max-rate=2000000 other_config:priority=3",
+    );
+    let classes = s.ok("tc class show dev a");
+    let words = [
+        "class htb 1:fffe root rate 50Mbit ceil 50Mbit",
+        "class htb 1:1 parent 1:fffe prio 0 rate 10Mbit ceil 50Mbit",
+        "class htb 1:8 parent 1:fffe prio 3",
+        "ceil 2Mbit",
+    ];
+    words.iter().for_each(|words| assert!(classes.contains(words), "{words:?} is not in {classes}"));
+    s.ok("ovs-ofctl add-flow br0 actions=NORMAL");
+    s.ok("ovs-ofctl add-flow br0 priority=40000,icmp,in_port=b,actions=set_queue:7,output:a");
+    assert!(s.pings(&a, "10.1.0.2") && s.pings(&b, "10.1.0.1"));
+    let sent = |queue: u32| {
+        let out = s.ok(&format!("ovs-ofctl queue-stats br0 a {queue}"));
+        let count =
+            out.split("pkts=").nth(1).and_then(|rest| rest.split(',').next()).and_then(|n| n.parse().ok());
+        count.unwrap_or_else(|| panic!("no count: {out}"))
+    };
+    let (others, before): (u64, u64) = (sent(0), sent(7));
+    assert!(others >= 1 && before >= 2, "ARP by the default queue, ICMP by the other: {others}, {before}");
+    s.ok(&format!("ip netns exec {} ping -q -c 5 -i 0.05 10.1.0.1", b.ns));
+    assert_eq!(sent(7), before + 5);
+    let shown = s.appctl("qos/show a").out;
+    for words in [
+        "QoS: a linux-htb\nmax-rate: 50000000\n",
+        "Queue 7:\n  max-rate: 2000000\n  priority: 3\n  tx_packets: ",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+    // What is asked for changes, and the device with it; another device of the name is told as well.
+    let qos = s.vsctl("get port a qos");
+    s.vsctl(&format!("set qos {qos} other_config:max-rate=20000000"));
+    assert!(s.ok("tc class show dev a").contains("class htb 1:fffe root rate 20Mbit ceil 20Mbit"));
+    s.ok("ip link del dev a");
+    s.vsctl("wait-until interface a ofport=-1");
+    drop(a);
+    let a = s.workload("a", "10.1.0.1/24");
+    s.vsctl("wait-until interface a ofport>0 link_state=up");
+    assert!(s.pings(&a, "10.1.0.2"));
+    assert!(s.ok("tc class show dev a").contains("class htb 1:fffe root rate 20Mbit ceil 20Mbit"));
+    s.vsctl("clear port a qos");
+    assert!(!s.ok("tc qdisc show dev a").contains("htb"));
+    assert!(s.pings(&b, "10.1.0.1"), "who names a queue that is not there is sent all the same");
+}
