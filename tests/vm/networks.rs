@@ -43,7 +43,7 @@ fn intent(peer: &str, two: bool) -> String {
 }
 
 /// Has a machine ask for its address; it must be told this one.
-fn lease(vm: &mut Vm, address: &str, router: &str, domain: &str) {
+pub(crate) fn lease(vm: &mut Vm, address: &str, router: &str, domain: &str) {
     let told = vm.ok("ip link set eth0 up; udhcpc -i eth0 -n -q -t 20 -T 1 -O mtu");
     for part in [format!("ip={address} "), format!("router={router} "), format!("domain={domain} ")] {
         assert!(told.contains(&part), "{part:?} was to be told: {told}");

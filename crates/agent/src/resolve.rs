@@ -12,6 +12,7 @@ use weft_model::{
     Subnet, VhostMode, VhostUser, stable_mac,
 };
 
+use crate::respond::self_made;
 use crate::south::{BRIDGE, Device, View};
 
 /// `external_ids` of ports of ours: which resource they are of.
@@ -306,8 +307,9 @@ impl Resolver {
         let mac = port.mac();
         let pairs = port.spec.allowed_pairs.iter();
         let pairs = pairs.map(|p| (p.mac.unwrap_or(mac).0, p.ip.network(), p.ip.prefix_len())).collect();
-        let addresses: BTreeSet<IpAddr> =
+        let mut addresses: BTreeSet<IpAddr> =
             port.spec.addresses.iter().chain(&port.status.addresses).copied().collect();
+        addresses.extend(self_made(catalog, network, mac.0));
         let limits = port.spec.bandwidth.as_ref().or(network.spec.bandwidth.as_ref());
         let limit = |rate: fn(&Bandwidth) -> Option<&Rate>| limits.and_then(rate).map(limit);
         let port = Port {

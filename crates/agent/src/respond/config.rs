@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_model::{Catalog, DhcpOptions, IpNet, Network, Route, Subnet, parse_hex};
+use weft_services::frame::link_local;
 use weft_services::{dhcp4, dhcp6, ra};
+use weft_wire::Mac;
 
 use super::Routers;
 use crate::resolve::gateway_mac;
@@ -247,6 +249,32 @@ fn subnet6(network: &Network, subnet: &Subnet, base: dhcp6::Subnet) -> dhcp6::Su
     }
 }
 
+/// Whether machines are told to ask by DHCPv6 (flag M), in a network with these subnets that are advertised.
+fn managed(said: &[&Subnet], network: &Network) -> bool {
+    let written = said.first().and_then(|s| s.spec.ra.as_ref()?.managed);
+    written.unwrap_or_else(|| said.iter().any(|s| s.spec.serves_dhcp(&network.spec)))
+}
+
+/// Whether machines make addresses of a subnet by themselves (flag A).
+fn autonomous(subnet: &Subnet, managed: bool) -> bool {
+    let written = subnet.spec.ra.as_ref().and_then(|ra| ra.autonomous);
+    written.unwrap_or(!managed) && subnet.spec.cidr.prefix_len() == 64
+}
+
+/// The addresses that a machine with this MAC address makes by itself of what is advertised in its network (SLAAC,
+/// RFC 4862 §5.5.3, with the identifier of RFC 4291 appendix A).
+pub(crate) fn self_made(catalog: &Catalog, network: &Network, mac: Mac) -> Vec<IpAddr> {
+    let said: Vec<_> =
+        catalog.subnets_of(network.name()).filter(|s| s.spec.advertises(&network.spec)).collect();
+    let managed = managed(&said, network);
+    let interface = u128::from(link_local(mac)) & u128::from(u64::MAX);
+    let made = said.into_iter().filter(|s| autonomous(s, managed)).filter_map(|s| match s.spec.cidr {
+        IpNet::V6(cidr) => Some(Ipv6Addr::from(u128::from(cidr.network()) | interface).into()),
+        IpNet::V4(_) => None,
+    });
+    made.collect()
+}
+
 /// The advertisement of a network's IPv6 subnets.
 fn router(
     catalog: &Catalog,
@@ -254,12 +282,12 @@ fn router(
     subnets: &[&Subnet],
     underlay_mtu: u16,
 ) -> Option<ra::Config> {
-    let said: Vec<_> = subnets.iter().filter(|s| s.spec.advertises(&network.spec)).collect();
+    let said: Vec<&Subnet> = subnets.iter().copied().filter(|s| s.spec.advertises(&network.spec)).collect();
     let first = said.first()?;
     let base = first.spec.ra.clone().unwrap_or_default();
     let serves = said.iter().any(|s| s.spec.serves_dhcp(&network.spec));
     let is_router = said.iter().any(|s| catalog.gateway_of(s).is_some());
-    let managed = base.managed.unwrap_or(serves);
+    let managed = managed(&said, network);
     let prefixes = said.iter().filter_map(|s| match s.spec.cidr {
         IpNet::V6(cidr) => {
             let ra = s.spec.ra.clone().unwrap_or_default();
@@ -267,7 +295,7 @@ fn router(
                 prefix: cidr.network(),
                 len: cidr.prefix_len(),
                 on_link: true,
-                autonomous: ra.autonomous.unwrap_or(!managed) && cidr.prefix_len() == 64,
+                autonomous: autonomous(s, managed),
                 valid: ra.valid_seconds,
                 preferred: ra.preferred_seconds,
             })

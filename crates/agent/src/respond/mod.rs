@@ -28,6 +28,7 @@ use weft_flow::OfPort;
 use weft_services::ra;
 use weft_store::{Store, StoreError};
 
+pub(crate) use config::self_made;
 pub use config::{Services, services};
 pub use icmp::Routers;
 pub use lease::{is_held, is_running, lease_view};

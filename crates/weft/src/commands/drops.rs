@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_api::FlowOwner;
-use weft_switch::{Daemon, Paths, call};
+use weft_switch::{ClientError, Daemon, Paths, call};
 
 use super::{Outcome, intent};
 use crate::output::{Format, table};
+
+mod ovs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +54,9 @@ struct Report {
     /// What the agent's rules among them are for.
     #[serde(default)]
     owners: Vec<FlowOwner>,
+    /// What is to be known of all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// What a rule dropped for one reason.
@@ -125,9 +130,12 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
 }
 
 fn read(rundir: &Path) -> Result<Report, Box<dyn std::error::Error>> {
-    let answer = call(rundir, Daemon::Vswitchd, "weft/drops", &["--json"])?;
-    let report: Report = serde_json::from_str(&answer)?;
-    Ok(Report { owners: intent::owners(&answer, rundir), ..report })
+    let report = match call(rundir, Daemon::Vswitchd, "weft/drops", &["--json"]) {
+        Err(ClientError::Refused(why)) if why.contains("not a valid command") => ovs::read(rundir)?,
+        answer => serde_json::from_str(&answer?)?,
+    };
+    let cookies: Vec<&str> = report.rules.iter().map(|rule| rule.cookie.as_str()).collect();
+    Ok(Report { owners: intent::owners(&cookies.join(" "), rundir), ..report })
 }
 
 impl Report {
@@ -146,6 +154,7 @@ impl Report {
             rules: self.rules.iter().filter_map(|r| r.since(&before.rules)).collect(),
             rules_left_out: self.rules_left_out,
             owners: self.owners.clone(),
+            note: None,
         }
     }
 }
@@ -156,8 +165,9 @@ fn difference(now: &Counts, before: &Counts) -> Counts {
 }
 
 fn human(report: &Report) -> String {
+    let note = report.note.as_ref().map(|note| format!("\n\n{note}")).unwrap_or_default();
     if report.total.is_empty() {
-        return "no drops".to_owned();
+        return format!("no drops{note}");
     }
     let mut rows = table(&["REASON", "PACKETS", "WHERE", "WHY"]);
     for (reason, n) in &report.total {
@@ -180,7 +190,7 @@ fn human(report: &Report) -> String {
     if !owners.is_empty() {
         text += &format!("\n\nWhose rules these are:\n{}", intent::legend(&owners));
     }
-    text
+    text + &note
 }
 
 #[cfg(test)]
@@ -212,6 +222,7 @@ mod tests {
         };
         let report = |n| Report {
             rules: vec![rule(n)],
+            note: None,
             owners: Vec::new(),
             rules_left_out: 0,
             total: counts(&[("tunnel-wrong-vni", n)]),
