@@ -26,7 +26,7 @@ fn cable(a: &Field, b: &Field) {
             device = "br-phy";
             let mac = switch.ok("cat /sys/class/net/under/address");
             switch.ok(&format!(
-                "ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev other_config:hwaddr='{mac}' -- add-port br-phy under"
+                "ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev 'other_config:hwaddr=\"{mac}\"' -- add-port br-phy under"
             ));
             switch.ok("ip link set under up");
         }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::field::Field;
+use crate::hosts::Site;
 use crate::machine::{self, Vm};
 use crate::support::{Kind, Said};
 use crate::taps::mac;
@@ -68,9 +69,31 @@ fn domain(dir: &Path) -> String {
 <serial type='unix'><source mode='bind' path='{dir}/console'/><target port='1'/></serial>
 <interface type='bridge'><mac address='{mac}'/><source bridge='br-int'/>
 <virtualport type='openvswitch'><parameters interfaceid='{INTERFACE}'/></virtualport>
+<bandwidth><inbound average='8000' burst='512'/><outbound average='64' burst='16'/></bandwidth>
 <model type='virtio'/><driver name='qemu'/><rom enabled='no'/></interface>
 </devices></domain>"
     )
+}
+
+/// What the machine may send is limited by the switch, as libvirt tells it, until it is told otherwise.
+fn bandwidth(site: &Site, virsh: &dyn Fn(&str) -> Said, vm: &mut Vm, device: &str) {
+    let policing = || {
+        let get = |column: &str| site.switch.ok(&format!("ovs-vsctl get Interface {device} {column}"));
+        (get("ingress_policing_rate"), get("ingress_policing_burst"))
+    };
+    // Kilobytes and KiB are kilobits there.
+    assert_eq!(policing(), ("512".to_owned(), "128".to_owned()));
+    let queues = site.switch.ok("ovs-vsctl --columns=type,other_config,external_ids list qos");
+    assert!(queues.contains("linux-htb") && queues.contains(device), "what it may get: {queues}");
+    let large = "ping -c1 -W1 -s 60000 10.1.0.1";
+    site.switch.wait_for("what is too much is dropped, and it is told", |s| {
+        vm.run(large).code != 0 && s.ok("ovs-appctl weft/drops").contains("policing-exceeded")
+    });
+    vm.wait_for("ping -c1 -W1 10.1.0.1");
+    let said = virsh(&format!("domiftune vm1 {device} --outbound 0 --live"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(policing(), ("0".to_owned(), "0".to_owned()));
+    vm.wait_for(large);
 }
 
 #[test]
@@ -114,6 +137,7 @@ fn libvirt_runs_a_machine_on_a_network() {
     let first = address(&mut vm);
     assert!(call("get port vm1").out.contains(&first));
     assert!(call("leases").out.contains(&first));
+    bandwidth(site, &virsh, &mut vm, &device);
     // Numbers that libvirt reads from the switch's database, and the cable that it pulls and plugs.
     site.switch.wait_for("libvirt sees packets", |_| {
         let stats = virsh(&format!("domifstat vm1 {device}")).out;
