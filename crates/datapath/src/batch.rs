@@ -52,7 +52,7 @@ pub(crate) struct Batch {
     pub(crate) frozen: Vec<Recirc>,
     /// Packets that are done with: dropped, or acted on.
     pub(crate) done: u32,
-    /// What the port that they were just received by may take in, if not anything.
+    /// What the port that they were just received by may take in, if not anything; taken before they are looked up.
     pub(crate) policer: Option<Arc<Policer>>,
     groups: Box<[Group; BATCH]>,
     group_count: usize,

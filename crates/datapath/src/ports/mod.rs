@@ -351,7 +351,9 @@ impl Source {
         let bytes: usize = slots[..received.frames].iter().map(Packet::len).sum();
         counters.rx_packets.add(received.frames as u64);
         counters.rx_bytes.add(bytes as u64);
-        batch.policer = port.policer.load_full();
+        if received.frames > 0 {
+            batch.policer = port.policer.load_full();
+        }
         received
     }
 
