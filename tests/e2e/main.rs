@@ -5,6 +5,7 @@
 mod bytes;
 mod crash;
 mod datagrams;
+mod declared;
 mod hostile;
 mod kubevirt;
 mod mesh;

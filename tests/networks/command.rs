@@ -157,6 +157,8 @@ fn an_agent_is_asked_by_tls() {
     let applied = ask(&format!("apply -f DIR/networks.yaml {known}"));
     assert!(applied.out.contains("Port/vm1 created"), "{applied:?}");
     assert!(ask(&format!("get ports -o name {known}")).out.contains("Port/vm1"));
+    let port = ask(&format!("port add vm2 --network blue --iface-id vm2 --no-wait {known}"));
+    assert_eq!(port.code, 0, "{port:?}");
     // One that shows another token is refused, and one that is not known is not spoken to.
     let wrong = ask("get ports --ca DIR/cert.pem --token-file DIR/wrong");
     assert!(wrong.code == 1 && wrong.err.contains("token"), "{wrong:?}");

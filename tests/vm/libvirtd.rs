@@ -69,7 +69,7 @@ fn domain(dir: &Path) -> String {
 <serial type='unix'><source mode='bind' path='{dir}/console'/><target port='1'/></serial>
 <interface type='bridge'><mac address='{mac}'/><source bridge='br-int'/>
 <virtualport type='openvswitch'><parameters interfaceid='{INTERFACE}'/></virtualport>
-<bandwidth><inbound average='8000' burst='512'/><outbound average='64' burst='16'/></bandwidth>
+<bandwidth><inbound average='4000' peak='8000' burst='512'/><outbound average='64' burst='16'/></bandwidth>
 <model type='virtio'/><driver name='qemu'/><rom enabled='no'/></interface>
 </devices></domain>"
     )
@@ -85,6 +85,9 @@ fn bandwidth(site: &Site, virsh: &dyn Fn(&str) -> Said, vm: &mut Vm, device: &st
     assert_eq!(policing(), ("512".to_owned(), "128".to_owned()));
     let queues = site.switch.ok("ovs-vsctl --columns=type,other_config,external_ids list qos");
     assert!(queues.contains("linux-htb") && queues.contains(device), "what it may get: {queues}");
+    let classes = || site.switch.run(&format!("tc class show dev {device}")).out;
+    site.switch
+        .wait_for("the kernel shapes what it may get", |_| classes().contains("rate 32Mbit ceil 64Mbit"));
     let large = "ping -c1 -W1 -s 60000 10.1.0.1";
     site.switch.wait_for("what is too much is dropped, and it is told", |s| {
         vm.run(large).code != 0 && s.ok("ovs-appctl weft/drops").contains("policing-exceeded")
@@ -93,6 +96,8 @@ fn bandwidth(site: &Site, virsh: &dyn Fn(&str) -> Said, vm: &mut Vm, device: &st
     let said = virsh(&format!("domiftune vm1 {device} --outbound 0 --live"));
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(policing(), ("0".to_owned(), "0".to_owned()));
+    assert_eq!(virsh(&format!("domiftune vm1 {device} --inbound 0 --live")).code, 0);
+    site.switch.wait_for("it does no more", |_| !classes().contains("64Mbit"));
     vm.wait_for(large);
 }
 

@@ -14,16 +14,43 @@ fn out(args: &[&str]) -> String {
 
 /// The commands, as `weft --help` lists them.
 fn commands() -> Vec<String> {
-    let help = out(&["--help"]);
-    let list = help.split("Commands:\n").nth(1).expect("a list of commands");
+    let names = listed(&out(&["--help"]));
+    assert!(names.len() >= 7 && names.iter().any(|n| n == "drops"), "{names:?}");
+    names
+}
+
+/// The commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let Some(list) = help.split("Commands:\n").nth(1) else { return Vec::new() };
     let lines = list.lines().take_while(|line| line.starts_with("  "));
     let names: Vec<String> = lines
         .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
         .collect();
-    assert!(names.len() >= 7 && names.iter().any(|n| n == "drops"), "{names:?}");
     names.into_iter().filter(|name| name != "help").collect()
+}
+
+/// An option that is there twice means what the last of them means.
+#[test]
+fn every_option_is_there_once() {
+    let mut left: Vec<Vec<String>> = commands().into_iter().map(|name| vec![name]).collect();
+    while let Some(words) = left.pop() {
+        let all: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = out(&all);
+        left.extend(listed(&help).into_iter().map(|name| [words.clone(), vec![name]].concat()));
+        let options = help.lines().filter_map(|line| {
+            line.trim_start().split("--").nth(1).filter(|_| {
+                let line = line.trim_start();
+                line.starts_with("--") || (line.starts_with('-') && line.contains(", --"))
+            })
+        });
+        let mut names: Vec<&str> = options.filter_map(|rest| rest.split([' ', '=']).next()).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all, "weft {words:?} --help: {help}");
+    }
 }
 
 #[test]

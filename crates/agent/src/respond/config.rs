@@ -319,3 +319,37 @@ fn router(
         ..ra::Config::new(gateway_mac(network))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_model::{NetworkSpec, Resource, RouterAdvertisement, SubnetSpec};
+
+    /// What a machine makes is its own exactly where it is told that it may.
+    #[test]
+    fn machines_make_addresses_where_they_are_told_to() {
+        let told = |cidr: &str, dhcp: Option<bool>, ra: RouterAdvertisement| {
+            let mut catalog = Catalog::new();
+            catalog.insert(Resource::from(Network::new("blue", NetworkSpec::default())));
+            let mut spec = SubnetSpec::new("blue", cidr.parse().expect("a prefix"));
+            (spec.dhcp.enabled, spec.ra) = (dhcp, Some(ra));
+            catalog.insert(Resource::from(Subnet::new("six", spec)));
+            let network = catalog.network("blue").cloned().expect("it is there");
+            let all = services(&catalog, "blue", 1500).and_then(|s| s.router);
+            let flag = all.is_some_and(|router| router.prefixes.iter().any(|p| p.autonomous));
+            let made = self_made(&catalog, &network, Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+            assert_eq!(flag, !made.is_empty(), "what is advertised and what is let pass are one");
+            made
+        };
+        let plain = RouterAdvertisement::default;
+        let own: IpAddr = "fd00:1::5054:ff:fe12:3456".parse().expect("an address");
+        assert!(told("fd00:1::/64", None, plain()).is_empty(), "DHCPv6 gives them");
+        assert_eq!(told("fd00:1::/64", Some(false), plain()), [own]);
+        let both = RouterAdvertisement { autonomous: Some(true), ..plain() };
+        assert_eq!(told("fd00:1::/64", None, both.clone()), [own]);
+        assert!(told("fd00:1::/80", None, both.clone()).is_empty(), "there is no room for 64 bits");
+        assert!(told("10.1.0.0/24", Some(false), plain()).is_empty());
+        let silent = RouterAdvertisement { enabled: Some(false), ..both };
+        assert!(told("fd00:1::/64", None, silent).is_empty(), "nobody is told");
+    }
+}

@@ -155,11 +155,11 @@ impl Database {
 
 /// Connects again and again.
 async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, teller: Teller) {
-    let mut wait = BACKOFF.0;
+    let (mut wait, mut missed) = (BACKOFF.0, false);
     loop {
         match timeout(PATIENCE, Link::open(&path)).await.unwrap_or(Err(SouthError::Silent)) {
             Ok((mut link, all)) => {
-                wait = BACKOFF.0;
+                (wait, missed) = (BACKOFF.0, false);
                 teller.tell(all);
                 match link.serve(&mut requests, &teller).await {
                     Ok(()) => return,
@@ -168,6 +168,11 @@ async fn keep(path: PathBuf, mut requests: mpsc::Receiver<Request>, teller: Tell
                     }
                 }
                 teller.told.send_replace(false);
+            }
+            // A switch that is just being started is waited for in silence.
+            Err(why) if wait == BACKOFF.1 && !missed => {
+                missed = true;
+                tracing::warn!(database = %path.display(), %why, "no switch answers: it is waited for");
             }
             Err(why) => tracing::debug!(database = %path.display(), %why, "no connection to the database"),
         }

@@ -1,5 +1,6 @@
 //! `weft agent`: how is a node's control plane started?
 
+use std::io::IsTerminal as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -19,16 +20,16 @@ const SOCKET: &str = "weft-agent.sock";
 
 const EXAMPLES: &str = "\
 Examples:
-  weft agent                                   beside the switch of this machine
-  weft apply -f networks.yaml                  say what is wanted; `weft get ports` tells how it fares
-  weft agent --with-switch                     and start the switch first, if none runs; it outlives the agent
+  weft agent                             beside the switch of this machine
+  weft apply -f networks.yaml            say what is wanted; `weft get ports` tells how it fares
+  weft agent --with-switch               start the switch first, if none runs; it outlives the agent
   weft agent --rundir /tmp/sw --store /tmp/sw/agent.redb
-  weft agent --datapath-type netdev            beside Open vSwitch with its datapath in user space
+  weft agent --datapath-type netdev      beside Open vSwitch with its datapath in user space
   weft agent --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --token-file token
 
-The agent programs bridge br-int of the switch, in OpenFlow and OVSDB as any controller would. When it
-ends, traffic goes on; `weft agent --cleanup` takes away all that it made: flows and ports of br-int, devices,
-nftables, kernel settings. What is declared stays in the store.
+The agent programs bridge br-int of the switch, in OpenFlow and OVSDB as any controller would. When
+it ends, traffic goes on; `weft agent --cleanup` takes away all that it made: flows and ports of
+br-int, devices, nftables, kernel settings. What is declared stays in the store.
 WEFT_LOG sets what is logged, as in WEFT_LOG=debug.";
 
 /// Arguments of `weft agent`.
@@ -47,8 +48,8 @@ pub(crate) struct Args {
     /// This node's name, which ports name [default: the host's].
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Datapath of br-int: `netdev` for Open vSwitch in user space.
-    #[arg(long, value_name = "TYPE", default_value = "")]
+    /// Datapath of br-int: `netdev` for Open vSwitch in user space [default: the switch's own].
+    #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
     datapath_type: String,
     /// Largest IP packet between nodes, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..))]
@@ -165,7 +166,8 @@ pub(crate) fn exec(args: Args) -> Outcome {
         tcp: args.listen.map(|address| (address, tls, token)),
     };
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi).with_env_filter(filter).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (end, stop) = watch::channel(false);

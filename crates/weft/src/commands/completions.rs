@@ -20,7 +20,8 @@ Examples:
   weft completions zsh > ~/.zfunc/_weft
   source <(weft completions bash)              for this shell only
 
-The shell asks `weft` itself what fits, names of resources included: make the file anew with a new version.";
+The shell asks `weft` itself what fits, names of resources included: make the file anew with a new
+version.";
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";

@@ -45,7 +45,8 @@ Examples:
   weft net import /etc/libvirt/qemu/networks/*.xml --dry-run
   weft net import default.xml --dry-run -o yaml     the resources that it would become
 
-All files are taken, or none. What has no meaning here is kept for `weft net export` and named as a warning.")]
+All files are taken, or none. What has no meaning here is kept for `weft net export` and named as
+a warning.")]
 struct ImportArgs {
     /// Files of one <network> each; - for standard input.
     #[arg(value_name = "FILE", required = true)]

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use weft_api::Client;
+use weft_api::{Client, ClientError};
 use weft_model::{
-    Attachment, Kind, MacAddr, Netns, ObjectRef, Phase, Port, PortSpec, Resource, Tap, VhostMode, VhostUser,
+    Attachment, Kind, MacAddr, Netns, ObjectRef, Phase, Port, PortSpec, Problem, Resource, Tap, VhostMode,
+    VhostUser,
 };
 
 use super::Outcome;
@@ -24,8 +25,8 @@ const ASK: Duration = Duration::from_millis(50);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  weft port add web --network blue --netns web       a veth pair; eth0 in the namespace has its addresses at once
-  weft port add vm1 --network blue --tap tap1        for QEMU: -netdev tap,ifname=tap1,script=no,downscript=no
+  weft port add web --network blue --netns web       eth0 in the namespace, with its addresses
+  weft port add vm1 --network blue --tap tap1        for QEMU's -netdev tap,ifname=tap1,script=no
   weft port add vm2 --network blue --iface-id $UUID  for libvirt's <virtualport type='openvswitch'>
   weft port del web")]
 pub(crate) struct Args {
@@ -51,7 +52,8 @@ Examples:
   weft port add vm2 --network blue --vhost-user /run/vm2.sock
   weft port add nic --network blue --device eth1 -o json
 
-The same command again changes nothing. A namespace that comes later, or is made anew, gets its device then (--no-wait).")]
+The same command again changes nothing. A namespace that comes later, or is made anew, gets its
+device then (--no-wait).")]
 struct AddArgs {
     /// Name of the port; also its name in DNS.
     name: String,
@@ -71,7 +73,7 @@ struct AddArgs {
     owner: Option<String>,
     /// The switch listens at the vhost-user socket, not QEMU; it must be in the switch's run directory.
     #[arg(long, requires = "vhost_user")]
-    server: bool,
+    switch_listens: bool,
     /// Its address, once for each; of a family without one the network gives one.
     #[arg(long = "ip", value_name = "ADDRESS")]
     addresses: Vec<IpAddr>,
@@ -138,7 +140,7 @@ impl AddArgs {
         });
         let vhost_user = self.to.vhost_user.as_ref().map(|socket| -> Result<VhostUser, Box<dyn Error>> {
             let path: PathBuf = std::path::absolute(socket)?;
-            let mode = if self.server { VhostMode::Server } else { VhostMode::Client };
+            let mode = if self.switch_listens { VhostMode::Server } else { VhostMode::Client };
             Ok(VhostUser { socket: path.display().to_string(), mode })
         });
         Ok(Attachment {
@@ -163,6 +165,17 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     }
 }
 
+/// What is wrong with what nobody wrote in a file: the lines of the document that was sent mean nothing to anybody.
+fn without_lines(error: ClientError) -> Box<dyn Error> {
+    match error {
+        ClientError::Refused(refused) if !refused.body.problems.is_empty() => {
+            let told = refused.body.problems.into_iter().map(|p| Problem { line: None, ..p }.to_string());
+            told.collect::<Vec<_>>().join("\n").into()
+        }
+        other => other.into(),
+    }
+}
+
 fn add(args: &AddArgs, format: Format) -> Outcome {
     let spec = PortSpec {
         network: args.network.clone(),
@@ -174,7 +187,7 @@ fn add(args: &AddArgs, format: Format) -> Outcome {
     let resource = Resource::from(Port::new(&args.name, spec));
     let found = wait(async {
         let client = args.place.client()?;
-        client.apply(resource.to_yaml(), false, false).await?;
+        client.apply(resource.to_yaml(), false, false).await.map_err(without_lines)?;
         if args.no_wait {
             return Ok(client.get(&ObjectRef::new(Kind::Port, &args.name)).await?);
         }

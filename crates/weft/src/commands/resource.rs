@@ -23,8 +23,8 @@ Examples:
   weft apply -f networks.yaml --dry-run       what would change, and whether it is valid
   weft diff -f networks.yaml                  field by field
 
-Fields that a file no longer names are taken back, if nobody else said them. Fields that somebody else said are not
-overwritten without --force.")]
+Fields that a file no longer names are taken back, if nobody else said them. Fields that somebody
+else said are not overwritten without --force.")]
 pub(crate) struct ApplyArgs {
     /// Files of resources, YAML or JSON; - for standard input.
     #[arg(short, long = "file", value_name = "FILE", required = true)]

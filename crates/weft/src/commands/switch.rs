@@ -14,8 +14,9 @@ Examples:
   OVS_RUNDIR=/tmp/sw ovs-vsctl show          talk to that one
   ovs-appctl exit                            end it
 
-The run directory holds db.sock, BRIDGE.mgmt, pid files and control sockets, named as Open vSwitch names them, so that
-ovs-vsctl, ovs-ofctl, ovs-appctl, ovsdb-client and libvirt find them. The database is created when it is missing.";
+The run directory holds db.sock, BRIDGE.mgmt, pid files and control sockets, named as Open vSwitch
+names them, so that ovs-vsctl, ovs-ofctl, ovs-appctl, ovsdb-client and libvirt find them. The
+database is created when it is missing.";
 
 /// Arguments of `weft switch`.
 #[derive(Debug, clap::Args)]

@@ -15,7 +15,8 @@ Examples:
   weft trace --names br0 in_port=vm0,arp
   weft trace -o json br0 in_port=1,tcp,tcp_dst=80
 
-The flow is written as for `ovs-appctl ofproto/trace`; fields that are not named are zero. Nothing is sent or learned.";
+The flow is written as for `ovs-appctl ofproto/trace`; fields that are not named are zero. Nothing
+is sent or learned.";
 
 /// Arguments of `weft trace`.
 #[derive(Debug, clap::Args)]

@@ -11,12 +11,13 @@ use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
-  weft why tcp,tp_dst=23                       every live flow of telnet, and the rule that decides about it
-  weft why cookie=0x11                         what the rules with this cookie sent or dropped; also 0x11/0xff
-  weft why --bridge br0 in_port=vm0            what becomes of what vm0 sends
-  weft why -o json icmp,nw_dst=10.0.0.2        the same for programs
+  weft why tcp,tp_dst=23                every live flow of telnet, and the rule that decides about it
+  weft why cookie=0x11                  what rules with this cookie sent or dropped; also 0x11/0xff
+  weft why --bridge br0 in_port=vm0     what becomes of what vm0 sends
+  weft why -o json icmp,nw_dst=10.0.0.2 the same for programs
 
-Live flows are those that passed lately: the datapath's cache. For packets that never came, use `weft trace`.";
+Live flows are those that passed lately: the datapath's cache. For packets that never came, use
+`weft trace`.";
 
 /// Arguments of `weft why`.
 #[derive(Debug, clap::Args)]
