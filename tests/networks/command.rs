@@ -129,6 +129,38 @@ fn the_switch_outlives_the_agent() {
     assert_eq!(pid, again);
 }
 
+/// Whoever starts Open vSwitch starts its database first and then tells it that it is a switch's. An agent that looks in between
+/// waits, and says for what.
+#[test]
+fn a_switch_that_is_not_set_up_is_waited_for() {
+    let mut switch = Switch::prepare(Kind::Ovs);
+    let dir = switch.path("").display().to_string();
+    let words = |line: &str| line.replace("DIR", &dir);
+    let daemon = |switch: &mut Switch, line: &str| switch.daemon(&words(line).split(' ').collect::<Vec<_>>());
+    switch.ok(&words("ovsdb-tool create DIR/conf.db /usr/share/openvswitch/vswitch.ovsschema"));
+    daemon(&mut switch, "ovsdb-server --remote=punix:DIR/db.sock DIR/conf.db");
+    switch.wait_for("the database serves", |s| s.path("db.sock").exists());
+    let agent =
+        format!("{WEFT} agent --rundir DIR --store DIR/a.redb --socket DIR/a.sock --datapath-type netdev");
+    daemon(&mut switch, &agent);
+    switch.wait_for("it is told", |s| s.logs().contains("is not a switch's yet"));
+    std::fs::write(switch.path("networks.yaml"), NETWORK).expect("a file");
+    switch.ok(&words(&format!("{WEFT} apply -f DIR/networks.yaml --socket DIR/a.sock")));
+    switch.ok("ovs-vsctl --no-wait init");
+    daemon(&mut switch, "ovs-vswitchd unix:DIR/db.sock --disable-system --pidfile=DIR/ovs-vswitchd.pid");
+    switch.wait_for("the bridge is made", |s| s.run("ovs-vsctl br-exists br-int").code == 0);
+    switch.wait_for("and programmed", |s| {
+        s.run("ovs-ofctl -O OpenFlow15 dump-flows br-int table=0").out.contains("cookie=0x57")
+    });
+    // What only Weft's switch knows is not asked of it in vain without a word; what its rules dropped it knows.
+    for command in ["why arp", "trace br-int in_port=1", "metrics"] {
+        let said = switch.run(&words(&format!("{WEFT} {command} --rundir DIR")));
+        assert!(said.code == 1 && said.err.contains("is not Weft's"), "{command}: {said:?}");
+    }
+    let drops = switch.ok(&words(&format!("{WEFT} drops --rundir DIR")));
+    assert!(drops.contains("This is Open vSwitch"), "{drops}");
+}
+
 /// From another machine it is TLS, a token, and a server that is known.
 #[test]
 fn an_agent_is_asked_by_tls() {

@@ -7,7 +7,8 @@ use std::path::Path;
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
-use weft_switch::{Daemon, call};
+
+use crate::commands::ask;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,11 +34,10 @@ impl Format {
         match self {
             Self::Json => {
                 params.push("--json");
-                let value: serde_json::Value =
-                    serde_json::from_str(&call(rundir, Daemon::Vswitchd, method, &params)?)?;
+                let value: serde_json::Value = serde_json::from_str(&ask(rundir, method, &params)?)?;
                 self.print(&value, |_| String::new())?;
             }
-            _ => self.print(&call(rundir, Daemon::Vswitchd, method, &params)?, String::clone)?,
+            _ => self.print(&ask(rundir, method, &params)?, String::clone)?,
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -211,6 +211,9 @@ impl Link {
         let (id, bytes) = session.monitor(DATABASE, "weft".into(), &TABLES, Uuid::nil());
         let first = ask(&mut stream, &mut session, &name, id, bytes).await?;
         let rows = first.get(2).ok_or_else(|| broken("a monitor's answer is cut short".into()))?;
+        if rows.get("Open_vSwitch").and_then(Value::as_object).is_none_or(Map::is_empty) {
+            return Err(SouthError::Uninitialised(name));
+        }
         let all = watcher.first(rows).map_err(|e| broken(e.to_string()))?;
         Ok((Link { stream, session, watcher, waiting: BTreeMap::new(), name }, all))
     }

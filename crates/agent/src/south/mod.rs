@@ -38,6 +38,9 @@ pub enum SouthError {
     /// There is no connection now; everything is told again when there is.
     #[error("the switch cannot be reached at {0}")]
     Disconnected(String),
+    /// Its database is empty: what stands there now would be nobody's, and be removed.
+    #[error("the database at {0} is not a switch's yet: `ovs-vsctl --no-wait init` makes it one")]
+    Uninitialised(String),
     /// It took too long.
     #[error("the switch did not answer within {} seconds", PATIENCE.as_secs())]
     Silent,

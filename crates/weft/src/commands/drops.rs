@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_api::FlowOwner;
-use weft_switch::{ClientError, Daemon, Paths, call};
+use weft_switch::{Daemon, Paths, call};
 
-use super::{Outcome, intent};
+use super::{Outcome, intent, is_foreign};
 use crate::output::{Format, table};
 
 mod ovs;
@@ -131,7 +131,7 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
 
 fn read(rundir: &Path) -> Result<Report, Box<dyn std::error::Error>> {
     let report = match call(rundir, Daemon::Vswitchd, "weft/drops", &["--json"]) {
-        Err(ClientError::Refused(why)) if why.contains("not a valid command") => ovs::read(rundir)?,
+        Err(why) if is_foreign(&why) => ovs::read(rundir)?,
         answer => serde_json::from_str(&answer?)?,
     };
     let cookies: Vec<&str> = report.rules.iter().map(|rule| rule.cookie.as_str()).collect();

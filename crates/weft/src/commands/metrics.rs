@@ -10,9 +10,9 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use weft_switch::{Daemon, Paths, call};
+use weft_switch::Paths;
 
-use super::Outcome;
+use super::{Outcome, ask};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -63,8 +63,8 @@ async fn serve(address: SocketAddr, rundir: PathBuf) -> std::io::Result<()> {
 }
 
 async fn scrape(rundir: PathBuf) -> Response {
-    let ask = move || call(&rundir, Daemon::Vswitchd, "weft/metrics", &[]).map_err(|e| e.to_string());
-    match tokio::task::spawn_blocking(ask).await {
+    let asked = move || ask(&rundir, "weft/metrics", &[]).map_err(|e| e.to_string());
+    match tokio::task::spawn_blocking(asked).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Ok(Err(e)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),

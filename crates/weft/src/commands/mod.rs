@@ -16,12 +16,31 @@ pub(crate) mod trace;
 pub(crate) mod why;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
+
+use weft_switch::{ClientError, Daemon, call};
 
 use crate::cli::{Cli, Command};
 
 /// What a command comes to: an exit code, or a failure to print.
 pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Asks the switch in Weft's own words, which Open vSwitch does not know.
+pub(crate) fn ask(rundir: &Path, method: &str, params: &[&str]) -> Result<String, ClientError> {
+    call(rundir, Daemon::Vswitchd, method, params).map_err(|why| {
+        if !is_foreign(&why) {
+            return why;
+        }
+        let rundir = rundir.display();
+        ClientError::Refused(format!("the switch that runs in {rundir} is not Weft's, and cannot tell this"))
+    })
+}
+
+/// Whether it is an answer of a switch that does not know the command.
+fn is_foreign(why: &ClientError) -> bool {
+    matches!(why, ClientError::Refused(why) if why.contains("is not a valid command"))
+}
 
 /// Runs the command the user gave.
 pub(crate) fn exec(cli: Cli) -> Outcome {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use weft_api::FlowOwner;
-use weft_switch::{Daemon, Paths, call};
+use weft_switch::Paths;
 
-use super::{Outcome, intent};
+use super::{Outcome, ask, intent};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -39,7 +39,7 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
     let paths = Paths::resolve(args.rundir.as_deref(), None);
     let mut params: Vec<&str> = args.bridge.as_deref().into_iter().collect();
     params.push(&args.flow);
-    let mut answer = call(&paths.rundir, Daemon::Vswitchd, "weft/why", &params)?;
+    let mut answer = ask(&paths.rundir, "weft/why", &params)?;
     let owners = intent::owners(&answer, &paths.rundir);
     if matches!(format, Format::Table | Format::Name) {
         if !owners.is_empty() {
@@ -48,7 +48,7 @@ pub(crate) fn exec(args: &Args, format: Format) -> Outcome {
         format.print(&answer, String::clone)?;
     } else {
         params.push("--json");
-        let answer = call(&paths.rundir, Daemon::Vswitchd, "weft/why", &params)?;
+        let answer = ask(&paths.rundir, "weft/why", &params)?;
         let mut flows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&answer)?;
         for flow in &mut flows {
             let text = serde_json::to_string(flow)?;
