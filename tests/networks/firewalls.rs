@@ -1,5 +1,6 @@
 //! Other people's firewalls, as they are: firewalld, started, reloaded and asked; Docker's rules in `iptables-legacy`.
 
+use crate::field::Field;
 use crate::healing::{field, mended, reaches};
 use crate::support::Kind;
 
@@ -64,3 +65,28 @@ fn docker_by_iptables_legacy() {
     mended(&field, "forward-policy", &format!("iptables-legacy-restore {}", saved.display()));
     assert!(field.site.switch.ok("iptables-legacy -S").contains("-A FORWARD -j DOCKER-USER"));
 }
+
+/// A host that drops what is for it answers names by TCP all the same, and nothing else.
+fn names_by_tcp(kind: Kind) {
+    let field = field(kind);
+    let address = field.json("port", "vm")["status"]["addresses"][0].as_str().expect("an address").to_owned();
+    let asks =
+        |f: &Field| f.try_inside("vm", "dig +tcp +short +time=1 +tries=1 @10.1.0.1 vm").out.trim() == address;
+    field.wait("names are answered by TCP", asks);
+    let rules =
+        "table inet mine {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n";
+    let rules = field.file("mine.nft", rules);
+    field.site.switch.ok(&format!("nft -f {}", rules.display()));
+    field.wait("they are, whatever the host's firewall drops", asks);
+    let before = field.healed("input-policy");
+    field.site.switch.ok("nft flush chain inet mine input");
+    field.wait("it is put right", |f| f.healed("input-policy") > before && asks(f));
+    let list = |f: &Field| f.site.switch.ok("nft list chain inet mine input");
+    assert_eq!(list(&field).matches("accept").count(), 1, "{}", list(&field));
+    field.ok("delete port vm");
+    field.ok("delete subnet blue-0 blue-1");
+    field.ok("delete network blue");
+    field.wait("no rule of ours is left", |f| !list(f).contains("accept"));
+}
+
+on_both!(names_by_tcp);

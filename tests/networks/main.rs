@@ -20,6 +20,7 @@ mod agent;
 mod bandwidth;
 mod beyond;
 mod command;
+mod contests;
 mod dhcp;
 mod dhcp_load;
 mod dhcp_six;
@@ -39,3 +40,4 @@ mod south;
 #[path = "../support/mod.rs"]
 mod support;
 mod typing;
+mod vlans;

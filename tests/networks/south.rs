@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use weft_agent::south::{Database, Event, Flows, Outgoing, Punt, View, Views, Wanted, program, replace};
+use weft_agent::south::{Database, Event, Flows, Outgoing, Punt, To, View, Views, Wanted, program, replace};
 use weft_compile::{Change, Compiler, Cookie, Guard, Net, NetKey, Port, PortKey, Purpose, Subnet};
 use weft_flow::OfPort;
 
@@ -233,7 +233,7 @@ async fn services(site: &Site, south: &mut South) {
     frame.extend([2, 0xee, 0, 0, 0, 1, 0x88, 0xb5]);
     frame.resize(60, 0);
     let to = south.ofport("p2").await;
-    south.flows.send(vec![Outgoing { ports: vec![to], frame }]).await;
+    south.flows.send(vec![Outgoing { to: To::Ports(vec![to]), frame }]).await;
     site.switch.wait_for("the frame arrives", |_| capture.log().contains("0x88b5"));
 }
 

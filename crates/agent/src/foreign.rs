@@ -1,14 +1,15 @@
-//! What if other people's firewalls drop what networks forward? Docker sets the policy of `FORWARD` to drop, and an accept
-//! in a table of ours cannot overrule it: a packet must pass every table.
+//! What if other people's firewalls drop what networks forward, or names that are asked for by TCP? Docker sets the policy
+//! of `FORWARD` to drop, many hosts that of `INPUT`, and an accept in a table of ours cannot overrule it: a packet must pass
+//! every table.
 //!
 //! So a rule of ours, marked by its comment, goes to the head of each such chain, for devices of networks that are to be
-//! forwarded for, and goes away with them. `open` networks get none: their firewall is the operator's.
+//! forwarded for, or that are answered, and goes away with them. `open` networks get none: their firewall is the operator's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
-use weft_model::{Catalog, NetworkMode};
+use weft_model::{Catalog, Network, NetworkMode};
 
 use crate::heal::Ledger;
 use crate::nat::nft;
@@ -16,8 +17,6 @@ use crate::resolve::{bridge_end, has_host, host_device};
 
 /// The comment of rules of ours.
 pub const MARK: &str = "weft-agent";
-/// What a mend is counted under.
-const CAUSE: &str = "forward-policy";
 
 /// What others' chains are to let pass, in the words of `iptables`.
 pub type Passes = BTreeSet<Pass>;
@@ -29,11 +28,33 @@ pub enum Pass {
     Routed(String),
     /// The same of a port of a bridge of the kernel, where its frames go through the firewall (`bridge-nf-call-iptables`).
     Bridged(String),
+    /// Names that are asked for by TCP, by a device of ours.
+    Names(String),
 }
 
-/// A chain that filters what is forwarded.
+/// Where in a packet's way a chain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hook {
+    Forward,
+    Input,
+}
+
+impl Hook {
+    const ALL: [Hook; 2] = [Hook::Forward, Hook::Input];
+
+    /// As `nft` calls it, as `iptables` calls its chain, and what a mend is counted under.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Hook::Forward => ("forward", "FORWARD", "forward-policy"),
+            Hook::Input => ("input", "INPUT", "input-policy"),
+        }
+    }
+}
+
+/// A chain that filters what is forwarded, or what is for the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Chain {
+    hook: Hook,
     /// The command it is read and written with: `nft`, or one of the kind of `iptables`.
     tool: &'static str,
     family: String,
@@ -51,7 +72,13 @@ pub fn wanted(catalog: &Catalog) -> Passes {
     let ends = ends.filter(|n| catalog.subnets_of(n.name()).next().is_some());
     let cables = catalog.networks().filter(|n| n.spec.bridged.as_ref().is_some_and(|b| b.bridge.is_some()));
     let routed = ends.map(|n| Pass::Routed(host_device(n.name())));
-    routed.chain(cables.map(|n| Pass::Bridged(bridge_end(n.name())))).collect()
+    let names = catalog.networks().filter(|n| has_host(&n.spec) && n.spec.mode != NetworkMode::Open);
+    let answers = |n: &&Network| {
+        n.spec.dns.enabled
+            && catalog.subnets_of(n.name()).any(|s| s.spec.service_address(n.spec.mode).is_some())
+    };
+    let names = names.filter(answers).map(|n| Pass::Names(host_device(n.name())));
+    routed.chain(cables.map(|n| Pass::Bridged(bridge_end(n.name())))).chain(names).collect()
 }
 
 /// Chains of others, as they were seen last.
@@ -79,15 +106,15 @@ impl Foreign {
         let away = away.map(|(chain, passed)| (chain.clone(), passed & wanted));
         let mut passed: BTreeMap<Chain, Passes> = away.filter(|(_, passed)| !passed.is_empty()).collect();
         for (chain, drops) in chains {
-            let none = Passes::new();
-            let wanted = if drops { wanted } else { &none };
+            let here = wanted.iter().filter(|pass| drops && pass.hook() == chain.hook).cloned();
+            let wanted: &Passes = &here.collect();
             let before = self.passed.get(&chain).cloned().unwrap_or_default();
             match chain.ensure(wanted, &before, ledger) {
                 Ok(now) => drop(passed.insert(chain, now)),
                 Err(why) => {
                     ledger.wrong(format!(
-                        "the firewall's chain {} {} {} drops what networks forward: {why}; \
-                         tell it to accept their devices",
+                        "the firewall's chain {} {} {} drops what is of networks: {why}; tell it to \
+                         accept their devices",
                         chain.family, chain.table, chain.name
                     ));
                     // It may be on its way out: what it had is what it is to have again.
@@ -116,7 +143,7 @@ pub fn cleanup() -> Vec<String> {
     wrong
 }
 
-/// Chains that filter what is forwarded, none of ours; true: what they do not know is dropped.
+/// Chains that filter what is forwarded or for the host, none of ours; true: what they do not know is dropped.
 fn chains() -> Result<Vec<(Chain, bool)>, String> {
     let listed = nft(&["-j", "list", "chains"], "")?;
     let listed: Value = serde_json::from_str(&listed).map_err(|e| format!("nft: {e}"))?;
@@ -125,28 +152,33 @@ fn chains() -> Result<Vec<(Chain, bool)>, String> {
         let text = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
         let (family, table, name) = (text("family"), text("table"), text("name"));
         let ip = matches!(family.as_str(), "ip" | "ip6" | "inet");
-        if !ip || text("type") != "filter" || text("hook") != "forward" || table == "weft" {
-            continue;
-        }
-        // firewalld's chain rejects at its end, whatever its policy.
-        let drops = text("policy") == "drop" || table == "firewalld" && name == "filter_FORWARD";
-        let tool = match (family.as_str(), table.as_str(), name.as_str()) {
-            ("ip", "filter", "FORWARD") => ["iptables-nft", "iptables"].into_iter().find(|t| runs(t)),
-            ("ip6", "filter", "FORWARD") => ["ip6tables-nft", "ip6tables"].into_iter().find(|t| runs(t)),
+        let hook = Hook::ALL.into_iter().find(|hook| text("hook") == hook.names().0);
+        let Some(hook) = hook.filter(|_| ip && text("type") == "filter" && table != "weft") else { continue };
+        // firewalld's chains reject at their end, whatever their policy.
+        let rejects = matches!(name.as_str(), "filter_FORWARD" | "filter_INPUT");
+        let drops = text("policy") == "drop" || table == "firewalld" && rejects;
+        let known = table == "filter" && name == hook.names().1;
+        let tool = match family.as_str() {
+            "ip" if known => ["iptables-nft", "iptables"].into_iter().find(|t| runs(t)),
+            "ip6" if known => ["ip6tables-nft", "ip6tables"].into_iter().find(|t| runs(t)),
             _ => None,
         };
-        out.push((Chain { tool: tool.unwrap_or("nft"), family, table, name }, drops));
+        out.push((Chain { hook, tool: tool.unwrap_or("nft"), family, table, name }, drops));
     }
     for (tool, family) in legacy_tools() {
-        let chain = Chain { tool, family: family.into(), table: "filter".into(), name: "FORWARD".into() };
-        let drops = run(tool, &FORWARDED)?.contains("-P FORWARD DROP");
-        out.push((chain, drops));
+        for hook in Hook::ALL {
+            let (table, name) = ("filter".to_owned(), hook.names().1.to_owned());
+            let drops = run(tool, &asked(hook))?.contains(&format!("-P {name} DROP"));
+            out.push((Chain { hook, tool, family: family.into(), table, name }, drops));
+        }
     }
     Ok(out)
 }
 
 /// How a chain of the firewall from before nftables is asked for.
-const FORWARDED: [&str; 4] = ["-w", "5", "-S", "FORWARD"];
+const fn asked(hook: Hook) -> [&'static str; 4] {
+    ["-w", "5", "-S", hook.names().1]
+}
 
 /// The commands of that firewall, by family, whose tables are there. Asking makes them: who is not there is not asked.
 fn legacy_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -158,10 +190,14 @@ fn legacy_tools() -> impl Iterator<Item = (&'static str, &'static str)> {
     all.into_iter().filter(there).map(|(tool, _, family)| (tool, family))
 }
 
-/// What that firewall does with what is forwarded: the kernel tells nobody when it changes. Empty: it is not used.
+/// What that firewall does with what is forwarded or for the host: the kernel tells nobody when it changes. Empty: it is not used.
 pub fn legacy() -> Vec<String> {
-    legacy_tools().filter_map(|(tool, _)| run(tool, &FORWARDED).ok()).collect()
+    let all = legacy_tools().flat_map(|(tool, _)| Hook::ALL.map(|hook| run(tool, &asked(hook))));
+    all.filter_map(Result::ok).collect()
 }
+
+/// Questions for names by TCP, in the words of `iptables`.
+const NAMES: &str = "-p tcp -m tcp --dport 53";
 
 impl Pass {
     /// Its rules, each in the words of `iptables`, without comment and target.
@@ -172,7 +208,12 @@ impl Pass {
             Pass::Bridged(port) => ["--physdev-in", "--physdev-out"]
                 .map(|way| words(format!("-m physdev {way} {port} --physdev-is-bridged")))
                 .into(),
+            Pass::Names(device) => vec![words(format!("-i {device} {NAMES}"))],
         }
+    }
+
+    fn hook(&self) -> Hook {
+        if let Pass::Names(_) = self { Hook::Input } else { Hook::Forward }
     }
 }
 
@@ -201,7 +242,7 @@ impl Chain {
                 if !before.contains(pass) {
                     tracing::info!(what, "the chain drops what it does not know: a marked rule lets it pass");
                 }
-                ledger.told(CAUSE, before.contains(pass), &what);
+                ledger.told(self.hook.names().2, before.contains(pass), &what);
             }
             passed.insert(pass.clone());
         }
@@ -257,7 +298,10 @@ impl Chain {
                 _ => "?",
             };
             let device = matched["right"].as_str().unwrap_or_default();
-            let words = [way.to_owned(), device.to_owned()].into();
+            let mut words: BTreeSet<String> = [way.to_owned(), device.to_owned()].into();
+            if rule["expr"][1]["match"]["right"].as_u64() == Some(53) {
+                words.extend(NAMES.split_whitespace().map(str::to_owned));
+            }
             out.push((words, vec!["handle".to_owned(), rule["handle"].to_string()]));
         }
         Ok(out)
@@ -270,11 +314,16 @@ impl Chain {
             words.extend(["-m", "comment", "--comment", MARK, "-j", "ACCEPT"]);
             return run(self.tool, &words).map(drop);
         }
-        let [way, device] = rule else { return Err("it has no words for ports of a bridge".to_owned()) };
+        let (way, device, port) = match rule {
+            [way, device] => (way, device, ""),
+            [way, device, ..] if way == "-i" => (way, device, "tcp dport 53 "),
+            _ => return Err("it has no words for ports of a bridge".to_owned()),
+        };
         let key = if way == "-i" { "iifname" } else { "oifname" };
         let Chain { family, table, name, .. } = self;
-        let line =
-            format!("insert rule {family} {table} {name} {key} \"{device}\" accept comment \"{MARK}\"\n");
+        let line = format!(
+            "insert rule {family} {table} {name} {key} \"{device}\" {port}accept comment \"{MARK}\"\n"
+        );
         nft(&["-f", "-"], &line).map(drop)
     }
 

@@ -9,6 +9,8 @@ use weft_model::{AddressRange, AllocError, Allocator, Catalog, Port, Subnet};
 #[derive(Debug, Default)]
 pub struct Ipam {
     subnets: BTreeMap<String, Free>,
+    /// Addresses of networks that somebody else has.
+    contested: BTreeSet<(String, IpAddr)>,
 }
 
 /// What is free in a subnet.
@@ -134,20 +136,38 @@ impl Ipam {
     pub fn port_changed(&mut self, catalog: &Catalog, old: Option<&Port>, new: Option<&Port>) {
         let Some(network) = new.or(old).map(|p| p.spec.network.clone()) else { return };
         let subnets: Vec<String> = catalog.subnets_of(&network).map(|s| s.name().to_owned()).collect();
+        let contested = |ip: &IpAddr| self.contested.contains(&(network.clone(), *ip));
         for name in subnets {
             let Some(free) = self.subnets.get_mut(&name) else { continue };
             let kept = |ip: &IpAddr| new.is_some_and(|p| held(p).any(|other| other == *ip));
-            old.into_iter().flat_map(held).filter(|ip| !kept(ip)).for_each(|ip| free.release(ip));
+            old.into_iter()
+                .flat_map(held)
+                .filter(|ip| !kept(ip) && !contested(ip))
+                .for_each(|ip| free.release(ip));
             new.into_iter().flat_map(held).for_each(|ip| free.reserve(ip));
         }
+    }
+
+    /// Somebody else has an address: no port gets it or keeps it, but one that it is written for.
+    pub fn contest(&mut self, catalog: &Catalog, network: &str, address: IpAddr) {
+        self.contested.insert((network.to_owned(), address));
+        catalog.subnets_of(network).for_each(|s| self.subnet_changed(s.name()));
+    }
+
+    /// Nobody else has it any more, as far as is known.
+    pub fn release(&mut self, catalog: &Catalog, network: &str, address: IpAddr) {
+        self.contested.remove(&(network.to_owned(), address));
+        catalog.subnets_of(network).for_each(|s| self.subnet_changed(s.name()));
     }
 
     /// What is free in a subnet, counted now if it is not known.
     fn free(&mut self, catalog: &Catalog, subnet: &Subnet) -> Result<Option<&mut Free>, NoAddress> {
         let name = subnet.name();
         if !self.subnets.contains_key(name)
-            && let Some(new) = free(catalog, subnet)?
+            && let Some(mut new) = free(catalog, subnet)?
         {
+            let contested = self.contested.iter().filter(|(net, _)| *net == subnet.spec.network);
+            contested.for_each(|(_, ip)| new.reserve(*ip));
             self.subnets.insert(name.to_owned(), new);
         }
         Ok(self.subnets.get_mut(name))
@@ -170,7 +190,8 @@ impl Ipam {
             if out.iter().any(|ip| inside(&ip)) {
                 continue;
             }
-            if let Some(has) = port.status.addresses.iter().find(inside) {
+            let contested = |ip: &IpAddr| self.contested.contains(&(port.spec.network.clone(), *ip));
+            if let Some(has) = port.status.addresses.iter().find(|ip| inside(ip) && !contested(ip)) {
                 out.push(*has);
                 continue;
             }

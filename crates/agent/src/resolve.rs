@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use weft_compile::{Guard, Hop, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Uplink};
+use weft_compile::{Guard, Hop, HostLink, Limit, Net, NetKey, Overlay, Port, PortKey, Uplink, Vlans};
 use weft_flow::OfPort;
 use weft_model::{
     AttachmentRef, Bandwidth, Catalog, MacAddr, NetworkMode, NetworkSpec, OverlayKind, Rate, Route, Router,
-    Subnet, VhostMode, VhostUser, stable_mac,
+    Subnet, VhostMode, VhostUser, Vlan, VlanNativeMode, stable_mac,
 };
 
 use crate::respond::self_made;
@@ -263,7 +263,10 @@ impl Resolver {
         let uplink = spec.bridged.as_ref().and_then(|b| {
             let cable = b.bridge.as_ref().map(|_| cable_device(name));
             let port = ofport(view, b.uplink.as_ref().or(cable.as_ref())?)?;
-            Some(Uplink { port, vlan: spec.vlan.as_ref().and_then(|v| v.id).unwrap_or(0) })
+            let own = spec.vlan.as_ref().and_then(|v| v.id);
+            let trunk = spec.vlan.iter().flat_map(|v| &v.trunk).copied().filter(|id| Some(*id) != own);
+            let trunk = BTreeSet::from_iter(trunk).into_iter().collect();
+            Some(Uplink { port, vlan: own.unwrap_or(0), trunk })
         });
         let net = Net {
             gateway_mac: gateway_mac(network),
@@ -275,6 +278,7 @@ impl Resolver {
             hops: self.hops(catalog, name),
             mtu: network.mtu(self.underlay_mtu),
             isolated: spec.isolates_ports(),
+            probes: catalog.subnets_of(name).any(|s| s.spec.probes(spec)),
             dns: spec.dns.enabled,
         };
         Some((key, net))
@@ -318,11 +322,40 @@ impl Resolver {
             mac: mac.0,
             addresses: addresses.into_iter().collect(),
             guard: if guarded { Guard::On(pairs) } else { Guard::Off },
+            vlans: vlans(&network.spec, port.spec.vlan.as_ref()),
             sends: limit(|b| b.outbound.as_ref()),
             receives: limit(|b| b.inbound.as_ref()),
         };
         Some((PortKey(self.ports.of(name)), port))
     }
+}
+
+/// Whether a network has a VLAN on its uplink.
+pub fn has_vlan(network: &NetworkSpec, id: u16) -> bool {
+    network.vlan.as_ref().is_some_and(|v| v.id == Some(id) || v.trunk.contains(&id))
+}
+
+/// Which VLANs of the uplink a port is in: those that it names and its network has, or all of its network's.
+fn vlans(network: &NetworkSpec, port: Option<&Vlan>) -> Vlans {
+    let Some(wanted) = port.or(network.vlan.as_ref()) else { return Vlans::default() };
+    let own = network.vlan.as_ref().and_then(|v| v.id);
+    let trunk = !wanted.trunk.is_empty();
+    let native = wanted.id.filter(|id| has_vlan(network, *id));
+    let tagged = wanted.native_mode == Some(VlanNativeMode::Tagged);
+    let tags = wanted.trunk.iter().filter(|id| has_vlan(network, **id) && Some(**id) != own);
+    let mut tags: BTreeSet<u16> = tags.copied().collect();
+    // The network's own VLAN may be one of those with tags, too.
+    let own_tag = own.filter(|own| trunk && (native == Some(*own) || wanted.trunk.contains(own)));
+    let own_tag = own_tag.map(|own| (own, native != Some(own) || tagged));
+    let untagged = match native {
+        Some(id) if Some(id) == own => Some(0),
+        other => other,
+    };
+    // A frame with the native VLAN's tag is of that VLAN; whether others have one says the mode.
+    if let Some(id) = untagged.filter(|id| *id != 0) {
+        let _ = if trunk && tagged { tags.insert(id) } else { tags.remove(&id) };
+    }
+    Vlans { untagged, own_tag, tags: tags.into_iter().collect() }
 }
 
 /// A rate as a meter has it. libvirt's kilobytes are 1,000 bytes, its bursts kibibytes. Frames cross whole, up to 64 KiB:

@@ -2,7 +2,7 @@
 
 use weft_model::{Bandwidth, Catalog, Condition, Network, NetworkMode, Phase, Port};
 
-use crate::nat;
+use crate::{nat, resolve};
 
 /// Why a port is not ready, in a word and in words; `None`: it is.
 pub(crate) type Fault = Option<(&'static str, String)>;
@@ -60,25 +60,43 @@ fn idle(network: &Network, catalog: &Catalog) -> Vec<String> {
         Some(_) if spec.bridged.is_none() => {
             out.push("vlan: nothing is tagged without `bridged`: add it, or take `vlan` out".into());
         }
-        Some(vlan) if !vlan.trunk.is_empty() => {
-            out.push("vlan.trunk: a network is one VLAN: write `vlan: {id}`, and a Network for each".into());
-        }
         _ => {}
     }
     out
 }
 
+/// What of a port's VLANs has no effect.
+fn unheard(port: &Port, network: Option<&Network>) -> Option<String> {
+    let (vlan, network) = port.spec.vlan.as_ref().zip(network)?;
+    if network.spec.bridged.is_none() {
+        return Some("vlan: tags lead nowhere in a network without `bridged`: take `vlan` out".into());
+    }
+    let missing = vlan.id.iter().chain(&vlan.trunk).filter(|id| !resolve::has_vlan(&network.spec, **id));
+    let missing: Vec<String> = missing.map(u16::to_string).collect();
+    let (ids, name) = (missing.join(", "), network.name());
+    (!missing.is_empty()).then(|| {
+        format!(
+            "vlan: {ids} not in `vlan.trunk` of Network/{name}, and not carried: add there what is to pass"
+        )
+    })
+}
+
 /// A port with what is known of it.
-pub(crate) fn port(port: &Port, fault: &Fault, at: Option<(String, u32)>, node: &str, now: u64) -> Port {
+pub(crate) fn port(
+    port: &Port,
+    network: Option<&Network>,
+    fault: &Fault,
+    at: Option<(String, u32)>,
+    node: &str,
+    now: u64,
+) -> Port {
     let mut out = port.clone();
     let status = &mut out.status;
     status.mac = Some(port.mac());
     status.observed_generation = port.metadata.generation;
     status.phase = ready(&mut status.conditions, fault, now);
     limits(&mut status.conditions, port.spec.bandwidth.as_ref(), now);
-    let tagged =
-        port.spec.vlan.as_ref().map(|_| "vlan: frames of a port are its network's: take `vlan` out".into());
-    effects(&mut status.conditions, tagged.as_slice(), now);
+    effects(&mut status.conditions, unheard(port, network).as_slice(), now);
     status.node = at.as_ref().map(|_| node.to_owned());
     (status.interface, status.ofport) = at.map_or((None, None), |(name, number)| (Some(name), Some(number)));
     out
@@ -116,10 +134,6 @@ mod tests {
         for (spec, word) in [
             ("mode: private", "mode: private reaches nothing without `bridged`"),
             ("mode: nat, vlan: {id: 7}", "vlan: nothing is tagged"),
-            (
-                "mode: bridged, bridged: {uplink: up0}, vlan: {trunk: [7, 8]}",
-                "vlan.trunk: a network is one VLAN",
-            ),
             ("mode: nat, nat: {forwards: [{listen: {port: 80}, to: {name: web}}]}", "there is no Port web"),
         ] {
             let mut network = read(spec);

@@ -47,6 +47,8 @@ pub enum Purpose {
     Limit = 11,
     /// Asks for an ICMP error: it is too big for the next network.
     TooBig = 12,
+    /// Takes answers to the agent's own ARP probes to it (RFC 5227 §2.1).
+    Probe = 13,
     /// Drops: the port belongs to no network.
     NoNetwork = 32,
     /// Drops: sent from a MAC address that is not the port's.
@@ -63,10 +65,12 @@ pub enum Purpose {
     Isolated = 38,
     /// Drops: it came by a tunnel and would go into one.
     TunnelLoop = 39,
+    /// Drops: the port is not in the frame's VLAN.
+    OtherVlan = 40,
 }
 
 impl Purpose {
-    const ALL: [Purpose; 21] = [
+    const ALL: [Purpose; 23] = [
         Purpose::Forward,
         Purpose::Arp,
         Purpose::Neighbour,
@@ -80,6 +84,7 @@ impl Purpose {
         Purpose::Learn,
         Purpose::Limit,
         Purpose::TooBig,
+        Purpose::Probe,
         Purpose::NoNetwork,
         Purpose::SpoofedMac,
         Purpose::SpoofedIp,
@@ -88,6 +93,7 @@ impl Purpose {
         Purpose::RouterGuard,
         Purpose::Isolated,
         Purpose::TunnelLoop,
+        Purpose::OtherVlan,
     ];
 
     /// What the flow does, in words.
@@ -106,6 +112,7 @@ impl Purpose {
             Purpose::Learn => "learns where a MAC address is",
             Purpose::Limit => "leads on, up to the port's bandwidth",
             Purpose::TooBig => "tells the sender that it is too big for the next network",
+            Purpose::Probe => "takes answers to the agent, which asked whether an address is free",
             Purpose::NoNetwork => "drops: the port belongs to no network",
             Purpose::SpoofedMac => "drops: sent from a MAC address that is not the port's",
             Purpose::SpoofedIp => "drops: sent from an IP address that is not the port's",
@@ -114,6 +121,7 @@ impl Purpose {
             Purpose::RouterGuard => "drops: a port may not be a router",
             Purpose::Isolated => "drops: ports of this network may not talk to each other",
             Purpose::TunnelLoop => "drops: it came by a tunnel and would go into one",
+            Purpose::OtherVlan => "drops: the port is not in the frame's VLAN",
         }
     }
 

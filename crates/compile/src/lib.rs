@@ -21,6 +21,6 @@ pub use cookie::{Cookie, Kind, Purpose};
 pub use flow::{Bucket, Flow, FlowId, Group, Term};
 pub use plan::{
     GROUP_BASE, Guard, Hop, HostLink, Limit, METER_BASE, Net, NetKey, Overlay, Plan, Port, PortKey, Subnet,
-    Uplink,
+    Uplink, Vlans,
 };
 pub use stage::{Register, Stage};

@@ -68,6 +68,8 @@ pub struct Net {
     pub mtu: u16,
     /// Ports may talk to the gateway only.
     pub isolated: bool,
+    /// The agent asks by ARP whether addresses are free before it offers them.
+    pub probes: bool,
     /// DNS questions to the gateway are answered by the node's name server.
     pub dns: bool,
 }
@@ -127,6 +129,40 @@ pub struct Uplink {
     pub port: OfPort,
     /// The network's VLAN there; 0: untagged.
     pub vlan: u16,
+    /// Other VLANs that pass with their tags, between it and the ports that are in them.
+    pub trunk: Vec<u16>,
+}
+
+/// Which VLANs of its network's uplink a port is in: those without a tag, and those with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vlans {
+    /// Of which VLAN frames without a tag are; 0: of the network's own. `None`: they are dropped.
+    pub untagged: Option<u16>,
+    /// The tag that the network's own VLAN is known by at the port, if it is; whether its frames leave with it.
+    pub own_tag: Option<(u16, bool)>,
+    /// Other VLANs, with their tags both ways: of the uplink's `trunk`.
+    pub tags: Vec<u16>,
+}
+
+impl Default for Vlans {
+    /// In the network's own, without a tag.
+    fn default() -> Vlans {
+        Vlans { untagged: Some(0), own_tag: None, tags: Vec::new() }
+    }
+}
+
+impl Vlans {
+    /// Whether the port is in the network's own VLAN.
+    #[must_use]
+    pub fn is_in_own(&self) -> bool {
+        self.untagged == Some(0) || self.own_tag.is_some()
+    }
+
+    /// Whether the network answers for the port: it is in the network's own VLAN, and frames of that have no tag.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.untagged == Some(0) && self.own_tag.is_none_or(|(_, leaves)| !leaves)
+    }
 }
 
 /// What a port may send.
@@ -152,6 +188,8 @@ pub struct Port {
     pub addresses: Vec<IpAddr>,
     /// What it may send.
     pub guard: Guard,
+    /// Which VLANs it is in, where its network has an uplink.
+    pub vlans: Vlans,
     /// How much it may send, if there is a limit.
     pub sends: Option<Limit>,
     /// How much is sent to it, if there is a limit.

@@ -102,6 +102,10 @@ pub enum Register {
     FromIsolated,
     /// The packet is larger than the next network takes.
     TooBig,
+    /// The packet is of another VLAN than the network's own, and has its tag.
+    Tagged,
+    /// The packet passes by all that answers for the network.
+    Direct,
 }
 
 impl Register {
@@ -112,6 +116,8 @@ impl Register {
             Register::FromTunnel => Subfield { field: Field::Reg10, start: 0, bits: 1 },
             Register::FromIsolated => Subfield { field: Field::Reg10, start: 1, bits: 1 },
             Register::TooBig => Subfield { field: Field::Reg10, start: 2, bits: 1 },
+            Register::Tagged => Subfield { field: Field::Reg10, start: 3, bits: 1 },
+            Register::Direct => Subfield { field: Field::Reg10, start: 4, bits: 1 },
         }
     }
 }

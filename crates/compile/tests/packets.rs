@@ -19,10 +19,15 @@ struct Rig {
 impl Rig {
     /// Ports 1 and 2 are of network 1, 3 and 4 of network 2, 5 of network 3.
     fn new() -> Rig {
+        Rig::with(&[])
+    }
+
+    /// The same, with these ports of network 3 besides.
+    fn with(more: &[(u32, Vlans)]) -> Rig {
         let mut config = weft_pipeline::BridgeConfig::new(1, "br-int");
         let mut tunnel = TunnelConfig::new(TunnelKind::Vxlan, TunnelAddr::Flow);
         (tunnel.in_key, tunnel.out_key) = (TunnelId::Flow, TunnelId::Flow);
-        for n in [1, 2, 3, 4, 5, 77, 101, 102, 200, 300] {
+        for n in [1, 2, 3, 4, 5, 6, 7, 77, 101, 102, 200, 300] {
             let kind = if n == 200 { PortKind::Tunnel(tunnel.clone().into()) } else { PortKind::Device };
             config.ports.insert(PortConfig::new(OfPort(n), Some(DpPort(n)), &format!("p{n}"), kind));
         }
@@ -36,6 +41,11 @@ impl Rig {
             }
             Change::Port(PortKey(n), Some(port))
         }));
+        compiler.apply(
+            more.iter().map(|(n, vlans)| {
+                Change::Port(PortKey(*n), Some(Port { vlans: vlans.clone(), ..port(3, *n) }))
+            }),
+        );
         let delta = compiler.whole();
         let pipeline = Pipeline::new();
         let mut snapshot = Snapshot::new();
@@ -397,4 +407,44 @@ fn cookies_of_flows_name_their_owners() {
         let drops = flow.instructions.apply.is_empty() && flow.instructions.goto.is_none();
         assert_eq!(drops, flow.cookie.purpose.drops(), "{flow:?}");
     }
+}
+
+#[test]
+fn vlans_of_an_uplink_reach_the_ports_that_are_in_them() {
+    let access = Vlans { untagged: Some(31), own_tag: None, tags: Vec::new() };
+    let trunk = Vlans { untagged: None, own_tag: Some((30, true)), tags: vec![31] };
+    let rig = Rig::with(&[(6, access), (7, trunk)]);
+    let packet = |n: u32, tag: u32, to: u32, from: u32| {
+        let tag = if tag == 0 { String::new() } else { format!("dl_vlan={tag},") };
+        let own = format!("nw_src=10.0.3.{},nw_dst=10.0.3.{to},nw_ttl=64", n.min(250));
+        format!("in_port={n},{tag}dl_src={},dl_dst={},icmp,{own}", mac(from), mac(to))
+    };
+    let untag = |n: u32| format!("untag {n}");
+    let out = |vlan: u32, port: u32| format!("vlan {vlan} {port}");
+    // The network's own VLAN: 30 outside, without a tag at port 5, with it at port 7, and not at port 6.
+    rig.check(&packet(300, 30, 5, 99), &[&untag(5)]);
+    let (sent, _) = rig.sends(&packet(300, 30, 7, 99));
+    assert!(sent.len() == 1 && sent[0].ends_with(" 7"), "{sent:?}");
+    rig.dropped(&packet(300, 30, 6, 99), Purpose::OtherVlan);
+    rig.check(&packet(5, 0, 7, 5), &[&out(30, 7)]);
+    rig.dropped(&packet(5, 0, 6, 5), Purpose::OtherVlan);
+    rig.check(&packet(7, 30, 5, 7), &[&untag(5)]);
+    // VLAN 31: outside and at port 7 with its tag, at port 6 without.
+    rig.check(&packet(300, 31, 6, 99), &[&untag(6)]);
+    rig.check(&packet(300, 31, 7, 99), &["7"]);
+    rig.dropped(&packet(300, 31, 5, 99), Purpose::OtherVlan);
+    rig.check(&packet(6, 0, 7, 6), &[&out(31, 7)]);
+    rig.check(&packet(7, 31, 6, 7), &[&untag(6)]);
+    let (sent, _) = rig.sends(&packet(6, 0, 77, 6));
+    assert!(sent.contains(&"vlan 31 300".to_owned()) && sent.len() == 2, "{sent:?}");
+    // What a port is not in is not taken from it, nor is a tag inside the network's own VLAN.
+    for (port, tag) in [(5, 31), (5, 30), (6, 31), (6, 30), (7, 0), (7, 32)] {
+        rig.dropped(&packet(port, tag, 99, port), Purpose::OtherVlan);
+    }
+    rig.dropped(&packet(300, 32, 5, 99), Purpose::OtherVlan);
+    rig.dropped(&packet(300, 33, 5, 99), Purpose::NoNetwork);
+    rig.dropped(&packet(300, 0, 5, 99), Purpose::NoNetwork);
+    // The guard holds inside tags.
+    rig.dropped(&packet(7, 31, 6, 8), Purpose::SpoofedMac);
+    rig.dropped(&packet(7, 31, 6, 7).replace("nw_src=10.0.3.7", "nw_src=10.0.3.8"), Purpose::SpoofedIp);
 }

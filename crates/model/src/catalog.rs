@@ -329,7 +329,14 @@ fn claims(resource: &Resource) -> Vec<Claim> {
         Resource::Network(network) => {
             let mut claims: Vec<Claim> = network.key().map(Claim::Key).into_iter().collect();
             if let Some(uplink) = network.spec.bridged.as_ref().and_then(|b| b.uplink.clone()) {
-                claims.push(Claim::Uplink(uplink, network.spec.vlan.as_ref().and_then(|v| v.id)));
+                let vlan = network.spec.vlan.as_ref();
+                let own = vlan.and_then(|v| v.id);
+                let trunk: BTreeSet<u16> = vlan.iter().flat_map(|v| &v.trunk).copied().collect();
+                if own.is_some() || trunk.is_empty() {
+                    claims.push(Claim::Uplink(uplink.clone(), own));
+                }
+                let others = trunk.into_iter().filter(|id| Some(*id) != own);
+                claims.extend(others.map(|id| Claim::Uplink(uplink.clone(), Some(id))));
             }
             claims
         }

@@ -34,6 +34,10 @@ pub struct Dhcp {
     pub options: DhcpOptions,
     /// Two messages instead of four for clients that ask for it (RFC 4039, RFC 8415 §18.3.1).
     pub rapid_commit: bool,
+    /// Ask by ARP whether an address is free before it is offered (RFC 2131 §2.2); absent: on networks that are joined to
+    /// something outside, where others may hold addresses that nobody here knows of. IPv4 only: in IPv6 machines ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<bool>,
     /// The subnet lies behind a relay: its addresses are for clients that a relay speaks for (`giaddr`, RFC 2131 §4.1),
     /// never for the network's own machines, and its gateway is the relay's affair.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -51,6 +55,7 @@ impl Default for Dhcp {
             hosts: Vec::new(),
             options: DhcpOptions::default(),
             rapid_commit: false,
+            probe: None,
             relayed: false,
         }
     }
@@ -307,6 +312,16 @@ impl Dhcp {
                 c.add("", what, "make the ranges disjoint");
             }
         });
+        if self.probe.is_some() && cidr.addr().is_ipv6() {
+            c.add(
+                "probe",
+                "has no place in DHCPv6, and the subnet is IPv6",
+                "remove it: machines ask by themselves",
+            );
+        }
+        if self.probe == Some(true) && self.relayed {
+            c.add("probe", "cannot be answered behind a relay", "remove it");
+        }
         c.each("hosts", 10_000, &self.hosts, |c, _, host| host.check(c, cidr));
         repeated(c, "mac", self.hosts.iter().map(|h| h.mac));
         repeated(c, "ip", self.hosts.iter().map(|h| h.ip));

@@ -112,7 +112,7 @@ pub struct Vlan {
     /// The VLAN, 1–4094; with `trunk` the native one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u16>,
-    /// VLANs that pass with their tags.
+    /// VLANs that pass with their tags, between the uplink and the ports that are in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<u16>,
     /// Whether frames of the native VLAN carry a tag.

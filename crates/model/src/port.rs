@@ -51,7 +51,7 @@ pub struct PortSpec {
     /// Limits; absent: the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
-    /// VLANs inside the port.
+    /// VLANs of the network's uplink that it is in: without a tag (`id`), or with theirs (`trunk`); absent: the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
 }

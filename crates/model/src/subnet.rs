@@ -148,14 +148,16 @@ impl SubnetSpec {
     }
 
     /// The address at which the node answers DHCP and DNS in this subnet: the gateway's, else the first one. `None` on
-    /// networks where somebody else does, behind relays, and in prefixes that have no room for it.
+    /// networks where somebody else does, behind relays, and in prefixes that have no room for it. A gateway that is written
+    /// on a network that is joined to others is a router there, and speaks for itself.
     #[must_use]
     pub fn service_address(&self, mode: NetworkMode) -> Option<IpAddr> {
         if self.dhcp.relayed {
             return None;
         }
         let ours = !matches!(mode, NetworkMode::Bridged | NetworkMode::Private);
-        let needed = ours || self.dhcp.enabled == Some(true);
+        let theirs = !ours && matches!(self.gateway, Gateway::Address(_));
+        let needed = !theirs && (ours || self.dhcp.enabled == Some(true));
         self.gateway_address(mode).filter(|_| needed).or_else(|| {
             let first = if needed { self.first_address() } else { None };
             first.filter(|_| self.gateway != Gateway::None || self.dhcp.enabled == Some(true))
@@ -192,6 +194,13 @@ impl SubnetSpec {
     pub fn serves_dhcp(&self, network: &NetworkSpec) -> bool {
         let ours = !matches!(network.mode, NetworkMode::Bridged | NetworkMode::Private);
         self.dhcp.enabled.unwrap_or(ours)
+    }
+
+    /// Whether addresses of this subnet of this network are probed before they are offered by DHCPv4.
+    #[must_use]
+    pub fn probes(&self, network: &NetworkSpec) -> bool {
+        let served = self.serves_dhcp(network) && !self.is_ipv6() && !self.dhcp.relayed;
+        served && self.dhcp.probe.unwrap_or(network.bridged.is_some())
     }
 
     /// Whether the node sends router advertisements in this subnet of this network.

@@ -33,7 +33,6 @@ struct Case {
 #[serde(deny_unknown_fields, default)]
 struct ServerSpec {
     not_authoritative: bool,
-    probe: bool,
     per_mac: Option<usize>,
     subnets: Vec<SubnetSpec>,
 }
@@ -44,6 +43,7 @@ struct SubnetSpec {
     cidr: String,
     server: String,
     relayed: bool,
+    probe: bool,
     ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
     range_seconds: Vec<(Ipv4Addr, Ipv4Addr, u32)>,
     lease: Option<u32>,
@@ -203,6 +203,7 @@ fn subnet(spec: &SubnetSpec) -> Subnet {
     };
     Subnet {
         relayed: spec.relayed,
+        probe: spec.probe,
         ranges: spec.ranges.clone(),
         range_seconds: spec.range_seconds.clone(),
         lease_seconds: spec.lease.unwrap_or(plain.lease_seconds),
@@ -221,7 +222,6 @@ fn subnet(spec: &SubnetSpec) -> Subnet {
 fn server(spec: &ServerSpec) -> Server {
     Server::new(Config {
         authoritative: !spec.not_authoritative,
-        probe: spec.probe,
         subnets: spec.subnets.iter().map(subnet).collect(),
         per_mac: spec.per_mac.unwrap_or(16),
         ..Config::new(mac(0xfe))
@@ -351,7 +351,7 @@ fn cases() {
             for (i, step) in case.steps.iter().enumerate() {
                 let what = format!("{}, step {i}", case.name);
                 if let Some(address) = step.conflict {
-                    let _ = server.conflict(address, step.at);
+                    let _ = server.conflict(address, mac(0xcc), step.at);
                     seen.push(None);
                     continue;
                 }

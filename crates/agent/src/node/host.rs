@@ -12,6 +12,7 @@ use weft_host::netlink::{self, Monitor, NftMonitor};
 use weft_host::poll::{Epoll, Event, interest};
 use weft_store::Store;
 
+use super::neighbours::Neighbours;
 use super::{Config, LOOK, Node};
 use crate::foreign::{self, Foreign, Passes};
 use crate::heal::{Ledger, Told};
@@ -113,6 +114,7 @@ struct Wanted {
 struct Kernel {
     plugged: Plugged,
     links: Links,
+    neighbours: Neighbours,
 }
 
 impl Kernel {
@@ -135,6 +137,9 @@ impl Kernel {
         }
         if ends || look != Look::Changed {
             self.links.ensure(&wanted.links, ledger);
+        }
+        if ends || self.neighbours.is_dirty() || look == Look::All {
+            self.neighbours.ensure(ends || look == Look::All, ledger);
         }
         if look == Look::All {
             ledger.turn();
@@ -202,6 +207,7 @@ impl<S: Store> Node<S> {
         nets.iter().for_each(|name| changed.extend(wiring.network_changed(&self.catalog, name)));
         ports.iter().for_each(|name| changed.extend(wiring.port_changed(&self.catalog, name)));
         self.host.dirty.extend(changed.iter().cloned());
+        ports.iter().for_each(|name| self.host.kernel.neighbours.port_changed(&self.catalog, name));
         changed
     }
 
@@ -244,6 +250,7 @@ impl<S: Store> Node<S> {
             self.host.all = Some(Instant::now());
             // Leases end without a word.
             self.ask_again();
+            self.end_contests();
         }
         let networks = std::mem::take(&mut self.host.stale);
         if networks {
@@ -256,7 +263,8 @@ impl<S: Store> Node<S> {
         }
         let dirty = std::mem::take(&mut self.host.dirty);
         let ends = std::mem::take(&mut self.host.ends) | networks;
-        if look == Look::Changed && !ends && dirty.is_empty() {
+        let told = !self.host.kernel.neighbours.is_dirty();
+        if look == Look::Changed && !ends && dirty.is_empty() && told {
             return;
         }
         let wanted = Arc::clone(&self.host.wanted);
@@ -304,6 +312,7 @@ impl<S: Store> Node<S> {
             let walls = self.host.firewall.told.borrow();
             told.counts.extend(walls.counts.clone());
             told.troubles.extend(walls.troubles.iter().cloned());
+            told.counts.extend(self.contests.counts());
             progress.send_if_modified(|p| {
                 let new = p.host != told;
                 p.host = told;

@@ -9,9 +9,11 @@
 //! ```
 //! One task owns all of it but connections and responders. What fails is tried again.
 
+mod contests;
 mod host;
 mod intake;
 mod mend;
+mod neighbours;
 mod report;
 mod services;
 mod settle;
@@ -44,6 +46,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// The fault of a port that gets no address.
 const NO_ADDRESS: &str = "NoAddress";
+/// The fault of a port whose address somebody else has.
+const ADDRESS_IN_USE: &str = "AddressInUse";
 /// The fault of a port whose machine has another MAC address than the port.
 const WRONG_MAC: &str = "WrongMac";
 /// Changes taken in before the node is brought in line.
@@ -148,6 +152,8 @@ pub struct Node<S> {
     /// The groups that the bridge had, when it has to be told everything.
     whole: Option<Vec<u32>>,
     faults: BTreeMap<String, (&'static str, String)>,
+    /// Addresses that somebody else has.
+    contests: contests::Contests,
     host: Host,
     /// What somebody changed on the bridge.
     mends: mend::Mends,
@@ -175,13 +181,14 @@ impl<S: Store> Node<S> {
     pub async fn new(store: Arc<S>, config: Config) -> Result<Node<S>, NodeError> {
         let (database, views) = Database::start(config.rundir.join("db.sock"));
         let services = Services::start()?;
-        let (flows, events, names, (responders, unkept)) = services.within(|| {
+        let (flows, events, names, (responders, unkept), contests) = services.within(|| {
             let ((questions, asked), (packets, punts)) = (Punts::new(), Punts::new());
             let bridge = config.rundir.join(format!("{BRIDGE}.mgmt"));
             let (flows, events) = Flows::start(bridge, respond::sort(questions, packets));
             let names = dns::start(flows.clone(), asked);
-            let told = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller());
-            (flows, events, names, told)
+            let (tell, contests) = contests::start();
+            let told = respond::start(Arc::clone(&store), flows.clone(), punts, names.teller(), tell);
+            (flows, events, names, told, contests)
         });
         let (catalog, version) = store.catalog().await?;
         let watch = store.watch(version).await?;
@@ -206,6 +213,7 @@ impl<S: Store> Node<S> {
             connected: false,
             whole: None,
             faults: BTreeMap::new(),
+            contests,
             host: Host::new(&config),
             mends: mend::Mends::new(),
             stirred: host::listen(),
@@ -232,6 +240,7 @@ impl<S: Store> Node<S> {
         ports.iter().for_each(|port| node.anchor(port, true));
         let networks: Vec<Network> = node.catalog.networks().cloned().collect();
         networks.iter().for_each(|network| node.joint(network, true));
+        node.remember_contests().await?;
         Ok(node)
     }
 
@@ -281,6 +290,7 @@ impl<S: Store> Node<S> {
                     // Nobody can be promised an address any more. The switch forwards on.
                     return Err(why.map_or(NodeError::Ended("the responders"), NodeError::Leases));
                 }
+                Some(contest) = self.contests.heard.recv() => self.contest(&contest),
                 question = next(&mut self.questions) => {
                     self.tell_name(question);
                     continue;

@@ -24,7 +24,14 @@ impl<S: Store> Node<S> {
                 continue;
             }
             let (fault, at) = self.fares(port, &switch);
-            let new = status::port(port, &fault, at, &self.config.node, now());
+            let new = status::port(
+                port,
+                self.catalog.network(&port.spec.network),
+                &fault,
+                at,
+                &self.config.node,
+                now(),
+            );
             if new != *port || written.contains_key(&port.reference()) {
                 written.insert(port.reference(), Resource::from(new));
             }
@@ -64,6 +71,7 @@ impl<S: Store> Node<S> {
         let there = interface.as_ref().and_then(|name| self.view.interfaces.get(name));
         let at = interface.clone().zip(there.and_then(|i| i.ofport));
         let fault = self.faults.get(port.name()).cloned();
+        let fault = fault.or_else(|| self.contested(port));
         let fault = fault.or_else(|| self.host.fault(interface.as_ref()?));
         let unplugged = || {
             let why = there.and_then(|i| i.error.clone());

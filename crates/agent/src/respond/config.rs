@@ -47,6 +47,7 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
                 let Some(server) = server_of(subnet, &subnets, network) else { continue };
                 let mut base = dhcp4::Subnet::new(cidr.network(), cidr.prefix_len(), server);
                 base.relayed = subnet.spec.dhcp.relayed;
+                base.probe = subnet.spec.probes(&network.spec);
                 let mut told = subnet4(network, subnet, base, underlay_mtu);
                 told.options.routers = v4(&catalog.gateway_of(subnet).into_iter().collect::<Vec<_>>());
                 four.subnets.push(told);
@@ -67,14 +68,19 @@ pub fn services(catalog: &Catalog, name: &str, underlay_mtu: u16) -> Option<Serv
     })
 }
 
-/// Where clients of a subnet find the server: in the subnet, or, behind a relay, where the relay finds it.
+/// Where clients of a subnet find the server: in the subnet, or, behind a relay, where the relay finds it. What they send to
+/// a router outside passes here, and is answered in its name.
 fn server_of(subnet: &Subnet, all: &[&Subnet], network: &Network) -> Option<Ipv4Addr> {
     let serves = |s: &Subnet| match s.spec.service_address(network.spec.mode) {
         Some(IpAddr::V4(address)) => Some(address),
         _ => None,
     };
     let relayed = subnet.spec.dhcp.relayed.then(|| all.iter().find_map(|s| serves(s)));
-    serves(subnet).or(relayed.flatten())
+    let router = || match subnet.spec.gateway_address(network.spec.mode) {
+        Some(IpAddr::V4(address)) if network.is_foreign() => Some(address),
+        _ => None,
+    };
+    serves(subnet).or(relayed.flatten()).or_else(router)
 }
 
 /// The domain of a network.
@@ -286,7 +292,7 @@ fn router(
     let first = said.first()?;
     let base = first.spec.ra.clone().unwrap_or_default();
     let serves = said.iter().any(|s| s.spec.serves_dhcp(&network.spec));
-    let is_router = said.iter().any(|s| catalog.gateway_of(s).is_some());
+    let is_router = !network.is_foreign() && said.iter().any(|s| catalog.gateway_of(s).is_some());
     let managed = managed(&said, network);
     let prefixes = said.iter().filter_map(|s| match s.spec.cidr {
         IpNet::V6(cidr) => {

@@ -2,16 +2,20 @@
 //!
 //! All that waits is written at once: however many clients ask, the disk is waited for once for all that came meanwhile.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use weft_flow::OfPort;
 use weft_model::IpNet;
 use weft_services::LeaseChange;
 use weft_store::{LeaseWrite, Store, StoreError};
+use weft_wire::Mac;
 
 use super::dns;
 use super::lease::{Family, named, written};
-use crate::south::{Flows, Outgoing};
+use super::network::Rests;
+use crate::south::{Flows, Outgoing, To};
 
 /// Batches that may wait for the disk; then the packets wait, and then they are dropped as on any busy cable.
 pub(super) const QUEUE: usize = 64;
@@ -27,12 +31,31 @@ pub(super) struct Work {
     pub(super) free: Vec<Outgoing>,
     /// Names that come and go with leases.
     pub(super) names: Vec<dns::Tell>,
+    /// Addresses that somebody else has; they are not for the keeper.
+    pub(super) contests: Vec<Contest>,
+}
+
+/// An address of a network that somebody has who was not given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contest {
+    /// The network's key.
+    pub network: u64,
+    /// The address.
+    pub address: IpAddr,
+    /// Who has it.
+    pub holder: Mac,
 }
 
 impl Work {
     /// Whether there is nothing to be kept, and nothing that waits for it.
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.frames.is_empty() && self.names.is_empty()
+    }
+
+    /// A frame is to be sent by a port, when that may be.
+    pub(super) fn send(&mut self, rests: Rests, port: OfPort, frame: Vec<u8>) {
+        let frames = if rests == Rests::OnLeases { &mut self.frames } else { &mut self.free };
+        frames.push(Outgoing { to: To::Ports(vec![port]), frame });
     }
 
     /// Notes changes of leases of a network, by its key.

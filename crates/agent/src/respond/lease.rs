@@ -6,6 +6,7 @@ use weft_model::IpNet;
 use weft_services::lease::{Address, LeaseState};
 use weft_services::{Client, Lease, LeaseChange};
 use weft_store::LeaseWrite;
+use weft_wire::Mac;
 
 use super::dns::Tell;
 
@@ -107,6 +108,14 @@ pub(super) fn read_lease<A: Copy + std::fmt::Debug>(address: A, value: &[u8]) ->
 pub fn is_held(lease: &weft_store::Lease, now: u64) -> bool {
     let held = read_lease(lease.address, &lease.value);
     held.is_some_and(|l| l.state != LeaseState::Released && l.expires > now)
+}
+
+/// Who has the address of a stored lease without having been given it, or declined it, and for how many seconds it is left
+/// alone; `None`: nobody.
+pub fn contest(lease: &weft_store::Lease, now: u64) -> Option<(Mac, u64)> {
+    let held = read_lease(lease.address, &lease.value)?;
+    let left = held.expires.saturating_sub(now);
+    held.mac.filter(|_| held.state == LeaseState::Declined && left > 0).map(|mac| (mac, left))
 }
 
 /// Whether a client has the address of a stored lease.

@@ -15,6 +15,7 @@ mod icmp;
 mod keeper;
 mod lease;
 mod network;
+mod probe;
 mod sort;
 mod station;
 
@@ -31,14 +32,15 @@ use weft_store::{Store, StoreError};
 pub(crate) use config::self_made;
 pub use config::{Services, services};
 pub use icmp::Routers;
-pub use lease::{is_held, is_running, lease_view};
+pub use keeper::Contest;
+pub use lease::{contest, is_held, is_running, lease_view};
 pub use sort::sort;
 pub use station::{Station, station};
 
 use keeper::Work;
-use network::{Network, New, Rests};
+use network::{Network, New};
 
-use crate::south::{Flows, Outgoing, Punt, Punts};
+use crate::south::{Flows, Outgoing, Punt, Punts, To};
 
 /// Packets handled before their leases are on the way to the disk.
 const BATCH: usize = 256;
@@ -68,6 +70,7 @@ struct Responders<S> {
     /// The network that a port is of, as was told last.
     homes: HashMap<u32, u64>,
     keeper: mpsc::Sender<Work>,
+    contests: mpsc::Sender<Contest>,
     flows: Flows,
     started: Instant,
     icmp: icmp::Limit,
@@ -81,6 +84,7 @@ pub fn start<S: Store>(
     flows: Flows,
     punts: Punts,
     names: mpsc::Sender<dns::Tell>,
+    contests: mpsc::Sender<Contest>,
 ) -> (mpsc::Sender<Tell>, oneshot::Receiver<StoreError>) {
     let (sender, told) = mpsc::channel(1024);
     let (failed, failure) = oneshot::channel();
@@ -91,6 +95,7 @@ pub fn start<S: Store>(
         networks: HashMap::new(),
         homes: HashMap::new(),
         keeper,
+        contests,
         flows,
         started: Instant::now(),
         icmp: icmp::Limit::default(),
@@ -119,7 +124,8 @@ impl<S: Store> Responders<S> {
             let next =
                 self.networks.values().filter_map(|n| n.router.as_ref()).map(ra::Router::next_at).min();
             let next = self.started + Duration::from_millis(next.unwrap_or(u64::MAX >> 20));
-            let wake = next.min(self.sweep);
+            let probe = self.networks.values().filter_map(Network::next_probe).min();
+            let wake = probe.unwrap_or(next).min(next).min(self.sweep);
             let mut work = Work::default();
             tokio::select! {
                 // What a port is comes before what it asks.
@@ -139,10 +145,17 @@ impl<S: Store> Responders<S> {
             if Instant::now() >= next {
                 self.advertise(&mut work);
             }
+            if probe.is_some_and(|at| Instant::now() >= at) {
+                self.networks.values_mut().for_each(|network| network.probe(&mut work));
+            }
             if Instant::now() >= self.sweep {
                 self.sweep(&mut work);
             }
             self.flows.send(std::mem::take(&mut work.free)).await;
+            for contest in work.contests.drain(..) {
+                // Who is busy hears of it when it is found again: nobody is waited for that waits for us.
+                let _ = self.contests.try_send(contest);
+            }
             if !work.is_empty() && self.keeper.send(work).await.is_err() {
                 return Err(StoreError::Closed);
             }
@@ -209,8 +222,7 @@ impl<S: Store> Responders<S> {
     fn punt(&mut self, punt: &Punt, work: &mut Work) {
         let Some(network) = self.networks.get_mut(&punt.metadata) else { return };
         if let Some((rests, frame)) = network.answer(punt, &mut self.icmp, self.started, work) {
-            let frames = if rests == Rests::OnLeases { &mut work.frames } else { &mut work.free };
-            frames.push(Outgoing { ports: vec![punt.in_port], frame });
+            work.send(rests, punt.in_port, frame);
         }
     }
 
@@ -231,7 +243,7 @@ impl<S: Store> Responders<S> {
             let Some(frame) = router.poll(now.as_millis() as u64, random) else { continue };
             let ports: Vec<OfPort> = network.stations.values().filter_map(|s| s.port).collect();
             if !ports.is_empty() {
-                work.free.push(Outgoing { ports, frame });
+                work.free.push(Outgoing { to: To::Ports(ports), frame });
             }
         }
     }

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use weft_compile::{Cookie, Purpose};
+use weft_compile::{Cookie, NetKey, Purpose};
 use weft_services::{LeaseState, dhcp4, dhcp6, ra};
 use weft_store::Lease;
 use weft_wire::icmp_error::Problem;
 
 use super::icmp::Limit;
-use super::keeper::Work;
+use super::keeper::{Contest, Work};
 use super::lease::{name_of, read_lease};
+use super::probe::{self, Offer, Probes};
 use super::{Services, Station, wall};
-use crate::south::Punt;
+use crate::south::{Outgoing, Punt, To};
 
 /// What an answer rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Network {
     dhcp4: Option<dhcp4::Server>,
     dhcp6: Option<dhcp6::Server>,
     pub(super) router: Option<ra::Router>,
+    /// Offers that wait until it is known that nobody has their addresses.
+    probes: Probes,
     /// Ports by their keys.
     pub(super) stations: HashMap<u32, Station>,
 }
@@ -52,6 +55,7 @@ impl Network {
             dhcp6: services.dhcp6.clone().map(dhcp6::Server::new),
             router: services.router.clone().map(|config| ra::Router::new(config, now)),
             services,
+            probes: Probes::default(),
             stations: HashMap::new(),
         }
     }
@@ -192,7 +196,11 @@ impl Network {
     ) -> Option<(Rests, Vec<u8>)> {
         let nothing = |frame| (Rests::OnNothing, frame);
         let problem = match Cookie::from_u64(punt.cookie)?.purpose {
-            Purpose::Dhcp => return self.dhcp(&punt.frame, work),
+            Purpose::Dhcp => return self.dhcp(punt, work),
+            Purpose::Probe => {
+                self.taken(&punt.frame, work);
+                return None;
+            }
             Purpose::RouterAdvert => return self.router.as_ref()?.handle_frame(&punt.frame).map(nothing),
             Purpose::NoRoute => Problem::HostUnreachable,
             Purpose::TooBig => Problem::TooBig { mtu: next_mtu(&punt.userdata)? },
@@ -203,12 +211,21 @@ impl Network {
     }
 
     /// The frame's datagram is of one family; the other's server passes it over.
-    fn dhcp(&mut self, frame: &[u8], work: &mut Work) -> Option<(Rests, Vec<u8>)> {
+    fn dhcp(&mut self, punt: &Punt, work: &mut Work) -> Option<(Rests, Vec<u8>)> {
         if let Some(server) = &mut self.dhcp4 {
-            let outcome = server.handle_frame(frame, wall());
+            let outcome = server.handle_frame(&punt.frame, wall());
             if outcome.event != dhcp4::Event::Ignored(dhcp4::Ignored::NotForServer) {
                 tracing::debug!(event = ?outcome.event, "DHCPv4");
                 work.note(self.key, &self.services.subnets, &outcome.changes);
+                let reply = outcome.reply?;
+                let unsure = outcome.probe.filter(|address| !self.probes.is_free(*address, Instant::now()));
+                if let Some(address) = unsure {
+                    let offer = Offer { request: punt.clone(), reply };
+                    if self.probes.hold(address, offer, Instant::now()) {
+                        self.ask(address, work);
+                    }
+                    return None;
+                }
                 // To one that holds the address already, an offer goes out behind the word that it does.
                 let promise =
                     |address| server.book().get(address).is_some_and(|l| l.state == LeaseState::Offered);
@@ -218,13 +235,58 @@ impl Network {
                     }
                     _ => Rests::OnLeases,
                 };
-                return outcome.reply.map(|frame| (rests, frame));
+                return Some((rests, reply));
             }
         }
-        let outcome = self.dhcp6.as_mut()?.handle_frame(frame, wall());
+        let outcome = self.dhcp6.as_mut()?.handle_frame(&punt.frame, wall());
         tracing::debug!(event = ?outcome.event, "DHCPv6");
         work.note(self.key, &self.services.subnets, &outcome.changes);
         outcome.reply.map(|frame| (Rests::OnLeases, frame))
+    }
+
+    /// Asks the network who has an address.
+    fn ask(&self, address: Ipv4Addr, work: &mut Work) {
+        let frame = probe::question(self.services.routers.mac, address);
+        let key = u32::try_from(self.key).unwrap_or_default();
+        work.free.extend(frame.map(|frame| Outgoing { to: To::Network(NetKey(key)), frame }));
+    }
+
+    /// When offers that wait are to be looked at.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        self.probes.next_at()
+    }
+
+    /// Looks at offers that wait.
+    pub(super) fn probe(&mut self, work: &mut Work) {
+        for step in self.probes.poll(Instant::now()) {
+            match step {
+                probe::Step::Ask(address) => self.ask(address, work),
+                probe::Step::Free(address, offer) => {
+                    let book = self.dhcp4.as_ref().map(dhcp4::Server::book);
+                    let promised = |l: &weft_services::Lease<_>| l.state == LeaseState::Offered;
+                    if book.and_then(|book| book.get(address)).is_some_and(promised) {
+                        work.send(Rests::OnNothing, offer.request.in_port, offer.reply);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Somebody says to have an address. Whom it was to be offered to, who may have it already, is offered another.
+    fn taken(&mut self, frame: &[u8], work: &mut Work) {
+        let Some((address, holder)) = probe::answer(frame) else { return };
+        let Some(server) = &mut self.dhcp4 else { return };
+        let promised = server.book().get(address).filter(|lease| lease.state == LeaseState::Offered);
+        if promised.is_none_or(|lease| lease.mac == Some(holder)) {
+            return;
+        }
+        let Some(offer) = self.probes.taken(address) else { return };
+        let changes = server.conflict(address, holder, wall());
+        work.note(self.key, &self.services.subnets, &changes);
+        work.contests.push(Contest { network: self.key, address: address.into(), holder });
+        if let Some((rests, frame)) = self.dhcp(&offer.request, work) {
+            work.send(rests, offer.request.in_port, frame);
+        }
     }
 }
 

@@ -12,18 +12,19 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use weft_compile::{METER_BASE, Stage};
-use weft_flow::{Action, Field, OfPort};
+use weft_flow::OfPort;
 use weft_openflow::msg::bundle::{BundleControl, BundleStep, OFPBF_ATOMIC, OFPBF_ORDERED};
 use weft_openflow::msg::control::AsyncConfig;
 use weft_openflow::msg::group::GROUP_ALL;
 use weft_openflow::msg::handshake::SwitchConfig;
 use weft_openflow::msg::meter::{METER_ALL, MeterCommand, MeterMod};
-use weft_openflow::msg::packet_in::{PacketIn, PacketInFormat};
+use weft_openflow::msg::packet_in::PacketInFormat;
 use weft_openflow::msg::packet_out::PacketOut;
 use weft_openflow::session::{ControllerEvent, ControllerSession, Options, Spare};
 use weft_openflow::stats::{MultipartReply, MultipartRequest, StatsReply, StatsRequest};
 use weft_openflow::{Message, Version, VersionSet};
 
+use super::frames::{Outgoing, Punt, To, punt};
 use super::watch::{self, Disturbed, Watcher};
 use super::{BACKOFF, PATIENCE, SouthError, idle};
 
@@ -38,23 +39,6 @@ const CALM: Duration = Duration::from_millis(50);
 /// Every reason there is to send a packet, expired TTLs included.
 const ALL_REASONS: u32 = 0b11_1111;
 
-/// A packet that a flow sent to the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Punt {
-    /// Cookie of the flow.
-    pub cookie: u64,
-    /// `OFPR_*`: 2 is an expired TTL.
-    pub reason: u8,
-    /// Bytes that the flow sent with it.
-    pub userdata: Vec<u8>,
-    /// Port that it came in by.
-    pub in_port: OfPort,
-    /// Network.
-    pub metadata: u64,
-    /// The frame.
-    pub frame: Vec<u8>,
-}
-
 /// What the switch says unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -64,15 +48,6 @@ pub enum Event {
     Disconnected,
     /// Others changed what is ours.
     Disturbed(Disturbed),
-}
-
-/// A frame that leaves by ports of the bridge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The ports.
-    pub ports: Vec<OfPort>,
-    /// The frame.
-    pub frame: Vec<u8>,
 }
 
 enum Command {
@@ -135,7 +110,7 @@ impl Flows {
 
     /// Sends a frame by a port, if there is room in the queue: a full one is a busy cable.
     pub fn try_send(&self, port: OfPort, frame: Vec<u8>) {
-        let _ = self.commands.try_send(Command::Send(vec![Outgoing { ports: vec![port], frame }]));
+        let _ = self.commands.try_send(Command::Send(vec![Outgoing { to: To::Ports(vec![port]), frame }]));
     }
 }
 
@@ -346,10 +321,10 @@ impl<'a, P: FnMut(Punt)> Link<'a, P> {
                 fatal
             }
             Command::Send(frames) => {
-                for Outgoing { ports, frame } in frames {
+                for Outgoing { to, frame } in frames {
                     if let Message::PacketOut(out) = &mut self.out {
                         out.actions.clear();
-                        out.actions.extend(ports.into_iter().map(|port| Action::Output { port, max_len: 0 }));
+                        to.actions(&mut out.actions);
                         out.data = frame;
                     }
                     if let Err(why) = self.session.send(&self.out) {
@@ -556,19 +531,6 @@ fn refused(what: String, answer: &Message) -> SouthError {
 /// The meter that a message is about.
 fn meter_of(message: &Message) -> Option<u32> {
     if let Message::MeterMod(m) = message { Some(m.meter_id) } else { None }
-}
-
-/// What a packet-in is to the services, taken out of it.
-fn punt(packet: &mut PacketIn) -> Punt {
-    let number = |field: Field| packet.metadata.get(field).map_or(0, |(value, _)| value);
-    Punt {
-        cookie: packet.cookie,
-        reason: packet.reason,
-        in_port: OfPort(number(Field::InPort) as u32),
-        metadata: number(Field::Metadata) as u64,
-        userdata: std::mem::take(&mut packet.userdata),
-        frame: std::mem::take(&mut packet.data),
-    }
 }
 
 /// A message, for people who read why it was refused.

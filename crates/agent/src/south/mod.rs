@@ -8,6 +8,7 @@
 
 mod database;
 mod flows;
+mod frames;
 mod program;
 mod punts;
 mod view;
@@ -15,7 +16,8 @@ mod wanted;
 mod watch;
 
 pub use database::{Database, Views};
-pub use flows::{Event, Flows, Outgoing, Punt};
+pub use flows::{Event, Flows};
+pub use frames::{Outgoing, Punt, To};
 pub use program::{GROUPS, program, replace};
 pub use punts::{PuntSender, Punts};
 pub use view::{Interface, Touched, View};

@@ -136,6 +136,7 @@ mod tests {
             mac: Mac([2, 0, 0, (n >> 16) as u8, (n >> 8) as u8, n as u8]),
             addresses: Vec::new(),
             guard: Guard::Off,
+            vlans: Default::default(),
             sends: None,
             receives: None,
         };

@@ -3,6 +3,7 @@
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod port;
+mod vlan;
 
 use std::net::IpAddr;
 

@@ -6,7 +6,7 @@ use weft_flow::{Action, Field, Learn, LearnDst, LearnSpec, LearnSrc, OfPort};
 use weft_wire::{EtherType, IpProto};
 
 use super::port::flood_to;
-use super::{arp_reply, back, leave_by, on_address, to_agent, whole};
+use super::{arp_reply, back, leave_by, on_address, to_agent, vlan, whole};
 use crate::cookie::{Cookie, Kind, Purpose};
 use crate::flow::{Bucket, Flow, mac, put, set};
 use crate::plan::{Net, NetKey, Overlay, Plan, Subnet, Uplink};
@@ -43,6 +43,9 @@ pub(crate) fn flows(key: NetKey, net: &Net, plan: &Plan) -> Vec<Flow> {
         gateway(&mut out, key, net, subnet);
     }
     services(&mut out, key, net);
+    if net.probes {
+        probes(&mut out, key, net);
+    }
     routes(&mut out, key, net, plan);
     bridge(&mut out, key, net);
     exits(&mut out, key, net);
@@ -90,10 +93,15 @@ fn entries(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
         }
         out.push(came(isolated));
     }
-    if let Some(Uplink { port, vlan }) = net.uplink {
-        let tag = if vlan == 0 { 0 } else { 0x1000 | u128::from(vlan) };
-        let cable = entry(port, Stage::Bridge).on_bits(Field::VlanTci, tag, 0x1fff);
-        out.push(cable.act((vlan != 0).then_some(Action::PopVlan)).act([learn(key, port, &[])]));
+    if let Some(Uplink { port, vlan, trunk }) = &net.uplink {
+        let cable = || entry(*port, Stage::Bridge);
+        let learn = || learn(key, *port, &[]);
+        out.push(match vlan {
+            0 => vlan::untagged(cable()).act([learn()]),
+            own => vlan::tagged(cable(), *own).act([Action::PopVlan, learn()]),
+        });
+        // What is learned leads to the uplink whatever the VLAN is.
+        out.extend(trunk.iter().map(|other| vlan::tagged(cable(), *other).act(vlan::stray()).act([learn()])));
     }
 }
 
@@ -203,6 +211,16 @@ fn services(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
     if any(|s| s.adverts && s.address.is_ipv6()) {
         let asked = flow(Purpose::RouterAdvert).transport(true, IpProto::ICMPV6);
         out.push(ask(asked.on(Field::Icmpv6Type, 133u8).on(Field::Icmpv6Code, 0u8)));
+    }
+}
+
+/// Answers to probes go to the agent, who asked from no address (RFC 5227 §2.1.1): those of ports, whose guard has seen
+/// them by then, and those that come in from outside.
+fn probes(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
+    for (stage, priority) in [(Stage::Neighbour, 95), (Stage::Bridge, 110)] {
+        let answer = flow(key, stage, priority, Purpose::Probe).of(key).ethertype(EtherType::ARP);
+        let answer = answer.on(Field::ArpOp, 2u8).on(Field::ArpTpa, 0u32).on_register(Register::Tagged, 0);
+        out.push(ask(answer.on(Field::ArpTha, mac(net.gateway_mac))));
     }
 }
 
@@ -328,11 +346,13 @@ fn exits(out: &mut Vec<Flow>, key: NetKey, net: &Net) {
         }
         out.push(leave(50, Purpose::Forward, port).act([set(Field::TunId, vni), send(port)]));
     }
-    if let Some(Uplink { port, vlan }) = net.uplink
-        && vlan != 0
-    {
-        let tag =
-            [Action::PushVlan(EtherType::VLAN), set(Field::VlanVid, 0x1000 | u128::from(vlan)), send(port)];
-        out.push(leave(50, Purpose::Forward, port).act(tag));
+    if let Some(Uplink { port, vlan, trunk }) = &net.uplink {
+        if *vlan != 0 {
+            out.push(leave(50, Purpose::Forward, *port).act(vlan::tag(*vlan)).act([send(*port)]));
+        }
+        if !trunk.is_empty() {
+            let stray = leave(vlan::MEMBER, Purpose::Forward, *port).on_register(Register::Tagged, 1);
+            out.push(stray.act([send(*port)]));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use weft_flow::{Action, Field};
 use weft_wire::{EtherType, IpProto, Mac};
 
-use super::{arp_reply, leave_by, on_address, on_prefix};
+use super::{arp_reply, leave_by, on_address, on_prefix, vlan};
 use crate::cookie::{Cookie, Kind, Purpose};
 use crate::flow::{Bucket, Flow, mac, put, set};
 use crate::plan::{Guard, Limit, Net, Port, PortKey};
@@ -25,7 +25,7 @@ const SPOOFED: u16 = 130;
 /// Other protocols, from the right MAC address.
 const OTHER: u16 = 120;
 
-fn cookie(key: PortKey, purpose: Purpose) -> Cookie {
+pub(super) fn cookie(key: PortKey, purpose: Purpose) -> Cookie {
     Cookie { kind: Kind::Port, purpose, key: key.0 }
 }
 
@@ -43,7 +43,8 @@ pub(crate) fn flows(key: PortKey, port: &Port, net: &Net) -> Vec<Flow> {
     }
     let (sends, receives) = key.meters();
     entry.instructions.meter = port.sends.map(|_| sends);
-    out.push(entry);
+    out.extend(vlan::entries(key, port, net, entry));
+    out.extend(vlan::exits(key, port, net));
     if port.receives.is_some() {
         let mut leave = flow(Stage::Output, 60, Purpose::Limit).on_register(Register::OutPort, port.port.0);
         leave.instructions.meter = Some(receives);
@@ -52,7 +53,9 @@ pub(crate) fn flows(key: PortKey, port: &Port, net: &Net) -> Vec<Flow> {
     if let Guard::On(more) = &port.guard {
         guard(&mut out, key, port, more);
     }
-    for address in &port.addresses {
+    // Who is in another VLAN answers for itself, to those who are there.
+    let served = net.uplink.is_none() || port.vlans.is_served();
+    for address in port.addresses.iter().filter(|_| served) {
         neighbour(&mut out, key, port, *address);
         let hop = on_address(flow(Stage::NextHop, 100, Purpose::Route).of(port.net), false, *address, 128);
         out.push(hop.act([set(Field::EthDst, mac(port.mac))]).goto(Stage::Bridge));

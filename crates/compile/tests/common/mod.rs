@@ -47,7 +47,7 @@ pub fn nets() -> BTreeMap<NetKey, Net> {
     two.host = Some(HostLink { port: OfPort(102), default_route: true });
     let mut three = net(3);
     three.overlay = Some(Overlay { port: OfPort(200), vni: 1003, peers: vec!["192.0.2.7".parse().unwrap()] });
-    three.uplink = Some(Uplink { port: OfPort(300), vlan: 30 });
+    three.uplink = Some(Uplink { port: OfPort(300), vlan: 30, trunk: vec![31, 32] });
     BTreeMap::from([(NetKey(1), one), (NetKey(2), two), (NetKey(3), three)])
 }
 
@@ -62,6 +62,7 @@ pub fn port(net: u32, n: u32) -> Port {
             format!("fd00:{net}::{n:x}").parse().unwrap(),
         ],
         guard: Guard::On(Vec::new()),
+        vlans: Vlans::default(),
         sends: None,
         receives: None,
     }

@@ -10,6 +10,8 @@ use crate::Result;
 const NDMSG: usize = 12;
 const NUD_PERMANENT: u16 = 0x80;
 const NUD_NOARP: u16 = 0x40;
+/// `NDA_PROTOCOL` of `<linux/neighbour.h>`.
+const NDA_PROTOCOL: u16 = 12;
 const NUD_INVALID: u16 = 0x01 | 0x20;
 
 /// An entry of the neighbour tables.
@@ -23,19 +25,27 @@ pub struct Neighbour {
     pub mac: Option<Mac>,
     /// The kernel's state bits (NUD_*).
     pub state: u16,
+    /// Who put it there (`RTPROT_*`), as it said itself; 0: nobody said.
+    pub protocol: u8,
 }
 
 impl Neighbour {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        let (mut ip, mut mac) = (None, None);
+        let (mut ip, mut mac, mut protocol) = (None, None, 0);
         for (kind, value) in attrs(body.get(NDMSG..)?) {
             match kind {
                 libc::NDA_DST => ip = ip_from(value),
                 libc::NDA_LLADDR => mac = <[u8; 6]>::try_from(value).ok().map(Mac),
+                NDA_PROTOCOL => protocol = value.first().copied().unwrap_or(0),
                 _ => {}
             }
         }
-        Some(Self { ifindex: get_u32(body, 4)?, ip: ip?, mac, state: get_u16(body, 8)? })
+        Some(Self { ifindex: get_u32(body, 4)?, ip: ip?, mac, state: get_u16(body, 8)?, protocol })
+    }
+
+    /// It stays until somebody deletes it.
+    pub fn is_permanent(&self) -> bool {
+        self.state & NUD_PERMANENT != 0
     }
 
     /// The Ethernet address may be used: resolution neither failed nor is under way.
@@ -64,6 +74,14 @@ impl Netlink {
     pub fn add_neighbour(&mut self, ifindex: u32, ip: IpAddr, mac: Mac) -> Result<()> {
         let mut message = Message::new(libc::RTM_NEWNEIGH, REPLACE, &fixed(ifindex, ip, NUD_PERMANENT));
         message.attr(libc::NDA_DST, &ip_bytes(ip)).attr(libc::NDA_LLADDR, &mac.0);
+        self.tell(message, || format!("add neighbour {ip} at {mac} to device {ifindex}"))
+    }
+
+    /// Adds or replaces a permanent entry, marked with who put it there (`RTPROT_*`).
+    pub fn set_neighbour(&mut self, ifindex: u32, ip: IpAddr, mac: Mac, protocol: u8) -> Result<()> {
+        let mut message = Message::new(libc::RTM_NEWNEIGH, REPLACE, &fixed(ifindex, ip, NUD_PERMANENT));
+        message.attr(libc::NDA_DST, &ip_bytes(ip)).attr(libc::NDA_LLADDR, &mac.0);
+        message.attr(NDA_PROTOCOL, &[protocol]);
         self.tell(message, || format!("add neighbour {ip} at {mac} to device {ifindex}"))
     }
 

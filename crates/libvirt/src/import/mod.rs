@@ -223,9 +223,6 @@ fn read_vlan(cx: &mut Cx, mut at: At, kept: &mut Kept) -> Option<Vlan> {
     if tags.is_empty() {
         cx.wrong_at(&at, "has no <tag>", "add <tag id='…'/>");
     }
-    if trunk == Some(true) || tags.len() > 1 || native.is_some() {
-        cx.differs(&at, "nothing of a trunk passes: a network is one VLAN here, write one for each");
-    }
     if trunk == Some(false) && (tags.len() > 1 || native.is_some()) {
         cx.wrong_at(&at, "has more than one plain tag and is no trunk", "write trunk='yes'");
     }

@@ -18,9 +18,6 @@ pub struct Config {
     /// about gets it, or a NAK, instead of silence (RFC 2131 §4.3.2 leaves such requests to the
     /// server that knows).
     pub authoritative: bool,
-    /// Ask the caller to probe an address before it is offered to a client that did not hold it
-    /// (RFC 2131 §2.2, §4.3.1).
-    pub probe: bool,
     /// A client on the link must speak from the hardware address it names (`chaddr`): what guards
     /// frames against forged sources then guards leases, too. Relayed requests are the relay's to
     /// check.
@@ -35,15 +32,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// An authoritative server without subnets, that probes nothing, and gives one client
-    /// 16 addresses at most.
+    /// An authoritative server without subnets, that gives one client 16 addresses at most.
     #[must_use]
     pub fn new(mac: Mac) -> Self {
         Self {
             mac,
             subnets: Vec::new(),
             authoritative: true,
-            probe: false,
             strict_mac: true,
             per_mac: 16,
             offer_seconds: 60,
@@ -63,6 +58,9 @@ pub struct Subnet {
     pub server: Ipv4Addr,
     /// Only behind relays: never offered to clients on the network itself.
     pub relayed: bool,
+    /// Ask the caller to probe an address before it is offered to a client that did not hold it
+    /// (RFC 2131 §2.2, §4.3.1).
+    pub probe: bool,
     /// First and last address of each range.
     pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Addresses whose leases last otherwise than `lease_seconds`: first, last, seconds.
@@ -100,6 +98,7 @@ impl Subnet {
             prefix_len: prefix_len.min(32),
             server,
             relayed: false,
+            probe: false,
             ranges: Vec::new(),
             range_seconds: Vec::new(),
             reserved: Vec::new(),

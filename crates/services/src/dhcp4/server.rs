@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use weft_wire::Mac;
 
 use super::SERVER_PORT;
 use super::answer;
@@ -13,7 +14,7 @@ use super::message::{Kind, Message};
 use super::option::code;
 use super::outcome::{Event, Ignored, NakReason, Outcome};
 use crate::frame::Datagram;
-use crate::lease::{Changes, Lease, LeaseBook, LeaseChange, LeaseState, NEVER};
+use crate::lease::{Changes, Client, Lease, LeaseBook, LeaseChange, LeaseState, NEVER};
 
 /// Shortest lease that a client can ask for, in seconds.
 const MIN_LEASE: u32 = 120;
@@ -68,11 +69,12 @@ impl Server {
         true
     }
 
-    /// Removes a fixed host; its lease ends. Returns the changes to store.
+    /// Removes a fixed host; its lease ends. An address that was declined stays so. Returns the changes to store.
     pub fn remove_host(&mut self, network: Ipv4Addr, id: &HostId) -> Option<LeaseChange<Ipv4Addr>> {
         let scope = self.scopes.iter_mut().find(|s| s.subnet.network == network)?;
         let freed = scope.remove(id)?;
-        let change = self.book.remove(freed);
+        let declined = self.book.get(freed).is_some_and(|lease| lease.state == LeaseState::Declined);
+        let change = if declined { None } else { self.book.remove(freed) };
         self.book.unreserve(freed);
         change
     }
@@ -131,10 +133,15 @@ impl Server {
         }
     }
 
-    /// Somebody answered the probe of an address: nobody is given it for
-    /// [`Config::decline_seconds`].
-    pub fn conflict(&mut self, address: Ipv4Addr, now: u64) -> Changes<Ipv4Addr> {
+    /// Somebody of this Ethernet address answered the probe of an address that was offered: nobody
+    /// is given it for [`Config::decline_seconds`].
+    pub fn conflict(&mut self, address: Ipv4Addr, holder: Mac, now: u64) -> Changes<Ipv4Addr> {
         let Some(lease) = self.book.get(address).cloned() else { return Changes::new() };
+        let lease = Lease { client: Client::mac(holder), mac: Some(holder), hostname: None, ..lease };
+        self.set_aside(lease, now)
+    }
+
+    fn set_aside(&mut self, lease: Lease<Ipv4Addr>, now: u64) -> Changes<Ipv4Addr> {
         let expires = now.saturating_add(u64::from(self.config.decline_seconds));
         self.book.set(Lease { state: LeaseState::Declined, since: now, expires, ..lease })
     }
@@ -211,10 +218,11 @@ impl Server {
         let known = scope.known(message, at, &self.book);
         let entry = self.book.get(address).filter(|lease| known.holds(lease, message));
         let held = entry.is_some_and(|lease| lease.is_bound(now));
-        let probe = (self.config.probe && entry.is_none_or(|lease| lease.state == LeaseState::Offered))
+        let probe = (scope.subnet.probe && entry.is_none_or(|lease| lease.state == LeaseState::Offered))
             .then_some(address);
-        if scope.subnet.rapid_commit && message.has(code::RAPID_COMMIT) {
-            return Outcome { probe, ..self.give(datagram, message, at, address, now) };
+        // What is not known to be free is promised, not given.
+        if scope.subnet.rapid_commit && message.has(code::RAPID_COMMIT) && probe.is_none() {
+            return self.give(datagram, message, at, address, now);
         }
         let seconds = lease_seconds(scope, &known, message, address);
         let bytes = answer::grant(scope, &known, message, Kind::Offer, Some(address), Some(seconds));
@@ -337,7 +345,8 @@ impl Server {
         if self.book.declined(now) as u128 > all / 4 {
             return Ignored::TooManyDeclined.into();
         }
-        let changes = self.conflict(address, now);
+        let changes = self.book.get(address).cloned().map(|lease| self.set_aside(lease, now));
+        let changes = changes.unwrap_or_default();
         Outcome { changes, ..Outcome::silent(Event::Declined(address)) }
     }
 

@@ -63,11 +63,12 @@ impl Server {
         true
     }
 
-    /// Removes a fixed host; its lease ends. Returns the change to store.
+    /// Removes a fixed host; its lease ends. An address that was declined stays so. Returns the change to store.
     pub fn remove_host(&mut self, network: Ipv6Addr, id: &HostId) -> Option<LeaseChange<Ipv6Addr>> {
         let scope = self.scopes.iter_mut().find(|s| s.subnet.network == network)?;
         let freed = scope.hosts.remove(id)?.address?;
-        let change = self.book.remove(freed);
+        let declined = self.book.get(freed).is_some_and(|lease| lease.state == LeaseState::Declined);
+        let change = if declined { None } else { self.book.remove(freed) };
         self.book.unreserve(freed);
         change
     }

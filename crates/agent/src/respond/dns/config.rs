@@ -50,6 +50,8 @@ pub fn names(catalog: &Catalog, keys: &Keys, name: &str, underlay_mtu: u16) -> O
     let ask_node = forwarders.is_empty() && spec.mode != NetworkMode::Isolated;
     let given = subnets().flat_map(|s| &s.spec.dhcp.hosts);
     let given = given.filter_map(|h| Some(address(h.name.as_deref()?, h.ip?)));
+    // Where TCP is not answered, what fits the link is not cut: no other path is crossed.
+    let most = if has_host(spec) { UDP } else { u16::MAX };
     let config = Config {
         domain: spec.domain.as_ref().map(|d| d.name.clone()),
         local_only: spec.domain.as_ref().is_some_and(|d| d.local_only),
@@ -61,7 +63,7 @@ pub fn names(catalog: &Catalog, keys: &Keys, name: &str, underlay_mtu: u16) -> O
         forward_plain_names: spec.dns.forward_plain_names,
         cache_entries: CACHE,
         pending: PENDING,
-        max_udp: UDP.min(network.mtu(underlay_mtu).saturating_sub(HEADERS)),
+        max_udp: most.min(network.mtu(underlay_mtu).saturating_sub(HEADERS)),
         ..Config::default()
     };
     Some(Names {
