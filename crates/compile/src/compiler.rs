@@ -204,7 +204,8 @@ impl Compiler {
         }
         dirty.insert(Owner::Net(key));
         // Ports rest on little of their network.
-        if old.as_ref().map(|n| n.isolated) != new.map(|n| n.isolated) {
+        let asks = |n: &Net| (n.isolated, n.uplink.is_some());
+        if old.as_ref().map(asks) != new.map(asks) {
             dirty.extend(self.members.get(&key).into_iter().flatten().map(|p| Owner::Port(*p)));
         }
         let leads_here = |(_, net): &(&NetKey, &Net)| {

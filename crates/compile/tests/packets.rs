@@ -391,7 +391,7 @@ fn tunnels_and_cables_are_learned_from_and_do_not_loop() {
         &["vlan 30 300"],
     );
     // Another VLAN or VNI is of no network.
-    rig.dropped(&cable.replace("dl_vlan=30", "dl_vlan=31"), Purpose::NoNetwork);
+    rig.dropped(&cable.replace("dl_vlan=30", "dl_vlan=33"), Purpose::NoNetwork);
     rig.dropped(&hello.replace("tun_id=1003", "tun_id=1004"), Purpose::NoNetwork);
 }
 
