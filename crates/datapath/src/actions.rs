@@ -91,6 +91,9 @@ impl Executor {
                 }),
                 DpAction::Recirc(recirc) => self.recirculate(&hand.slots, recirc),
                 DpAction::Meter(meter) => self.meter(&mut hand, meter),
+                DpAction::Sample { share, to } => {
+                    self.sample(&hand.slots, *share, to, DpAction::send_nothing(actions));
+                }
                 // No device cuts the packet behind a label, or without an Ethernet header.
                 DpAction::PushMpls { .. }
                 | DpAction::AddMpls { .. }

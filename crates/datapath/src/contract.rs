@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_conntrack::Conntrack;
-use weft_flow::{DpAction, DpPort, DropReason, Match, RuleRef, ToController, TunnelKind};
+use weft_flow::{
+    DpAction, DpPort, DropReason, Match, PacketKey, RuleRef, SampleTo, ToController, TunnelKey, TunnelKind,
+};
 use weft_wire::Mac;
 
 use crate::police::Policing;
@@ -319,6 +321,28 @@ pub struct PacketIn {
 /// [`DropReason::ControllerRateLimited`]. Called from the threads that forward, so it must not block.
 pub type ControllerSink = Arc<dyn Fn(PacketIn) -> bool + Send + Sync>;
 
+/// A frame, or packets of one, that were sampled.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    /// What for.
+    pub to: Arc<SampleTo>,
+    /// Its headers as they were then; `in_port` is the datapath port it came in by.
+    pub key: PacketKey,
+    /// The outer header it came in with, if any.
+    pub tunnel: Option<TunnelKey>,
+    /// Packets: of a GSO frame those segments that were chosen.
+    pub packets: u32,
+    /// Their lengths from the Ethernet header on, in bytes: of the shortest, of the longest, of all together, and the sum
+    /// of their squares.
+    pub lengths: [u64; 4],
+    /// They go nowhere.
+    pub dropped: bool,
+}
+
+/// Takes samples; returns false when it has no room, and then they are lost. Called from the threads that forward, so it
+/// must not block.
+pub type SampleSink = Arc<dyn Fn(Box<Sampled>) -> bool + Send + Sync>;
+
 /// What a datapath can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -409,6 +433,8 @@ pub trait Datapath: Send + Sync {
     /// Says whether a device queues what leaves by it: frames then name the class of their queue as
     /// [`weft_host::netlink::class_of`] does.
     fn queueing(&self, port: DpPort, queues: bool) -> Result<()>;
+    /// Gives samples to a function; the first that is given is kept.
+    fn on_sample(&self, sink: SampleSink);
     /// Traffic of a port.
     fn port_stats(&self, port: DpPort) -> Result<PortStats>;
     /// Drops of frames that came in by a port, or were to leave by it.

@@ -96,7 +96,11 @@ impl Decisions {
 /// Whether a list has to do with what frames carry along ([`crate::meta::Meta`]).
 fn carries(actions: &[DpAction]) -> bool {
     actions.iter().any(|action| match action {
-        DpAction::Ct(_) | DpAction::CtClear | DpAction::Hash { .. } | DpAction::Recirc(_) => true,
+        DpAction::Ct(_)
+        | DpAction::CtClear
+        | DpAction::Hash { .. }
+        | DpAction::Recirc(_)
+        | DpAction::Sample { .. } => true,
         DpAction::Clone(actions) | DpAction::TunnelPush { actions, .. } => carries(actions),
         DpAction::CheckPktLen { greater, not_greater, .. } => carries(greater) || carries(not_greater),
         DpAction::Output(_)

@@ -15,6 +15,7 @@ use weft_wire::vnet::{Csum, Gso, GsoKind};
 use crate::packet::{BATCH, Pool, Slot};
 use crate::ports::{Io, Port, Takes, Tools};
 use crate::recirc::{BUDGET, Resumed};
+use crate::sample::Dice;
 use crate::shared::{LaneHandle, Shared};
 use crate::tunnel::{Popped, TunnelTx};
 
@@ -44,6 +45,8 @@ pub(crate) struct Executor {
     pub(crate) reassembled: bool,
     /// Milliseconds, as the lane knows them.
     pub(crate) now_ms: u64,
+    /// Chooses packets to sample.
+    pub(crate) dice: Dice,
     ports: Vec<Option<Arc<Port>>>,
     /// By port number.
     queues: Vec<Vec<Slot>>,
@@ -68,6 +71,7 @@ impl Executor {
             budget: BUDGET,
             reassembled: false,
             now_ms: 0,
+            dice: Dice::new(shared.seed.wrapping_add(lane as u64)),
             ports: Vec::new(),
             queues: Vec::new(),
             active: Vec::new(),

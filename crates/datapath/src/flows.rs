@@ -391,7 +391,7 @@ impl FlowTable {
         let decided = &cold.decided;
         let rules = decided.rules.iter().map(|rule| &rule.stats);
         rules.chain(&decided.counters).for_each(|stats| stats.credit(packets, bytes, used));
-        if let Some(reason) = decided.drop.filter(|_| decided.actions.is_empty()) {
+        if let Some(reason) = decided.drop.filter(|_| DpAction::send_nothing(&decided.actions)) {
             self.rule_drops.add(&decided.rules, reason, packets, bytes);
         }
         true

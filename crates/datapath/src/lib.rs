@@ -44,6 +44,7 @@ pub mod probe;
 mod recirc;
 mod rewrite;
 mod rule_drops;
+mod sample;
 mod shared;
 mod smc;
 mod stats;

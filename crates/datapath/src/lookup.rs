@@ -227,6 +227,10 @@ impl Lane {
             self.exec.drop_received(in_port, reason, 1);
         } else {
             self.exec.run(&[slot], &verdict.actions);
+            if let Some(reason) = verdict.drop {
+                self.shared.rule_drops.add(&verdict.rules, reason, 1, len);
+                self.exec.drop_received(in_port, reason, 1);
+            }
         }
     }
 
@@ -267,6 +271,10 @@ impl Lane {
             }
             let known = members.iter().map(|&i| &batch.keys[usize::from(i) % BATCH].packet);
             exec.run_known(&slots, known, &cold.actions);
+            // What is exported may go nowhere all the same.
+            if let Some(reason) = cold.drop {
+                slots.iter().for_each(|slot| exec.drop_slot(*slot, reason));
+            }
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use weft_conntrack::Conntrack;
 use weft_flow::{DpAction, DpPort, Match};
 use weft_host::poll::EventFd;
 use weft_pipeline::Pipeline;
 
-use crate::contract::{ControllerSink, Execute, FlowEntry, Tuning};
+use crate::contract::{ControllerSink, Execute, FlowEntry, SampleSink, Tuning};
 use crate::ports::{Port, Source};
 use crate::rule_drops::RuleDrops;
 use crate::stats::LaneCounters;
@@ -20,6 +20,8 @@ use crate::tunnel::{Pool, PoolKey};
 pub(crate) struct Shared {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) sink: ControllerSink,
+    /// Takes samples, once somebody wants them.
+    pub(crate) samples: OnceLock<SampleSink>,
     pub(crate) conntrack: Conntrack,
     pub(crate) rule_drops: Arc<RuleDrops>,
     /// First and last UDP source port of tunnels, in the high and low half; 0: not set.

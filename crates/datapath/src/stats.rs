@@ -101,6 +101,7 @@ lane_counters! {
     flow_invalidate "Flows deleted or replaced after a change.",
     packet_copy "Frames copied because a later action needed the original.",
     gso_segment "GSO frames cut in software.",
+    sample_lost "Sampled packets that the exporter had no room for.",
     gso_merge "Frames merged into GSO frames on tunnels.",
     csum_complete "Checksums completed in software.",
     tunnel_push "Frames encapsulated.",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use weft_pipeline::Pipeline;
 use crate::clock::now_ms;
 use crate::contract::{
     Capabilities, ControllerSink, Datapath, DatapathStats, DropCounts, Error, Execute, FlowEntry,
-    PortChanged, PortInfo, PortKind, PortSpec, PortStats, Result, RuleDrop, Tuning,
+    PortChanged, PortInfo, PortKind, PortSpec, PortStats, Result, RuleDrop, SampleSink, Tuning,
 };
 use crate::lane::{Lane, MAX_IDLE_MS};
 use crate::packet::FRAME_ROOM;
@@ -116,6 +116,7 @@ impl UserDatapath {
         let shared = Arc::new(Shared {
             pipeline,
             sink,
+            samples: OnceLock::new(),
             rule_drops: Arc::default(),
             egress_ports: AtomicU32::new(0),
             conntrack: Conntrack::new(random(), Limits::default()),
@@ -377,6 +378,10 @@ impl Datapath for UserDatapath {
             device.queues.store(queues, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn on_sample(&self, sink: SampleSink) {
+        let _ = self.shared.samples.set(sink);
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weft_wire::Mac;
 use weft_wire::nsh::NshRepr;
 
-use crate::{DpPort, DropReason, Field, FlowMask, Meter, Nat, RuleRef, RuleStats, TunnelKey};
+use crate::{DpPort, DropReason, Field, FlowMask, Meter, Nat, RuleRef, RuleStats, SampleTo, TunnelKey};
 
 /// A change to one header field. Datapaths keep checksums right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +248,13 @@ pub enum DpAction {
     Recirc(Recirc),
     /// Pass a meter: it may drop the packet for the rest of the list, or change its DSCP.
     Meter(Arc<Meter>),
+    /// Export some of the packets that pass.
+    Sample {
+        /// How many, out of 2^32 - 1.
+        share: u32,
+        /// What for.
+        to: Arc<SampleTo>,
+    },
     /// Push an MPLS label stack entry under this EtherType, before the layer-3 header.
     PushMpls {
         /// The entry.
@@ -294,6 +301,13 @@ pub enum DpAction {
     },
 }
 
+impl DpAction {
+    /// Whether a list sends a packet nowhere: it does nothing, or has it exported only.
+    pub fn send_nothing(actions: &[DpAction]) -> bool {
+        actions.iter().all(|action| matches!(action, DpAction::Sample { .. }))
+    }
+}
+
 /// Bits of a Bloom filter over what a verdict rests on besides the tables: MAC table entries, routes, neighbours.
 ///
 /// A change of such a thing marks its bits; cached flows that share a bit are walked again.
@@ -334,7 +348,7 @@ pub struct FdbRef {
 /// What a walk returns.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// What to do, in order. Empty: drop, for the reason in `drop`.
+    /// What to do, in order. Empty, or nothing but samples: drop, for the reason in `drop`.
     pub actions: Vec<DpAction>,
     /// Every bit of the key that had a part in the decision. Only the cached sections matter to caches.
     pub mask: Box<FlowMask>,

@@ -270,6 +270,35 @@ fn recirculation_meters_and_labels() {
         "tcp",
         "set(skb_priority(0x5)),set(skb_mark(0))",
     );
+    for (share, printed) in [(u32::MAX, None), (share_of_probability(30_000), Some("45.8")), (1, Some("0.0"))]
+    {
+        let to = SampleTo {
+            bridge: 1,
+            sampler: Sampler::Bridge,
+            output: Some(DpPort(3)),
+            tunnel: Some(Box::default()),
+            tunnels: true,
+        };
+        let text = "userspace(pid=0,ipfix(output_port=3),tunnel_out_port=3)";
+        let text = printed.map_or(text.into(), |p| format!("sample(sample={p}%,actions({text}))"));
+        check(&[DpAction::Sample { share, to: Arc::new(to) }], "tcp", &text);
+    }
+    let to = SampleTo {
+        bridge: 1,
+        sampler: Sampler::Rule {
+            probability: 655,
+            collector_set_id: 1,
+            obs_domain_id: 2,
+            obs_point_id: 3,
+            direction: SampleDirection::Egress,
+        },
+        output: None,
+        tunnel: None,
+        tunnels: false,
+    };
+    let printed = "sample(sample=1.0%,actions(userspace(pid=0,flow_sample(probability=655,collector_set_id=1,\
+                   obs_domain_id=2,obs_point_id=3,output_port=4294967295,egress))))";
+    check(&[DpAction::Sample { share: share_of_probability(655), to: Arc::new(to) }], "tcp", printed);
     let nd = [set(SetField::NdReserved(0)), set(SetField::NdOptionsType(2))];
     check(&nd, "icmp6", "set(nd_ext(nd_reserved=0x0,nd_options_type=2))");
 }

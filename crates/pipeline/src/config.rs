@@ -1,5 +1,6 @@
 //! How is a bridge set up? What the switch compiles from its database for the pipeline.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -60,6 +61,30 @@ pub struct BridgeConfig {
     pub forward_bpdu: bool,
     /// VLANs without learning, where everything is flooded.
     pub flood_vlans: VlanSet,
+    /// Which packets are exported.
+    pub sampling: Arc<Sampling>,
+}
+
+/// Which packets of a bridge are exported (tables IPFIX and Flow_Sample_Collector_Set of the database).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sampling {
+    /// Of all packets, by themselves.
+    pub bridge: Option<BridgeSampling>,
+    /// Collector sets that rules may sample for, and whether they are told outer headers.
+    pub sets: BTreeMap<u32, bool>,
+}
+
+/// How packets of a bridge are sampled without a rule that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgeSampling {
+    /// How many, out of 2^32 - 1.
+    pub share: u32,
+    /// Where they come in.
+    pub input: bool,
+    /// Where they go out.
+    pub output: bool,
+    /// Outer headers are told.
+    pub tunnels: bool,
 }
 
 impl BridgeConfig {
@@ -77,6 +102,7 @@ impl BridgeConfig {
             fragments: FragMode::Normal,
             forward_bpdu: false,
             flood_vlans: VlanSet::none(),
+            sampling: Arc::default(),
         }
     }
 }

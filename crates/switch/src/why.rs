@@ -195,7 +195,7 @@ fn explain(control: &Control, before: &[&FlowEntry], flow: &FlowEntry, bridge: &
         key.pipeline.in_port = port.0;
         format_megaflow(&key, &flow.matching.mask, &syntax)
     };
-    let drop = flow.drop.or(verdict.drop).filter(|_| flow.actions.is_empty());
+    let drop = flow.drop.or(verdict.drop).filter(|_| DpAction::send_nothing(&flow.actions));
     Why {
         flow: text(flow),
         from: format!("{bridge}/{}", in_port.unwrap_or_else(|| port.to_string())),

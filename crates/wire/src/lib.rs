@@ -8,6 +8,7 @@
 //! - link and tunnels: [`ethernet`], [`vlan`], [`mpls`], [`vxlan`], [`geneve`], [`gre`], [`nsh`]
 //! - network: [`arp`], [`ipv4`], [`ipv6`], [`ipv6_ext`], [`icmpv4`], [`icmpv6`], [`ndp`], [`igmp`]
 //! - transport: [`tcp`], [`tcp_option`], [`udp`], [`sctp`]
+//! - of flows: [`ipfix`]
 //! - work on frames: [`checksum`], [`vnet`], [`segment`], [`merge`], [`fragment`], [`icmp_error`],
 //!   [`locate`]; frames from nothing: [`build`]
 //!
@@ -31,6 +32,7 @@ pub mod icmp_error;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod igmp;
+pub mod ipfix;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_ext;

@@ -10,7 +10,8 @@ use super::ct::format_dp_ct;
 use super::odp::{Group, NSH_FIELDS, TUNNEL_FLAGS, nsh_part, tunnel_fields, tunnel_output_mask};
 use super::value::{hex, wide_hex};
 use crate::{
-    DpAction, DpPort, EncapHeader, FlowKey, PacketKey, SetField, ToController, TunnelKind, TunnelOut,
+    DpAction, DpPort, EVERY_PACKET, EncapHeader, FlowKey, PacketKey, SampleDirection, SampleTo, Sampler,
+    SetField, ToController, TunnelKind, TunnelOut,
 };
 
 /// Writes datapath actions separated by commas; `drop` if there are none. `key` is the packet's, which tells what
@@ -79,6 +80,7 @@ fn one(action: &DpAction, key: &PacketKey, port_name: &dyn Fn(DpPort) -> Option<
         DpAction::Hash { basis, symmetric: true } => format!("hash(sym_l4({basis}))"),
         DpAction::Recirc(recirc) => format!("recirc({:#x})", recirc.id),
         DpAction::Meter(meter) => format!("meter({})", meter.id),
+        DpAction::Sample { share, to } => sample_text(*share, to),
         DpAction::PushMpls { lse, ethertype } => {
             format!("push_mpls({},eth_type=0x{ethertype:x})", mpls_entry(*lse))
         }
@@ -148,6 +150,30 @@ fn controller_text(to: &ToController) -> String {
         Some(meter) => format!("sample(sample=100.0%,actions(meter({}),{text}))", meter.id),
         None => text,
     }
+}
+
+fn sample_text(share: u32, to: &SampleTo) -> String {
+    let output = to.output.map_or(u32::MAX, |port| port.0);
+    let sampler = match to.sampler {
+        Sampler::Bridge => format!("ipfix(output_port={output})"),
+        Sampler::Rule { probability, collector_set_id, obs_domain_id, obs_point_id, direction } => {
+            let direction = match direction {
+                SampleDirection::Default => "",
+                SampleDirection::Ingress => ",ingress",
+                SampleDirection::Egress => ",egress",
+            };
+            format!(
+                "flow_sample(probability={probability},collector_set_id={collector_set_id},\
+                 obs_domain_id={obs_domain_id},obs_point_id={obs_point_id},output_port={output}{direction})"
+            )
+        }
+    };
+    let tunnel = to.tunnel.as_ref().map_or_else(String::new, |_| format!(",tunnel_out_port={output}"));
+    let text = format!("userspace(pid=0,{sampler}{tunnel})");
+    if share == EVERY_PACKET {
+        return text;
+    }
+    format!("sample(sample={:.1}%,actions({text}))", f64::from(share) * 100.0 / f64::from(u32::MAX))
 }
 
 fn tunnel_text(tunnel: &TunnelOut) -> String {

@@ -55,9 +55,7 @@ impl<'a> Walk<'a> {
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard, origin),
             Action::Ct(ct) => self.track(ct),
             Action::CtClear => self.clear_tracking(),
-            Action::Sample(_) => {
-                self.note(|| "no collector set is configured: nothing is sampled".to_owned())
-            }
+            Action::Sample(sample) => self.sample_by_rule(sample),
             other => self.change(other),
         }
         Next::Go

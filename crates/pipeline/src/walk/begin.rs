@@ -4,8 +4,8 @@ use std::mem::take;
 use std::sync::Arc;
 
 use weft_flow::{
-    Action, DepTags, DpPort, DropReason, EXTRA_CT, FRAG_ANY, FRAG_LATER, FlowKey, FlowMask, OfPort, Opaque,
-    PipelineKey, Verdict,
+    Action, DepTags, DpAction, DpPort, DropReason, EXTRA_CT, FRAG_ANY, FRAG_LATER, FlowKey, FlowMask, OfPort,
+    Opaque, PipelineKey, Verdict,
 };
 use weft_wire::EtherType;
 
@@ -51,6 +51,7 @@ pub(crate) fn received_on(
     let mut walk = Walk::new(view, bridge, key, now_ms, mode);
     walk.began = PipelineKey { in_port: port.0, ..walk.packet.key.pipeline };
     walk.record(StepKind::Bridge, || format!("bridge(\"{}\")", bridge.config.name));
+    walk.sample_input();
     if walk.admit(port) {
         walk.as_frame(port);
         walk.enter(port);
@@ -230,7 +231,7 @@ impl<'a> Walk<'a> {
         let why = self.fatal.or(self.blame).unwrap_or(DropReason::RuleDrop);
         let effects = if self.fatal.is_some() { Vec::new() } else { take(&mut self.effects) };
         let verdict = Verdict {
-            drop: actions.is_empty().then_some(why),
+            drop: DpAction::send_nothing(&actions).then_some(why),
             actions,
             mask: Box::new(self.mask),
             cacheable: self.cacheable,

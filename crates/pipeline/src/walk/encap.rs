@@ -79,6 +79,7 @@ impl<'a> Walk<'a> {
             return self.encapsulate_natively(dp_port, config, key, route);
         }
         self.commit();
+        self.sample_output(dp_port, Some(key));
         let options = if config.kind == TunnelKind::Geneve { self.options() } else { Vec::new() };
         self.out.push(DpAction::SetTunnel(Arc::new(TunnelOut { key, options })));
         self.cut();
@@ -86,7 +87,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The outer header that the port's options and the packet's tunnel fields ask for; `None`: no remote address.
-    fn outer_key(&mut self, config: &TunnelConfig) -> Option<TunnelKey> {
+    pub(super) fn outer_key(&mut self, config: &TunnelConfig) -> Option<TunnelKey> {
         let mut key = TunnelKey { tp_dst: config.dst_port, ..TunnelKey::default() };
         match config.remote {
             TunnelAddr::Addr(addr) => key.set_dst(addr),
@@ -188,6 +189,7 @@ impl<'a> Walk<'a> {
             return self.fatal(DropReason::RecursionTooDeep);
         }
         self.commit();
+        self.sample_output(tunnel, Some(key));
         self.cut();
         let in_port = local.dp_port.map_or(u32::MAX, |p| p.0);
         let actions = self.underlay(tunnel, outer::key(config, &key, local.mac, mac, in_port), route);

@@ -2,7 +2,7 @@
 //!
 //! `begin` finds the bridge and walks its tables; `lookup` finds rules; `action` executes actions, the larger ones in
 //! files of their own; `set` is the action set; `output` sends to ports, to other bridges and to controllers; `normal`
-//! switches; `encap` feeds tunnels; `header` puts headers in front; `freeze` interrupts and forks walks; `packet`, `fields` and `commit` keep the books
+//! switches; `sample` has packets exported; `encap` feeds tunnels; `header` puts headers in front; `freeze` interrupts and forks walks; `packet`, `fields` and `commit` keep the books
 //! of what was looked at and what was changed. Resubmits and clones are frames on a stack of the walk's own, so that no
 //! set of rules can exhaust the thread's.
 
@@ -22,6 +22,7 @@ mod mpls;
 mod normal;
 mod output;
 mod packet;
+mod sample;
 mod set;
 
 use std::sync::Arc;

@@ -134,6 +134,7 @@ impl<'a> Walk<'a> {
     fn send_device(&mut self, port: &PortConfig) {
         let Some(dp_port) = port.dp_port else { return self.blame(DropReason::PortGone) };
         self.commit();
+        self.sample_output(dp_port, None);
         self.cut();
         self.emit(DpAction::Output(dp_port));
     }

@@ -130,7 +130,7 @@ impl<'a> Form<'a> {
         let actions = format_dp_actions(&flow.actions, &flow.matching.key.packet, &name);
         let handler = if self.more { ", dp:ovs" } else { "" };
         let extra = match flow.drop {
-            Some(reason) if flow.actions.is_empty() && self.more => {
+            Some(reason) if DpAction::send_nothing(&flow.actions) && self.more => {
                 format!(", dp-extra-info:drop_reason({reason})")
             }
             _ => String::new(),
