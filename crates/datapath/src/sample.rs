@@ -57,7 +57,8 @@ impl Executor {
         let Some(sink) = self.shared.samples.get() else { return };
         let packet = self.pool.get_mut(slot);
         // What cannot be read is a frame to the lane, and none to an exporter.
-        let Ok(key) = packet.read_headers() else { return };
+        let Ok(mut key) = packet.read_headers() else { return };
+        key.extras |= packet.meta.extra_bare();
         let tunnel = (to.tunnels && packet.meta.extras & EXTRA_TUNNEL != 0).then_some(packet.meta.tunnel);
         if !sink(Box::new(Sampled { to: to.clone(), key, tunnel, packets, lengths, dropped })) {
             self.handle().counters.sample_lost.add(u64::from(packets));

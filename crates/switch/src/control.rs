@@ -13,6 +13,7 @@ use weft_pipeline::Pipeline;
 use crate::bridge::{Host, Role, Static, World, report};
 use crate::clock::now_ms;
 use crate::db::{Db, Written};
+use crate::export::Export;
 use crate::net::{Links, Native};
 use crate::openflow::{OpenFlow, Target};
 use crate::process::paths::{Daemon, Paths};
@@ -80,6 +81,8 @@ pub(crate) struct Control {
     pub datapath: Arc<dyn Datapath>,
     /// Controllers.
     pub openflow: OpenFlow,
+    /// Exporters of samples.
+    pub export: Export,
     /// Set when the switch is to end.
     pub exit: Option<Exit>,
     pub(crate) unixctl: Unixctl,
@@ -167,6 +170,7 @@ impl Control {
             native: Native::default(),
             pipeline: parts.pipeline,
             flow_limit: parts.datapath.tuning().flow_limit,
+            export: Export::new(&parts.datapath),
             datapath: parts.datapath,
             exit: None,
             unixctl: Unixctl::default(),
@@ -418,6 +422,7 @@ impl Control {
             datapath: &*self.datapath,
             world: &mut self.world,
             links: &mut self.links,
+            export: &self.export,
             now: now_ms(),
         });
     }
@@ -446,6 +451,9 @@ impl Control {
             changes,
             &mut Host { datapath: &*self.datapath, links: &mut self.links },
         );
+        if whole {
+            self.export.configure(self.world.bridges.values().map(|b| (b.id, &b.wanted.exports)));
+        }
         self.openflow.reconcile(&self.world, &mut self.streams);
         self.todo.world = true;
         // Ports that the host's routes neither lead to nor lead change nothing about them.
@@ -529,6 +537,7 @@ impl Control {
         }
         self.openflow.tell_ports(&self.world);
         self.world.published();
+        self.export.forget_ports();
         self.openflow.configure_tables(&self.world, &self.pipeline, now_ms());
     }
 
@@ -551,6 +560,7 @@ impl Control {
 
     /// Removes what is to go with the switch.
     pub(crate) fn finish(&mut self, exit: Exit) {
+        self.export.finish();
         if exit == Exit::Cleanup {
             let mut host = Host { datapath: &*self.datapath, links: &mut self.links };
             self.world.apply(&Wanted::default(), None, &mut host);

@@ -12,6 +12,7 @@
 //! | `openflow`  | What do controllers ask of bridges?                                           |
 //! | `remotes`   | Where do the database's clients come from?                                    |
 //! | `unixctl`   | How do `ovs-appctl` and `weft` ask the running switch for things?             |
+//! | `export`    | How do samples become IPFIX messages at their collectors?                     |
 //! | `control`   | What is done about each thing that happens?                                   |
 //! | `process`   | How does the switch behave as a daemon?                                       |
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod clock;
 mod control;
 mod db;
 mod drops;
+mod export;
 mod linger;
 mod metrics;
 mod net;

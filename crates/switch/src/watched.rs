@@ -8,7 +8,19 @@ const WATCHED: &[(&str, &[&str])] = &[
     ("Datapath", &["ct_zones"]),
     ("CT_Zone", &["timeout_policy"]),
     ("CT_Timeout_Policy", &["timeouts"]),
-    ("Flow_Sample_Collector_Set", &["bridge", "ipfix"]),
+    ("Flow_Sample_Collector_Set", &["id", "bridge", "ipfix"]),
+    (
+        "IPFIX",
+        &[
+            "targets",
+            "sampling",
+            "obs_domain_id",
+            "obs_point_id",
+            "cache_active_timeout",
+            "cache_max_flows",
+            "other_config",
+        ],
+    ),
     ("Flow_Table", &["name", "flow_limit", "overflow_policy", "groups"]),
     (
         "Bridge",

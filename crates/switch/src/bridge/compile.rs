@@ -46,6 +46,7 @@ impl World {
         config.mac_table_size = bridge.wanted.mac_table_size;
         config.forward_bpdu = bridge.wanted.forward_bpdu;
         config.flood_vlans = bridge.wanted.flood_vlans.clone();
+        config.sampling = Arc::clone(&bridge.wanted.exports.sampling);
         let Some(old) = old else {
             config.ports = bridge.open().filter_map(|i| self.compile_port(bridge, i, links)).collect();
             return config;

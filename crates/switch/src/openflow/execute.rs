@@ -18,6 +18,7 @@ use super::dump::Dump;
 use super::stats::Sources;
 use super::{OpenFlow, conntrack, flows, groups, packets, ports, resume, stats, tables, tlv};
 use crate::bridge::World;
+use crate::export::Export;
 use crate::net::Links;
 use crate::stream::ConnId;
 
@@ -38,6 +39,8 @@ pub(crate) struct Target<'a> {
     pub world: &'a mut World,
     /// The host's network.
     pub links: &'a mut Links,
+    /// Exporters of samples.
+    pub export: &'a Export,
     /// The time.
     pub now: u64,
 }
@@ -298,6 +301,7 @@ impl OpenFlow {
                     flow: tables,
                     links: target.links,
                     datapath: target.datapath,
+                    export: target.export,
                     now: target.now,
                     named,
                 };

@@ -21,6 +21,7 @@ use weft_pipeline::{RuleCursor, RuleFilter, TableSet};
 use super::dump::Cursor;
 use super::{flows, groups, ports, queues, tables};
 use crate::bridge::{Bridge, COMPATIBLE_WITH, Iface};
+use crate::export::Export;
 use crate::net::Links;
 
 /// Tables that controllers see.
@@ -58,6 +59,7 @@ pub(super) struct Sources<'a> {
     pub(super) flow: &'a weft_pipeline::Bridge,
     pub(super) links: &'a Links,
     pub(super) datapath: &'a dyn Datapath,
+    pub(super) export: &'a Export,
     pub(super) now: u64,
     /// What controllers call flow tables.
     pub(super) named: &'a BTreeMap<u8, String>,
@@ -153,8 +155,16 @@ impl Sources<'_> {
             }),
             // Answered where connections are known.
             StatsRequest::ControllerStatus => return Err(ErrorCode::OFPBRC_BAD_STAT),
-            StatsRequest::IpfixBridge | StatsRequest::IpfixFlow => {
-                return Err(ErrorCode::NXST_NOT_CONFIGURED);
+            StatsRequest::IpfixBridge => {
+                let stats = self.export.of_bridge(self.bridge.id);
+                StatsReply::IpfixBridge(stats.ok_or(ErrorCode::NXST_NOT_CONFIGURED)?)
+            }
+            StatsRequest::IpfixFlow => {
+                let stats = self.export.of_rules(self.bridge.id);
+                if stats.is_empty() {
+                    return Err(ErrorCode::NXST_NOT_CONFIGURED);
+                }
+                StatsReply::IpfixFlow(stats)
             }
         };
         session.reply_stats(to, reply, false);

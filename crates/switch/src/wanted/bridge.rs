@@ -12,6 +12,7 @@ use weft_wire::Mac;
 use crate::openflow::packet_ins::{DEFAULT_QUEUE, Limits};
 
 use super::flow_table::{FlowTable, flow_tables};
+use super::ipfix::Exports;
 use super::{Iface, Port, Ports, flag, max_backoff, number, probe, rows};
 
 /// A bridge.
@@ -51,6 +52,8 @@ pub(crate) struct Bridge {
     pub persist_flows: bool,
     /// Flow tables that rows of Flow_Table are about.
     pub flow_tables: BTreeMap<u8, FlowTable>,
+    /// Packets to export.
+    pub exports: Exports,
 }
 
 /// A row of the Controller table.
@@ -107,6 +110,7 @@ impl Bridge {
             flood_vlans: VlanSet::of(&floods),
             persist_flows: flag(row, "weft-persist-flows"),
             flow_tables: flow_tables(db, row),
+            exports: Exports::read(db, row),
         }
     }
 }
