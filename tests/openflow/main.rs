@@ -4,8 +4,10 @@
 //! instead, to see whether they ask the right thing.
 
 mod cases;
+mod collector;
 mod compose;
 mod control;
+mod export;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
