@@ -42,12 +42,29 @@ impl Feature {
 }
 
 /// Speed and duplex of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Speed {
     /// Megabits per second; `None` if the driver does not know.
     pub mbps: Option<u32>,
     /// Full duplex; `None` if the driver does not know.
     pub full_duplex: Option<bool>,
+    /// What else the driver tells of the link.
+    pub modes: Modes,
+}
+
+/// Ways in which a device's link may work: bits as `ADVERTISED_*` of `<linux/ethtool.h>`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// What the device can do.
+    pub supported: u32,
+    /// What it offers its peer.
+    pub advertised: u32,
+    /// What the peer offers.
+    pub peer: u32,
+    /// The way is negotiated.
+    pub autoneg: bool,
+    /// The medium is fibre.
+    pub fibre: bool,
 }
 
 #[repr(C)]
@@ -65,11 +82,16 @@ struct Settings {
     speed: u16,
     duplex: u8,
     port: u8,
-    address: [u8; 4],
+    phy_address: u8,
+    transceiver: u8,
+    autoneg: u8,
+    mdio_support: u8,
     maxtxpkt: u32,
     maxrxpkt: u32,
     speed_hi: u16,
-    rest: [u8; 14],
+    mdix: [u8; 2],
+    peer: u32,
+    reserved: [u32; 2],
 }
 
 /// `struct ethtool_drvinfo`.
@@ -130,12 +152,13 @@ pub fn set_all_features(name: &str, on: bool) -> Result<()> {
 /// Speed and duplex; both unknown if the driver has no such notion.
 pub fn speed(name: &str) -> Result<Speed> {
     const ETHTOOL_GSET: u32 = 1;
+    const PORT_FIBRE: u8 = 3;
     // SAFETY: plain integers, for which zero is valid.
     let mut settings: Settings = unsafe { std::mem::zeroed() };
     settings.cmd = ETHTOOL_GSET;
     // SAFETY: ETHTOOL_GSET writes an ethtool_cmd.
     match unsafe { command(name, "read speed", &mut settings) } {
-        Err(e) if e.errno() == Some(libc::EOPNOTSUPP) => Ok(Speed { mbps: None, full_duplex: None }),
+        Err(e) if e.errno() == Some(libc::EOPNOTSUPP) => Ok(Speed::default()),
         Err(e) => Err(e),
         Ok(()) => {
             let mbps = u32::from(settings.speed_hi) << 16 | u32::from(settings.speed);
@@ -145,6 +168,13 @@ pub fn speed(name: &str) -> Result<Speed> {
                     0 => Some(false),
                     1 => Some(true),
                     _ => None,
+                },
+                modes: Modes {
+                    supported: settings.supported,
+                    advertised: settings.advertising,
+                    peer: settings.peer,
+                    autoneg: settings.autoneg != 0,
+                    fibre: settings.port == PORT_FIBRE,
                 },
             })
         }

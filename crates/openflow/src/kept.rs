@@ -1,4 +1,4 @@
-//! How is a rule kept beside the message that adds it, so that it is the same when it is read again?
+//! How is a rule, or a group, kept beside the message that adds it, so that it is the same when it is read again?
 //!
 //! No version of OpenFlow says all that another can: `mod_vlan_vid` and `enqueue` of 1.0 are several actions in 1.5, a
 //! `load` is a `set_field` there, and a tag that 1.0 matches bit by bit is asked for in fewer bits. So each action is
@@ -6,10 +6,10 @@
 //! ```text
 //!   bits of what follows ─ goto ─ meter ─ metadata ─ tag matched ─ pieces of: version, list (apply or write), length, action
 //! ```
-//! What is read was written here and checked when a controller said it. So it is not asked again whether actions fit the
+//! Of a group it is the pieces of each bucket, behind their length. What is read was written here and checked when a controller said it. So it is not asked again whether actions fit the
 //! packets that the rule matches, which not all versions ask alike.
 
-use weft_flow::{Field, Instructions, Match};
+use weft_flow::{Action, Field, Instructions, Match};
 
 use crate::actions::{decode_one_action, encode_one_action};
 use crate::bytes::{Put, Reader};
@@ -44,24 +44,39 @@ pub fn encode(from: &Instructions, matching: &Match, out: &mut Vec<u8>) {
         out.u16(mask as u16);
     });
     let lists = [&from.apply, &from.write].into_iter().enumerate();
-    for (list, action) in lists.flat_map(|(n, actions)| actions.iter().map(move |a| (n, a))) {
-        let start = out.len();
-        // Where no version says just this, the newest comes closest.
-        let says = |version: Version, out: &mut Vec<u8>| {
-            out.truncate(start);
-            out.u8(version.wire());
-            out.u8(list as u8);
-            out.u32(0);
-            let body = out.len();
-            encode_one_action(version, action, out);
-            decode_one_action(version, &out[body..]).is_ok_and(|read| read == *action)
-        };
-        if !VERSIONS.into_iter().any(|version| says(version, out)) {
-            says(VERSIONS[0], out);
-        }
-        let length = (out.len() - start - 6) as u32;
-        out[start + 2..start + 6].copy_from_slice(&length.to_be_bytes());
+    for (list, action) in lists.flat_map(|(n, actions)| actions.iter().map(move |a| (n as u8, a))) {
+        encode_action(list, action, out);
     }
+}
+
+/// Appends what the buckets of a group do.
+pub fn encode_buckets<'a>(buckets: impl Iterator<Item = &'a [Action]>, out: &mut Vec<u8>) {
+    for actions in buckets {
+        let start = out.len();
+        out.u32(0);
+        actions.iter().for_each(|action| encode_action(0, action, out));
+        let length = (out.len() - start - 4) as u32;
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn encode_action(list: u8, action: &Action, out: &mut Vec<u8>) {
+    let start = out.len();
+    // Where no version says just this, the newest comes closest.
+    let says = |version: Version, out: &mut Vec<u8>| {
+        out.truncate(start);
+        out.u8(version.wire());
+        out.u8(list);
+        out.u32(0);
+        let body = out.len();
+        encode_one_action(version, action, out);
+        decode_one_action(version, &out[body..]).is_ok_and(|read| read == *action)
+    };
+    if !VERSIONS.into_iter().any(|version| says(version, out)) {
+        says(VERSIONS[0], out);
+    }
+    let length = (out.len() - start - 6) as u32;
+    out[start + 2..start + 6].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Reads what [`encode`] wrote, which fills `bytes`, and mends what a message made of the match.
@@ -85,10 +100,35 @@ pub fn decode(bytes: &[u8], matching: &mut Match) -> Result<Instructions, ErrorC
         matching.set_masked(Field::VlanTci, r.u16()?.into(), r.u16()?.into());
     }
     while !r.is_empty() {
-        let version = Version::from_wire(r.u8()?).ok_or(ErrorCode::OFPBRC_BAD_VERSION)?;
-        let list = if r.u8()? == 0 { &mut out.apply } else { &mut out.write };
-        let length = r.u32()? as usize;
-        list.push(decode_one_action(version, r.take(length)?)?);
+        let (list, action) = decode_action(&mut r)?;
+        if list == 0 { out.apply.push(action) } else { out.write.push(action) }
     }
     Ok(out)
+}
+
+/// Reads what [`encode_buckets`] wrote, which fills `bytes`: the actions of each bucket.
+///
+/// # Errors
+/// It is not such.
+pub fn decode_buckets(bytes: &[u8]) -> Result<Vec<Vec<Action>>, ErrorCode> {
+    let mut r = Reader::new(bytes, ErrorCode::OFPBIC_BAD_LEN);
+    let mut out = Vec::new();
+    while !r.is_empty() {
+        let length = r.u32()? as usize;
+        let mut bucket = Reader::new(r.take(length)?, ErrorCode::OFPBIC_BAD_LEN);
+        let mut actions = Vec::new();
+        while !bucket.is_empty() {
+            actions.push(decode_action(&mut bucket)?.1);
+        }
+        out.push(actions);
+    }
+    Ok(out)
+}
+
+/// An action, and the list that it is in.
+fn decode_action(r: &mut Reader<'_>) -> Result<(u8, Action), ErrorCode> {
+    let version = Version::from_wire(r.u8()?).ok_or(ErrorCode::OFPBRC_BAD_VERSION)?;
+    let list = r.u8()?;
+    let length = r.u32()? as usize;
+    Ok((list, decode_one_action(version, r.take(length)?)?))
 }

@@ -166,9 +166,14 @@ fn what_is_kept_is_read_again_as_it_was() {
         let mut matching = Match::any();
         assert_eq!(weft_openflow::kept::decode(&bytes, &mut matching).as_ref(), Ok(instructions));
         assert_eq!(matching, tagged);
+        let buckets = [instructions.apply.clone(), Vec::new(), instructions.write.clone()];
+        let mut of_buckets = Vec::new();
+        weft_openflow::kept::encode_buckets(buckets.iter().map(|b| &b[..]), &mut of_buckets);
+        assert_eq!(weft_openflow::kept::decode_buckets(&of_buckets).as_deref(), Ok(&buckets[..]));
         for cut in 0..bytes.len() {
             // Hostile or cut, it is at worst refused.
             let _ = weft_openflow::kept::decode(&bytes[..cut], &mut matching);
+            let _ = weft_openflow::kept::decode_buckets(&bytes[..cut]);
         }
     };
     for case in cases() {

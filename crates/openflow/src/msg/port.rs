@@ -57,8 +57,12 @@ pub mod port_feature {
     pub const OTHER: u32 = 1 << 10;
     /// Copper; the next bits are fibre, auto-negotiation, pause, asymmetric pause.
     pub const COPPER: u32 = 1 << 11;
+    /// Fibre.
+    pub const FIBER: u32 = 1 << 12;
     /// Auto-negotiation.
     pub const AUTONEG: u32 = 1 << 13;
+    /// Pause frames; the next bit is asymmetric ones.
+    pub const PAUSE: u32 = 1 << 14;
 }
 
 /// A port (`ofp_port`, in OpenFlow 1.0 `ofp_phy_port`).

@@ -99,26 +99,28 @@ impl TableSet {
         let uses = |rule: &Rule| {
             if all { rule.uses.has(super::Uses::GROUP) } else { rule.uses_group(id) }
         };
-        let known = all || self.is_referred(Referent::Group(id));
+        let known = if all { usize::MAX } else { self.referrers(Referent::Group(id)) as usize };
         self.delete_users(known, uses, RemovedReason::GroupDelete)
     }
 
     /// Deletes the rules that pass a meter: it is gone (OpenFlow 1.3.5 §6.5).
     pub fn delete_meter_users(&mut self, id: u32) -> FlowModOutcome {
-        let known = self.is_referred(Referent::Meter(id));
+        let known = self.referrers(Referent::Meter(id)) as usize;
         self.delete_users(known, |rule| rule.uses_meter(id), RemovedReason::MeterDelete)
     }
 
+    /// Deletes the rules that use something, of which `known` there are.
     fn delete_users(
         &mut self,
-        known: bool,
+        known: usize,
         uses: impl Fn(&Rule) -> bool,
         reason: RemovedReason,
     ) -> FlowModOutcome {
         let mut outcome = FlowModOutcome::default();
-        if known {
+        if known > 0 {
             let rules = self.each_table(None).flat_map(|t| t.classifier.iter());
-            let rules = rules.filter(|r| uses(r)).cloned().collect();
+            // Behind the last one there is nothing to look for.
+            let rules = rules.filter(|r| uses(r)).take(known).cloned().collect();
             self.drop_all(rules, reason, &mut outcome);
         }
         outcome

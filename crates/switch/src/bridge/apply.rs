@@ -476,10 +476,12 @@ impl Iface {
             driver: link.kind.clone(),
             speed_mbps: self.state.speed_mbps,
             full_duplex: self.state.full_duplex,
+            modes: self.state.modes,
             status: Vec::new(),
         };
         if let Ok(speed) = weft_host::ethtool::speed(&self.wanted.name) {
             (self.state.speed_mbps, self.state.full_duplex) = (speed.mbps, speed.full_duplex);
+            self.state.modes = speed.modes;
         }
         self.shape(host);
     }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
 use weft_host::netlink::Shaping;
+use weft_host::ethtool::Modes;
 use weft_ovsdb::Uuid;
 use weft_pipeline::{FragMode, PortFlags};
 use weft_wire::Mac;
@@ -137,6 +138,8 @@ pub(crate) struct State {
     pub speed_mbps: Option<u32>,
     /// Whether it is full duplex.
     pub full_duplex: Option<bool>,
+    /// Ways in which its link may work.
+    pub modes: Modes,
     /// What the datapath tells of it besides.
     pub status: Vec<(String, String)>,
 }
@@ -153,6 +156,7 @@ impl Default for State {
             driver: None,
             speed_mbps: None,
             full_duplex: None,
+            modes: Modes::default(),
             status: Vec::new(),
         }
     }

@@ -111,7 +111,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Message>> {
     Ok(messages)
 }
 
-/// The message of a record. What a rule does is behind it, or in it in journals of old.
+/// The message of a record. What a rule or the buckets of a group do is behind it, or in it in journals of old.
 fn decode(codec: &Codec, record: &[u8]) -> Result<Message, ErrorCode> {
     let length = usize::from(Header::parse(record)?.length);
     let (message, kept) = record.split_at_checked(length).ok_or(ErrorCode::OFPBRC_BAD_LEN)?;
@@ -119,6 +119,13 @@ fn decode(codec: &Codec, record: &[u8]) -> Result<Message, ErrorCode> {
     match &mut message {
         _ if kept.is_empty() => {}
         Message::FlowMod(m) => m.instructions = kept::decode(kept, &mut m.matching)?,
+        Message::GroupMod(m) => {
+            let buckets = kept::decode_buckets(kept)?;
+            if buckets.len() != m.buckets.len() {
+                return Err(ErrorCode::OFPBRC_BAD_LEN);
+            }
+            m.buckets.iter_mut().zip(buckets).for_each(|(bucket, actions)| bucket.actions = actions);
+        }
         _ => return Err(ErrorCode::OFPBRC_BAD_LEN),
     }
     Ok(message)
@@ -148,7 +155,11 @@ impl Writer {
 
     /// Notes a message, to be written by [`Writer::flush`].
     fn append(&mut self, message: &Message) {
-        self.append_with(message, |_| ());
+        self.append_with(message, |out| {
+            if let Message::GroupMod(m) = message {
+                kept::encode_buckets(m.buckets.iter().map(|bucket| &bucket.actions[..]), out);
+            }
+        });
     }
 
     /// Notes that a rule is there.

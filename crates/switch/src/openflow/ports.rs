@@ -32,8 +32,11 @@ fn describe_one(bridge: &Bridge, iface: &Iface) -> Option<PortDesc> {
         config: configured(iface),
         state: state(iface),
         curr: features(iface),
+        advertised: offered(iface.state.modes.advertised),
+        supported: offered(iface.state.modes.supported),
+        peer: offered(iface.state.modes.peer),
         curr_speed: kbps(iface),
-        ..PortDesc::default()
+        max_speed: highest(offered(iface.state.modes.supported)),
     })
 }
 
@@ -43,6 +46,9 @@ fn is_described(desc: &PortDesc, bridge: &Bridge, iface: &Iface) -> bool {
         && desc.config == configured(iface)
         && desc.state == state(iface)
         && (desc.curr, desc.curr_speed) == (features(iface), kbps(iface))
+        && desc.advertised == offered(iface.state.modes.advertised)
+        && desc.supported == offered(iface.state.modes.supported)
+        && desc.peer == offered(iface.state.modes.peer)
         && desc.hw_addr == address(bridge, iface)
         && desc.name == short(&iface.wanted.name)
 }
@@ -80,7 +86,45 @@ fn features(iface: &Iface) -> u32 {
         Some(100_000) => port_feature::GB100_FD,
         Some(_) => port_feature::OTHER,
     };
-    rate | port_feature::COPPER
+    let medium = if iface.state.modes.fibre { port_feature::FIBER } else { port_feature::COPPER };
+    let autoneg = if iface.state.modes.autoneg { port_feature::AUTONEG } else { 0 };
+    rate | medium | autoneg
+}
+
+/// Bits of a device's link modes ([`weft_host::ethtool::Modes`]), and what OpenFlow calls them.
+const MODES: &[(u32, u32)] = &[
+    (0, port_feature::MB10_HD),
+    (1, port_feature::MB10_HD << 1),
+    (2, port_feature::MB100_FD >> 1),
+    (3, port_feature::MB100_FD),
+    (4, port_feature::GB1_FD >> 1),
+    (5, port_feature::GB1_FD),
+    (6, port_feature::AUTONEG),
+    (7, port_feature::COPPER),
+    (10, port_feature::FIBER),
+    (12, port_feature::GB10_FD),
+    (13, port_feature::PAUSE),
+    (14, port_feature::PAUSE << 1),
+    (15, port_feature::OTHER),
+    (17, port_feature::GB1_FD),
+    (18, port_feature::GB10_FD),
+    (19, port_feature::GB10_FD),
+    (23, port_feature::GB40_FD),
+    (24, port_feature::GB40_FD),
+    (25, port_feature::GB40_FD),
+    (26, port_feature::GB40_FD),
+];
+
+/// Features that link modes stand for.
+fn offered(modes: u32) -> u32 {
+    MODES.iter().filter(|(bit, _)| modes >> bit & 1 != 0).fold(0, |all, (_, feature)| all | feature)
+}
+
+/// Highest rate among features, kbit/s; 0: none is known.
+fn highest(features: u32) -> u32 {
+    // 10 and 100 Mbit/s and 1 Gbit/s have a bit for half duplex before the one for full duplex.
+    let rates = [(0b11, 10), (0b1100, 100), (0b11_0000, 1_000), (1 << 6, 10_000), (1 << 7, 40_000)];
+    rates.iter().rev().find(|(bits, _)| features & bits != 0).map_or(0, |(_, mbps)| mbps * 1000)
 }
 
 fn config_bits(flags: &PortFlags) -> u32 {
@@ -161,5 +205,21 @@ impl OpenFlow {
                 session.port_status(status.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_modes_are_features() {
+        // An Ethernet card for copper: 10, 100 and 1000, negotiated, with pause frames.
+        let copper = offered(0x20ff);
+        assert_eq!(copper, 0b11_1111 | port_feature::COPPER | port_feature::AUTONEG | port_feature::PAUSE);
+        assert_eq!(highest(copper), 1_000_000);
+        let fibre = offered(1 << 12 | 1 << 10 | 1 << 24);
+        assert_eq!(fibre, port_feature::GB10_FD | port_feature::GB40_FD | port_feature::FIBER);
+        assert_eq!((highest(fibre), highest(offered(1 << 2)), highest(0)), (40_000_000, 100_000, 0));
     }
 }

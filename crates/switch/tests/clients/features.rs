@@ -273,12 +273,19 @@ fn flows_outlive_the_process_when_asked() {
         lines.sort();
         lines
     };
+    // Nor do versions say the same of what buckets do.
+    s.ok("ovs-ofctl -OOpenFlow11 add-group br0 'group_id=8,type=all,bucket=actions=mod_vlan_vid:5,mod_nw_tos:32,output:1,bucket=actions=load:1->NXM_NX_REG0[3..5],output:2'");
+    let groups = |s: &Switch| {
+        ["OpenFlow11", "OpenFlow13", "OpenFlow15"].map(|v| s.ok(&format!("ovs-ofctl -O{v} dump-groups br0 8")))
+    };
+    let groups_before = groups(&s);
     let before = rules(&s);
     assert!(before.iter().any(|l| l.contains("table=10")), "{before:?}");
     s.kill();
     s.spawn();
     s.wait_for("the bridge is there", || s.run("ovs-ofctl dump-flows br0").code == 0);
     assert_eq!(rules(&s), before);
+    assert_eq!(groups(&s), groups_before);
     assert!(s.ok("ovs-ofctl -OOpenFlow15 dump-groups br0").contains("selection_method=hash"));
     assert!(s.ok("ovs-ofctl -OOpenFlow15 dump-meters br0").contains("burst_size=50000"));
     assert!(s.ok("ovs-ofctl dump-tlv-map br0").contains("tun_metadata0"));
