@@ -38,6 +38,8 @@ pub(crate) struct Collector {
     pub(crate) sequence: BTreeMap<u32, u32>,
     /// Whether some message had another sequence number.
     pub(crate) gap: bool,
+    /// Takes templates of one observation domain for those of another: Open vSwitch tells them once.
+    pub(crate) lenient: bool,
     /// Messages that had templates.
     pub(crate) taught: usize,
     /// Records of flows.
@@ -57,6 +59,7 @@ impl Collector {
             templates: BTreeMap::new(),
             sequence: BTreeMap::new(),
             gap: false,
+            lenient: false,
             taught: 0,
             records: Vec::new(),
             own: Vec::new(),
@@ -112,7 +115,10 @@ impl Collector {
                     }
                 }
                 id => {
-                    let template = self.templates.get(&(domain, id))?.clone();
+                    let known = self.templates.get(&(domain, id));
+                    let elsewhere =
+                        || self.templates.iter().find(|((_, known), _)| *known == id).map(|(_, t)| t);
+                    let template = known.or_else(|| elsewhere().filter(|_| self.lenient))?.clone();
                     while !set.0.is_empty() {
                         let record = record(domain, &template, &mut set)?;
                         let own = record.values.contains_key(&(0, 144));

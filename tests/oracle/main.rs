@@ -42,11 +42,9 @@ fn bridge(kind: Kind) -> Switch {
         switch.ok(&format!("ovs-ofctl -O OpenFlow15 add-meter br0 {meter}"));
     }
     // Collector sets without collectors: samples are taken, and sent nowhere.
-    switch.ok(
-        "ovs-vsctl -- --id=@b get bridge br0 -- --id=@i create ipfix targets=[] \
+    switch.ok("ovs-vsctl -- --id=@b get bridge br0 -- --id=@i create ipfix targets=[] \
          -- create flow_sample_collector_set id=1 bridge=@b ipfix=@i \
-         -- create flow_sample_collector_set id=2 bridge=@b ipfix=@i",
-    );
+         -- create flow_sample_collector_set id=2 bridge=@b ipfix=@i");
     switch.ok("ovs-ofctl add-tlv-map br0 {class=0xffff,type=0,len=4}->tun_metadata0");
     if kind == Kind::Weft {
         // Dummies are always up.

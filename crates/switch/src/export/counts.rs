@@ -94,7 +94,7 @@ impl Counts {
         sum(&mut self.tcp, &more.tcp);
     }
 
-    /// Appends the counters of a record: the flow's own, and the exporter's totals. `sent_us`: the message's export time
+    /// Appends the counters of a record: the flow's own, and totals, as a rule the exporter's. `sent_us`: the message's export time
     /// on the clock of the flow's start and end.
     pub(super) fn put(&self, total: &Counts, shape: Shape, sent_us: u64, end: End, out: &mut Vec<u8>) {
         for at in [self.first_us, self.last_us] {

@@ -160,7 +160,8 @@ impl Exporter {
             domain.template(template, &flow.shape.elements(), 0, flow.domain, &mut self.messages);
         }
         let mut record = flow.fields.to_vec();
-        counts.put(&self.total, flow.shape, domain.time.1, end, &mut record);
+        let total = if self.config.flow_totals { counts } else { &self.total };
+        counts.put(total, flow.shape, domain.time.1, end, &mut record);
         domain.record(template, &record, flow.domain, &mut self.messages);
     }
 

@@ -19,6 +19,7 @@ fn config(active_timeout_s: u32, max_flows: usize) -> Ipfix {
         max_flows,
         tunnels: true,
         virtual_obs_id: String::new(),
+        flow_totals: false,
         sampling: 1,
         domain: 7,
         point: 8,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weft_ovsdb::db::{Database, RowView};
 use weft_pipeline::{BridgeSampling, Sampling};
 
-use super::rows;
+use super::{flag, rows};
 
 /// One of how many packets is sampled unless the database says.
 const SAMPLING: u32 = 400;
@@ -40,6 +40,8 @@ pub(crate) struct Ipfix {
     pub tunnels: bool,
     /// `virtual_obs_id`; empty: none.
     pub virtual_obs_id: String,
+    /// `weft-flow-totals`: totals are of the flow, not of the exporter.
+    pub flow_totals: bool,
     /// One of how many packets is sampled; for bridges.
     pub sampling: u32,
     /// Observation domain; for bridges.
@@ -96,6 +98,7 @@ impl Ipfix {
             max_flows: number("cache_max_flows").map_or(0, |n| (n as usize).min(MOST_FLOWS)),
             tunnels: on("enable-tunnel-sampling"),
             virtual_obs_id,
+            flow_totals: flag(row, "weft-flow-totals"),
             sampling: number("sampling").unwrap_or(SAMPLING).max(1),
             domain: number("obs_domain_id").unwrap_or(0),
             point: number("obs_point_id").unwrap_or(0),

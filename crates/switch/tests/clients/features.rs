@@ -276,7 +276,8 @@ fn flows_outlive_the_process_when_asked() {
     // Nor do versions say the same of what buckets do.
     s.ok("ovs-ofctl -OOpenFlow11 add-group br0 'group_id=8,type=all,bucket=actions=mod_vlan_vid:5,mod_nw_tos:32,output:1,bucket=actions=load:1->NXM_NX_REG0[3..5],output:2'");
     let groups = |s: &Switch| {
-        ["OpenFlow11", "OpenFlow13", "OpenFlow15"].map(|v| s.ok(&format!("ovs-ofctl -O{v} dump-groups br0 8")))
+        ["OpenFlow11", "OpenFlow13", "OpenFlow15"]
+            .map(|v| s.ok(&format!("ovs-ofctl -O{v} dump-groups br0 8")))
     };
     let groups_before = groups(&s);
     let before = rules(&s);
