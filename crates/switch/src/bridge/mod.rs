@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use weft_datapath::{Datapath, PortStats};
 use weft_flow::{DpPort, OfPort};
-use weft_host::netlink::Shaping;
 use weft_host::ethtool::Modes;
+use weft_host::netlink::Shaping;
 use weft_ovsdb::Uuid;
 use weft_pipeline::{FragMode, PortFlags};
 use weft_wire::Mac;
