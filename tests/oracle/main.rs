@@ -41,8 +41,8 @@ fn bridge(kind: Kind) -> Switch {
         let meter = format!("meter={id},pktps,burst,bands=type=drop,rate=1000,burst_size=100");
         switch.ok(&format!("ovs-ofctl -O OpenFlow15 add-meter br0 {meter}"));
     }
-    // Collector sets without collectors: samples are taken, and sent nowhere.
-    switch.ok("ovs-vsctl -- --id=@b get bridge br0 -- --id=@i create ipfix targets=[] \
+    // Collectors that nobody is: samples are taken, and lost.
+    switch.ok("ovs-vsctl -- --id=@b get bridge br0 -- --id=@i create ipfix targets=[\"127.0.0.1:9\"] \
          -- create flow_sample_collector_set id=1 bridge=@b ipfix=@i \
          -- create flow_sample_collector_set id=2 bridge=@b ipfix=@i");
     switch.ok("ovs-ofctl add-tlv-map br0 {class=0xffff,type=0,len=4}->tun_metadata0");

@@ -223,6 +223,7 @@ pub fn short(actions: &[DpAction]) -> String {
         DpAction::Hash { basis, .. } => format!("hash{basis}"),
         DpAction::Recirc(_) => "recirc".to_owned(),
         DpAction::Meter(meter) => format!("meter{}", meter.id),
+        DpAction::Sample { share, .. } => format!("sample{share}"),
         DpAction::PushMpls { lse, ethertype } => format!("push_mpls{lse:x}/{ethertype:x}"),
         DpAction::CopyTtl { outwards } => (if *outwards { "copy_ttl_out" } else { "copy_ttl_in" }).to_owned(),
         DpAction::PopMpls(ethertype) => format!("pop_mpls/{ethertype:x}"),

@@ -73,7 +73,7 @@ impl Datapath<'_> {
                     let actions = (self.walk)(&copy.key);
                     self.waiting.push((copy, actions));
                 }
-                DpAction::Meter(_) | DpAction::Controller(_) => {}
+                DpAction::Meter(_) | DpAction::Controller(_) | DpAction::Sample { .. } => {}
                 DpAction::Set(set) => match set {
                     SetField::Mark(v) => packet.told.0 = *v,
                     SetField::Priority(v) => packet.told.1 = *v,

@@ -56,7 +56,11 @@ pub(crate) struct Ipfix {
 
 impl Exports {
     pub(super) fn read(db: &Database, bridge: &RowView<'_>) -> Exports {
-        let read = |row: &RowView<'_>| rows(db, "IPFIX", row, "ipfix").next().map(|row| Ipfix::read(&row));
+        // Without collectors there is nothing to sample for.
+        let read = |row: &RowView<'_>| {
+            let ipfix = rows(db, "IPFIX", row, "ipfix").next().map(|row| Ipfix::read(&row));
+            ipfix.filter(|ipfix| !ipfix.targets.is_empty())
+        };
         let sets = db.table("Flow_Sample_Collector_Set").into_iter().flat_map(|table| table.rows());
         let sets: BTreeMap<u32, Ipfix> = sets
             .filter(|row| row.refs("bridge").contains(&bridge.uuid()))
