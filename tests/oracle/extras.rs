@@ -31,11 +31,10 @@ impl Maker<'_> {
             2 => self.options(),
             3 => self.long_registers(),
             4 => format!(
-                "sample(probability={},collector_set_id={},obs_domain_id=2,obs_point_id={}{})",
+                "sample(probability={},collector_set_id={},obs_domain_id=2,obs_point_id={})",
                 self.dice.pick(&[1, 30_000, 65_535]),
                 self.dice.pick(&[1, 1, 2]),
-                self.dice.below(4),
-                self.dice.pick(&["", "", ",ingress", ",egress", ",sampling_port=77"])
+                self.dice.below(4)
             ),
             5 if self.depth == 0 && self.dice.once_in(2) => "controller(pause)".to_owned(),
             6 => self.headers_around(),
