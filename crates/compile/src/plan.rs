@@ -152,12 +152,6 @@ impl Default for Vlans {
 }
 
 impl Vlans {
-    /// Whether the port is in the network's own VLAN.
-    #[must_use]
-    pub fn is_in_own(&self) -> bool {
-        self.untagged == Some(0) || self.own_tag.is_some()
-    }
-
     /// Whether the network answers for the port: it is in the network's own VLAN, and frames of that have no tag.
     #[must_use]
     pub fn is_served(&self) -> bool {
